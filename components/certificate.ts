@@ -1,0 +1,84 @@
+import { createHmac } from "node:crypto";
+import * as pulumi from "@pulumi/pulumi";
+import * as tls from "@pulumi/tls";
+import { renderPem, sha256 } from "../userdata/desired-state";
+
+export interface CertificateArgs {
+  /** The name that the certificate is for. */
+  domain: string;
+  /** A certificate of one's own. @default one signed by a CA of the stack's own */
+  own?: { certificate: string; chain?: string; privateKey: pulumi.Input<string> };
+}
+
+const key = { algorithm: "ECDSA", ecdsaCurve: "P256" };
+const hoursPerYear = 8766;
+
+/** The balancer's certificate with its key. */
+export class Certificate extends pulumi.ComponentResource {
+  /** Certificate, chain and key in one PEM, secret. */
+  readonly pem: pulumi.Output<string>;
+  /** Hash of the PEM; no secret, since it tells nothing of the key. */
+  readonly hash: pulumi.Output<string>;
+  /** What opens the detailed status; derived from the key, so that it is as secret and needs no keeping. */
+  readonly statusToken: pulumi.Output<string>;
+  /** The CA to trust besides the system's; none with a certificate of one's own. */
+  readonly certificateAuthority?: pulumi.Output<string>;
+
+  constructor(name: string, args: CertificateArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("wcs-balancer:certificate:Certificate", name, {}, opts);
+    const { certificate, chain, privateKey, authority } = args.own
+      ? { ...args.own, authority: undefined }
+      : this.sign(name, args.domain);
+
+    this.certificateAuthority = authority;
+    this.pem = pulumi.secret(
+      pulumi.all([certificate, chain, privateKey]).apply(([crt, ca, key]) => renderPem(crt, ca, key)),
+    );
+    this.hash = pulumi.unsecret(this.pem.apply(sha256));
+    this.statusToken = pulumi.secret(
+      pulumi
+        .output(privateKey)
+        .apply((key) => createHmac("sha256", key).update("wcs-balancer status token").digest("hex")),
+    );
+    this.registerOutputs({ hash: this.hash });
+  }
+
+  private sign(name: string, domain: string) {
+    const parent = { parent: this };
+    const authorityKey = new tls.PrivateKey(`${name}-ca`, key, parent);
+    const authority = new tls.SelfSignedCert(
+      `${name}-ca`,
+      {
+        privateKeyPem: authorityKey.privateKeyPem,
+        isCaCertificate: true,
+        subject: { commonName: `wcs-balancer CA for ${domain}`.slice(0, 64) },
+        allowedUses: ["cert_signing", "crl_signing"],
+        validityPeriodHours: 10 * hoursPerYear,
+      },
+      parent,
+    );
+    const serverKey = new tls.PrivateKey(`${name}-server`, key, parent);
+    const request = new tls.CertRequest(
+      `${name}-server`,
+      { privateKeyPem: serverKey.privateKeyPem, subject: { commonName: domain }, dnsNames: [domain] },
+      parent,
+    );
+    const server = new tls.LocallySignedCert(
+      `${name}-server`,
+      {
+        certRequestPem: request.certRequestPem,
+        caPrivateKeyPem: authorityKey.privateKeyPem,
+        caCertPem: authority.certPem,
+        allowedUses: ["server_auth", "digital_signature"],
+        validityPeriodHours: hoursPerYear,
+      },
+      parent,
+    );
+    return {
+      certificate: server.certPem,
+      chain: authority.certPem,
+      privateKey: serverKey.privateKeyPem,
+      authority: authority.certPem,
+    };
+  }
+}

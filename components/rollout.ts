@@ -1,0 +1,44 @@
+import * as command from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+
+export interface RolloutArgs {
+  domain: string;
+  /** The Elastic IP: asked directly, so that no DNS record is needed. */
+  balancerAddress: pulumi.Input<string>;
+  /** A new machine has to be waited for again. */
+  balancerInstanceId: pulumi.Input<string>;
+  revision: pulumi.Input<string>;
+  /** Server names of the nodes that must be up. */
+  serverNames: pulumi.Input<string>[];
+  /** The CA to trust besides the system's. */
+  certificateAuthority?: pulumi.Input<string>;
+  statusToken: pulumi.Input<string>;
+}
+
+/** Ends when the balancer runs the revision and every node is up, so that `pulumi up` ends when it is true. */
+export class Rollout extends pulumi.ComponentResource {
+  constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("wcs-balancer:balancer:Rollout", name, {}, opts);
+    const wait = "node --import tsx scripts/wait-for-rollout.ts";
+    new command.local.Command(
+      name,
+      {
+        create: wait,
+        // With an update command a trigger updates in place, and so before anything is deleted.
+        update: wait,
+        triggers: [args.revision, args.balancerInstanceId],
+        environment: {
+          BALANCER_ADDRESS: args.balancerAddress,
+          BALANCER_INSTANCE: args.balancerInstanceId,
+          DOMAIN: args.domain,
+          REVISION: args.revision,
+          SERVERS: pulumi.all(args.serverNames).apply((names) => names.join(" ")),
+          CERTIFICATE_AUTHORITY: args.certificateAuthority ?? "",
+          STATUS_TOKEN: args.statusToken,
+        },
+      },
+      { parent: this },
+    );
+    this.registerOutputs({});
+  }
+}

@@ -1,0 +1,94 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+
+export interface SecurityGroupsArgs {
+  vpcId: pulumi.Input<string>;
+  /** Networks that clients come from. */
+  clientCidrs: string[];
+}
+
+interface Port {
+  /** Names the rule. */
+  role: string;
+  protocol: "tcp" | "udp";
+  from: number;
+  to: number;
+}
+
+const balancerPorts: Port[] = [
+  { role: "https", protocol: "tcp", from: 443, to: 443 },
+  { role: "http", protocol: "tcp", from: 80, to: 80 },
+];
+
+/** The balancer carries signalling only: media and direct WebSockets go straight to the node. */
+const nodeClientPorts: Port[] = [
+  { role: "wss", protocol: "tcp", from: 8443, to: 8443 },
+  { role: "media-tcp", protocol: "tcp", from: 30000, to: 33000 },
+  { role: "media-udp", protocol: "udp", from: 30000, to: 33000 },
+];
+
+const nodeBalancerPorts: Port[] = [
+  { role: "ws", protocol: "tcp", from: 8080, to: 8080 },
+  { role: "agent", protocol: "tcp", from: 9707, to: 9707 },
+];
+
+/** Who reaches which port of the balancer and of the nodes. Everything else is closed. */
+export class SecurityGroups extends pulumi.ComponentResource {
+  readonly balancer: aws.ec2.SecurityGroup;
+  readonly node: aws.ec2.SecurityGroup;
+
+  constructor(name: string, args: SecurityGroupsArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("wcs-balancer:network:SecurityGroups", name, {}, opts);
+    // Bare groups first, then rules: the groups name each other.
+    this.balancer = this.group(`${name}-balancer`, "WCS balancer", args.vpcId);
+    this.node = this.group(`${name}-node`, "WCS node", args.vpcId);
+
+    for (const cidr of args.clientCidrs) {
+      const from = { cidrIpv4: cidr };
+      for (const port of balancerPorts)
+        this.allow(`${name}-balancer-${port.role}-${cidr}`, this.balancer, port, from);
+      for (const port of nodeClientPorts)
+        this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, from);
+    }
+    for (const port of nodeBalancerPorts) {
+      this.allow(`${name}-node-${port.role}`, this.node, port, {
+        referencedSecurityGroupId: this.balancer.id,
+      });
+    }
+    this.registerOutputs({ balancer: this.balancer.id, node: this.node.id });
+  }
+
+  private group(name: string, description: string, vpcId: pulumi.Input<string>): aws.ec2.SecurityGroup {
+    const group = new aws.ec2.SecurityGroup(
+      name,
+      { description, vpcId, tags: { Name: name } },
+      { parent: this },
+    );
+    new aws.vpc.SecurityGroupEgressRule(
+      `${name}-egress`,
+      { securityGroupId: group.id, ipProtocol: "-1", cidrIpv4: "0.0.0.0/0", description: "everything" },
+      { parent: this },
+    );
+    return group;
+  }
+
+  private allow(
+    name: string,
+    group: aws.ec2.SecurityGroup,
+    { role, protocol, from, to }: Port,
+    source: { cidrIpv4: string } | { referencedSecurityGroupId: pulumi.Input<string> },
+  ): void {
+    new aws.vpc.SecurityGroupIngressRule(
+      name,
+      {
+        securityGroupId: group.id,
+        ipProtocol: protocol,
+        fromPort: from,
+        toPort: to,
+        description: role,
+        ...source,
+      },
+      { parent: this },
+    );
+  }
+}

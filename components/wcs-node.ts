@@ -1,0 +1,61 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+import { encodeUserData } from "../userdata/cloud-config";
+import { renderServer, serverName } from "../userdata/haproxy-config";
+import { type NodeSettings, renderNodeUserData } from "../userdata/node";
+import { instanceDefaults, newestDebian } from "./instance-image";
+
+export interface WcsNodeArgs {
+  /** Private addresses of the balancers, the only ones that the agent answers. */
+  balancerAddresses: pulumi.Input<string>[];
+  settings: Omit<NodeSettings, "balancerAddresses">;
+  instanceType: string;
+  /** @default the newest Debian 13 when the node is made */
+  ami?: string;
+  subnetId: pulumi.Input<string>;
+  securityGroup: aws.ec2.SecurityGroup;
+}
+
+/** One WCS node with its agent. Immutable: a change of what it is told makes a new one first. */
+export class WcsNode extends pulumi.ComponentResource {
+  /** Unique to the instance. */
+  readonly serverName: pulumi.Output<string>;
+  /** The node's line in haproxy.cfg. */
+  readonly serverLine: pulumi.Output<string>;
+  readonly instanceId: pulumi.Output<string>;
+  readonly privateAddress: pulumi.Output<string>;
+  readonly publicAddress: pulumi.Output<string>;
+
+  constructor(name: string, args: WcsNodeArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("wcs-balancer:cluster:WcsNode", name, {}, opts);
+    const userData = pulumi
+      .all(args.balancerAddresses)
+      .apply((balancerAddresses) =>
+        encodeUserData(renderNodeUserData({ ...args.settings, balancerAddresses })),
+      );
+    const instance = new aws.ec2.Instance(
+      name,
+      {
+        ...instanceDefaults,
+        ami: args.ami ?? newestDebian(this),
+        instanceType: args.instanceType,
+        subnetId: args.subnetId,
+        associatePublicIpAddress: true,
+        vpcSecurityGroupIds: [args.securityGroup.id],
+        userDataBase64: userData,
+        tags: { Name: name },
+        volumeTags: { Name: name },
+      },
+      // Neither a newer image nor a new subnet of the VPC replaces a node.
+      { parent: this, ignoreChanges: args.ami ? ["subnetId"] : ["subnetId", "ami"] },
+    );
+    this.instanceId = instance.id;
+    this.privateAddress = instance.privateIp;
+    this.publicAddress = instance.publicIp;
+    this.serverName = instance.id.apply((id) => serverName(name, id));
+    this.serverLine = pulumi
+      .all([this.serverName, this.privateAddress])
+      .apply(([serverName, address]) => renderServer({ serverName, address }));
+    this.registerOutputs({ instanceId: this.instanceId, privateAddress: this.privateAddress });
+  }
+}

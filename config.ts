@@ -1,0 +1,352 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import * as pulumi from "@pulumi/pulumi";
+import * as ipaddr from "ipaddr.js";
+import { z } from "zod";
+import { checkStateFits, renderPem, renderSecret, TooLargeError } from "./userdata/desired-state";
+
+/** A schema's error text: what is allowed. The key and the bad value are put before it by `parseConfig`. */
+function mustBe(allowed: string) {
+  return { error: `it must be ${allowed}` };
+}
+
+function integer(minimum: number, maximum: number, what: string) {
+  const error = mustBe(`${what} from ${minimum} to ${maximum}`);
+  return z.int(error).min(minimum, error).max(maximum, error);
+}
+
+function text(pattern: RegExp, allowed: string) {
+  return z.string(mustBe(allowed)).regex(pattern, mustBe(allowed));
+}
+
+function isCidr(value: string): boolean {
+  if (!ipaddr.IPv4.isValidCIDR(value)) return false;
+  // EC2 refuses a CIDR with host bits set, such as 203.0.113.7/24, and does so half way through an update.
+  return ipaddr.IPv4.networkAddressFromCIDR(value).toString() === value.split("/")[0];
+}
+
+function unique(values: string[]): boolean {
+  return new Set(values).size === values.length;
+}
+
+const cidrRule = mustBe("an IPv4 network such as 203.0.113.0/24, without host bits");
+const cidr = z.string(cidrRule).refine(isCidr, cidrRule);
+const sha256 = text(/^[0-9a-f]{64}$/, "a SHA-256 checksum of 64 lower-case hexadecimal digits");
+const httpUrlRule = mustBe("an https:// or http:// address");
+const httpUrl = z.url({ protocol: /^https?$/, ...httpUrlRule });
+const instanceType = text(/^[a-z][a-z0-9-]*\.[a-z0-9]+$/, "an EC2 instance type such as c7i.large");
+const ami = text(/^ami-[0-9a-f]{8,17}$/, "an AMI id such as ami-0123456789abcdef0");
+const pem = (label: string) =>
+  text(new RegExp(`-----BEGIN [A-Z ]*${label}-----[^]+-----END [A-Z ]*${label}-----`), `a PEM ${label}`);
+
+const checksRule = mustBe(
+  "an object with one or more of cpu, publishers, subscribers, hls, bandIn and bandOut",
+);
+
+/** Thresholds at which a node stops taking clients; only those named are checked. */
+const checks = z
+  .strictObject(
+    {
+      cpu: integer(1, 100, "a percentage").optional(),
+      publishers: integer(1, 100_000, "a number of streams").optional(),
+      subscribers: integer(1, 100_000, "a number of streams").optional(),
+      hls: integer(1, 100_000, "a number of streams").optional(),
+      bandIn: integer(1, 400_000, "a bandwidth in Mbps").optional(),
+      bandOut: integer(1, 400_000, "a bandwidth in Mbps").optional(),
+    },
+    checksRule,
+  )
+  .refine((value) => Object.keys(value).length > 0, checksRule);
+
+export type AgentChecks = z.infer<typeof checks>;
+
+const nodeName = text(
+  /^[a-z][a-z0-9-]{0,30}$/,
+  "a name of lower-case letters, digits and hyphens, 31 at most, beginning with a letter",
+);
+
+/**
+ * The configuration of a stack (namespace `wcs-balancer`): the one source of keys, defaults and rules.
+ * The value under `example` is what an error message proposes.
+ */
+export const configSchema = z.strictObject({
+  domain: text(
+    /^(?=.{1,64}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/,
+    "a lower-case DNS name such as wcs.example.com, 64 characters at most",
+  ).meta({ description: "The name that clients use", example: "wcs.example.com" }),
+  nodes: z
+    .array(nodeName, mustBe("a list of names"))
+    .min(1, mustBe("a list with at least one name"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default(["wcs-1", "wcs-2"])
+    .meta({ description: "Names of the WCS nodes; each becomes one instance", example: "wcs-1" }),
+  nodeInstanceType: instanceType
+    .default("c7i.large")
+    .meta({ description: "Instance type of a node", example: "c7i.large" }),
+  balancerInstanceType: instanceType
+    .default("t3.small")
+    .meta({ description: "Instance type of the balancer", example: "t3.small" }),
+  nodeAmi: ami.optional().meta({
+    description: "AMI of the nodes, with WCS in it or not. Default: the newest Debian 13 when a node is made",
+    example: "ami-0123456789abcdef0",
+  }),
+  balancerAmi: ami.optional().meta({
+    description: "AMI of the balancer: Debian 13, or another apt image with HAProxy 3.0 or newer",
+    example: "ami-0123456789abcdef0",
+  }),
+  wcsPackageUrl: httpUrl.optional().meta({
+    description: "Where nodes download the WCS tarball; required unless nodeAmi is set",
+    example: "https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
+  }),
+  wcsPackageSha256: sha256
+    .optional()
+    .meta({ description: "Checksum of the WCS tarball; required with wcsPackageUrl", example: "<sha256>" }),
+  javaPackage: text(/^[a-z0-9][a-z0-9.+-]+$/, "the name of a distribution package")
+    .default("default-jre-headless")
+    .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
+  checks: checks
+    .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
+    .meta({ description: "Thresholds at which a node stops taking clients", example: "90" }),
+  maxConnectionsPerNode: integer(1, 100_000, "a number of WebSockets")
+    .default(100)
+    .meta({ description: "WebSockets that one node takes through the balancer", example: "100" }),
+  maxConnections: integer(100, 400_000, "a number of connections")
+    .default(4000)
+    .meta({ description: "Connections that the balancer takes", example: "4000" }),
+  tlsCertificate: pem("CERTIFICATE").optional().meta({
+    description: "PEM certificate of one's own. Default: a CA of the stack's own signs one",
+    example: "< cert.pem",
+  }),
+  tlsChain: pem("CERTIFICATE")
+    .optional()
+    .meta({ description: "PEM certificates between tlsCertificate and its root", example: "< chain.pem" }),
+  tlsPrivateKey: pem("PRIVATE KEY")
+    .optional()
+    .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
+  webSdkUrl: httpUrl
+    .default(
+      "https://flashphoner.com/downloads/builds/flashphoner_client/wcs_api-2.0/flashphoner-api-2.0.206-7d9863ae4de631a59ff8793ddecd104ca2fd4a22.tar.gz",
+    )
+    .meta({ description: "The WebSDK bundle that the balancer serves", example: "https://..." }),
+  webSdkSha256: sha256.optional().meta({ description: "Checksum of the WebSDK bundle", example: "<sha256>" }),
+  webSdkStripComponents: integer(0, 9, "a number of leading folders")
+    .default(2)
+    .meta({ description: "Leading folders to strip from the WebSDK bundle", example: "2" }),
+  clientCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .min(1, mustBe("a list with at least one network"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default(["0.0.0.0/0"])
+    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24" }),
+  vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
+    .optional()
+    .meta({ description: "The VPC to use. Default: the default VPC", example: "vpc-0123456789abcdef0" }),
+  subnetIds: z
+    .array(
+      text(/^subnet-[0-9a-f]{8,17}$/, "a subnet id such as subnet-0123456789abcdef0"),
+      mustBe("a list of subnet ids"),
+    )
+    .min(1, mustBe("a list with at least one subnet"))
+    .optional()
+    .meta({
+      description: "Public subnets for the instances; required with vpcId",
+      example: "subnet-0123456789abcdef0",
+    }),
+});
+
+export type ConfigValues = z.output<typeof configSchema>;
+type Key = keyof typeof configSchema.shape;
+
+/** Keys whose values must be stored encrypted (`pulumi config set --secret`). */
+export const secretKeys: Key[] = ["tlsPrivateKey"];
+
+/** A configuration value that cannot be used; its message names key, value, what is allowed and the fix. */
+export class ConfigError extends Error {}
+
+function show(value: unknown): string {
+  const json = JSON.stringify(value) ?? "missing";
+  return json.length > 80 ? `${json.slice(0, 77)}...` : json;
+}
+
+function fixCommand(path: PropertyKey[]): string {
+  const key = path[0] as Key;
+  const example = configSchema.shape[key]?.meta()?.example ?? "VALUE";
+  const [base, ...rest] = path;
+  const isList = configSchema.shape[key]?.def?.type === "default" && /^\[/.test(show(defaultOf(key)));
+  const name = [
+    String(base),
+    ...rest.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)),
+  ].join("");
+  const target = rest.length > 0 ? `--path '${name}'` : isList ? `--path '${name}[0]'` : name;
+  return `pulumi config set ${secretKeys.includes(key) ? "--secret " : ""}${target} ${example}`;
+}
+
+function defaultOf(key: Key): unknown {
+  const result = configSchema.shape[key].safeParse(undefined);
+  return result.success ? result.data : undefined;
+}
+
+function valueAt(root: unknown, path: PropertyKey[]): unknown {
+  // biome-ignore lint/suspicious/noExplicitAny: walks an unvalidated value of any shape.
+  return path.reduce((value: any, part) => value?.[part], root);
+}
+
+function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): string {
+  if (issue.code === "unrecognized_keys") {
+    const at = issue.path.length > 0 ? `${issue.path.join(".")}.` : "";
+    const allowed = issue.path.length > 0 ? Object.keys(checks.shape) : Object.keys(configSchema.shape);
+    return issue.keys
+      .map(
+        (key) =>
+          `${at}${key} is not a configuration key; the keys are ${allowed.join(", ")}. ` +
+          `Remove it with: pulumi config rm ${at ? "--path " : ""}${at}${key}`,
+      )
+      .join("\n");
+  }
+  const key = issue.path[0] as Key;
+  const value = valueAt(values, issue.path);
+  const shown = secretKeys.includes(key) && value !== undefined ? "not valid (not shown)" : show(value);
+  const name = issue.path.map(String).join(".");
+  return `${name} is ${shown}; ${issue.message}. Set it with: ${fixCommand(issue.path)}`;
+}
+
+/** What zod cannot say of one key alone. Each rule gives a message or nothing. */
+function contradictions(config: ConfigValues): string[] {
+  const problems: string[] = [];
+  if (!config.nodeAmi && !config.wcsPackageUrl) {
+    problems.push(
+      "wcsPackageUrl is missing; it must be the address of the WCS tarball, unless nodeAmi names an image " +
+        `with WCS in it. Set it with: ${fixCommand(["wcsPackageUrl"])}`,
+    );
+  }
+  if (config.wcsPackageUrl && !config.wcsPackageSha256) {
+    problems.push(
+      "wcsPackageSha256 is missing; a node installs only a tarball whose checksum it knows. " +
+        `Set it with: ${fixCommand(["wcsPackageSha256"])}`,
+    );
+  }
+  if (Boolean(config.vpcId) !== Boolean(config.subnetIds)) {
+    const missing = config.vpcId ? "subnetIds" : "vpcId";
+    problems.push(
+      `${missing} is missing; vpcId and subnetIds go together. Set it with: ${
+        missing === "vpcId" ? fixCommand(["vpcId"]) : fixCommand(["subnetIds", 0])
+      }`,
+    );
+  }
+  problems.push(...certificateProblems(config), ...sizeProblems(config));
+  return problems;
+}
+
+function sizeProblems(config: ConfigValues): string[] {
+  const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
+  try {
+    checkStateFits(config, config.nodes);
+    if (tlsCertificate && tlsPrivateKey) {
+      renderSecret(renderPem(tlsCertificate, tlsChain, tlsPrivateKey), "0".repeat(64));
+    }
+    return [];
+  } catch (error) {
+    if (error instanceof TooLargeError) return [error.message];
+    throw error;
+  }
+}
+
+function certificateProblems(config: ConfigValues): string[] {
+  const { tlsCertificate, tlsChain, tlsPrivateKey, domain } = config;
+  if (!tlsCertificate && !tlsChain && !tlsPrivateKey) return [];
+  if (!tlsCertificate || !tlsPrivateKey) {
+    const missing = tlsCertificate ? "tlsPrivateKey" : "tlsCertificate";
+    return [
+      `${missing} is missing; tlsCertificate and tlsPrivateKey go together. Set it with: ${fixCommand([missing])}`,
+    ];
+  }
+  try {
+    const certificate = new X509Certificate(tlsCertificate);
+    if (!certificate.checkPrivateKey(createPrivateKey(tlsPrivateKey))) {
+      return [
+        `tlsPrivateKey does not fit tlsCertificate (subject ${show(certificate.subject)}); it must be the key ` +
+          `that the certificate was made for. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
+      ];
+    }
+    if (!certificate.checkHost(domain)) {
+      return [
+        `tlsCertificate is for ${show(certificate.subjectAltName)}; it must name the domain ${show(domain)}. ` +
+          `Set it with: ${fixCommand(["tlsCertificate"])}`,
+      ];
+    }
+  } catch (error) {
+    return [
+      `tlsCertificate or tlsPrivateKey cannot be read (${(error as Error).message}); both must be PEM.`,
+    ];
+  }
+  return [];
+}
+
+/**
+ * Validates the configuration of a stack. Pure: no engine, no environment.
+ *
+ * @param values plain values by key, without the namespace
+ * @param isSecret whether a key is stored encrypted
+ * @throws ConfigError with one line for each problem
+ */
+export function parseConfig(
+  values: Record<string, unknown>,
+  isSecret: (key: string) => boolean,
+): ConfigValues {
+  const exposed = secretKeys.filter((key) => values[key] !== undefined && !isSecret(key));
+  if (exposed.length > 0) {
+    throw new ConfigError(
+      exposed
+        .map(
+          (key) => `${key} is stored in clear text; it must be a secret. Set it with: ${fixCommand([key])}`,
+        )
+        .join("\n"),
+    );
+  }
+  const result = configSchema.safeParse(values);
+  if (!result.success) {
+    throw new ConfigError(result.error.issues.map((issue) => explain(issue, values)).join("\n"));
+  }
+  const problems = contradictions(result.data);
+  if (problems.length > 0) throw new ConfigError(problems.join("\n"));
+  return result.data;
+}
+
+/** Pulumi hands every value over as text; what is no text by the schema is JSON. */
+export function fromEngine(key: string, value: string): unknown {
+  const schema = configSchema.shape[key as Key];
+  if (!schema || schema.safeParse(value).success) return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}
+
+/** The SDK has this function, but marks it internal and leaves it out of its types. */
+const { isConfigSecret } = pulumi.runtime as unknown as { isConfigSecret(key: string): boolean };
+
+export type StackConfig = Omit<ConfigValues, "tlsPrivateKey"> & { tlsPrivateKey?: pulumi.Output<string> };
+
+/**
+ * The validated configuration of the current stack, secrets as secret outputs.
+ * @throws pulumi.RunError, which the engine prints without a stack trace
+ */
+export function loadConfig(): StackConfig {
+  const namespace = `${pulumi.getProject()}:`;
+  const values: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(pulumi.runtime.allConfig())) {
+    if (!name.startsWith(namespace)) continue;
+    const key = name.slice(namespace.length);
+    values[key] = fromEngine(key, value);
+  }
+  try {
+    const config = parseConfig(values, (key) => isConfigSecret(namespace + key));
+    return {
+      ...config,
+      tlsPrivateKey: config.tlsPrivateKey === undefined ? undefined : pulumi.secret(config.tlsPrivateKey),
+    };
+  } catch (error) {
+    if (error instanceof ConfigError) throw new pulumi.RunError(error.message);
+    throw error;
+  }
+}

@@ -1,0 +1,95 @@
+import * as pulumi from "@pulumi/pulumi";
+import { Balancer } from "./components/balancer";
+import { Certificate } from "./components/certificate";
+import { DesiredState } from "./components/desired-state";
+import { Network } from "./components/network";
+import { Rollout } from "./components/rollout";
+import { SecurityGroups } from "./components/security-groups";
+import { WcsCluster } from "./components/wcs-cluster";
+import { loadConfig } from "./config";
+import { balancerSettings, haproxySettings, nodeSettings } from "./settings";
+import { renderHaproxyBase } from "./userdata/haproxy-config";
+
+const config = loadConfig();
+const settings = balancerSettings(config, `/${pulumi.getProject()}/${pulumi.getStack()}`);
+const haproxyBase = renderHaproxyBase(haproxySettings(config));
+
+const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.subnetIds });
+
+const securityGroups = new SecurityGroups("wcs", { vpcId: network.vpcId, clientCidrs: config.clientCidrs });
+
+const certificate = new Certificate("certificate", {
+  domain: config.domain,
+  own:
+    config.tlsCertificate && config.tlsPrivateKey
+      ? { certificate: config.tlsCertificate, chain: config.tlsChain, privateKey: config.tlsPrivateKey }
+      : undefined,
+});
+
+const balancer = new Balancer(
+  "balancer",
+  {
+    settings,
+    instanceType: config.balancerInstanceType,
+    ami: config.balancerAmi,
+    subnetId: network.subnetFor("balancer"),
+    securityGroup: securityGroups.balancer,
+  },
+  { dependsOn: securityGroups },
+);
+
+const cluster = new WcsCluster(
+  "cluster",
+  {
+    nodes: config.nodes,
+    network,
+    balancerAddresses: [balancer.privateAddress],
+    settings: nodeSettings(config),
+    instanceType: config.nodeInstanceType,
+    ami: config.nodeAmi,
+    securityGroup: securityGroups.node,
+  },
+  { dependsOn: securityGroups },
+);
+const nodes = Object.entries(cluster.nodes);
+
+const desiredState = new DesiredState("desired-state", {
+  stateParameter: settings.stateParameter,
+  secretParameter: settings.secretParameter,
+  haproxyBase,
+  serverLines: nodes.map(([, node]) => node.serverLine),
+  certificate,
+});
+
+new Rollout(
+  "rollout",
+  {
+    domain: config.domain,
+    balancerAddress: balancer.publicAddress,
+    balancerInstanceId: balancer.instanceId,
+    revision: desiredState.revision,
+    serverNames: nodes.map(([, node]) => node.serverName),
+    certificateAuthority: certificate.certificateAuthority,
+    statusToken: certificate.statusToken,
+  },
+  { dependsOn: [balancer, cluster, desiredState] },
+);
+
+export const url = `https://${config.domain}/wcs/`;
+export const websocketUrl = `wss://${config.domain}`;
+export const balancerAddress = balancer.publicAddress;
+/** The record to make where `domain` is registered. */
+export const dnsRecord = pulumi.interpolate`${config.domain}. A ${balancer.publicAddress}`;
+export const wcsNodes = nodes.map(([name, node]) => ({
+  name,
+  privateAddress: node.privateAddress,
+  publicAddress: node.publicAddress,
+  instanceId: node.instanceId,
+}));
+/** haproxy.cfg, one value a server: an address that is not known yet hides only its own line in a preview. */
+export const haproxyConfig = {
+  base: haproxyBase,
+  servers: Object.fromEntries(nodes.map(([name, node]) => [name, node.serverLine])),
+};
+export const certificateAuthority = certificate.certificateAuthority;
+export const revision = desiredState.revision;

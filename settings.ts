@@ -1,0 +1,39 @@
+import type { ConfigValues } from "./config";
+import type { BalancerSettings } from "./userdata/balancer";
+import type { HaproxySettings } from "./userdata/haproxy-config";
+import type { NodeSettings } from "./userdata/node";
+
+type PublicConfig = Omit<ConfigValues, "tlsPrivateKey">;
+
+/** What the configuration tells each kind of machine; shared by the program and `npm run render`. */
+export function balancerSettings(config: PublicConfig, parameterPath: string): BalancerSettings {
+  return {
+    domain: config.domain,
+    stateParameter: `${parameterPath}/desired-state`,
+    secretParameter: `${parameterPath}/secret`,
+    webSdk: {
+      url: config.webSdkUrl,
+      sha256: config.webSdkSha256,
+      stripComponents: config.webSdkStripComponents,
+    },
+  };
+}
+
+export function haproxySettings(config: PublicConfig): HaproxySettings {
+  return {
+    domain: config.domain,
+    maxConnections: config.maxConnections,
+    maxConnectionsPerNode: config.maxConnectionsPerNode,
+    checks: config.checks,
+  };
+}
+
+export function nodeSettings(config: PublicConfig): Omit<NodeSettings, "balancerAddresses"> {
+  return {
+    wcsPackage:
+      config.wcsPackageUrl && config.wcsPackageSha256
+        ? { url: config.wcsPackageUrl, sha256: config.wcsPackageSha256 }
+        : undefined,
+    javaPackage: config.javaPackage,
+  };
+}

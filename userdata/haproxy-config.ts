@@ -1,0 +1,123 @@
+import type { AgentChecks } from "../config";
+import { certificatePath } from "./balancer";
+
+export interface HaproxySettings {
+  domain: string;
+  maxConnections: number;
+  maxConnectionsPerNode: number;
+  checks: AgentChecks;
+}
+
+/** A WCS node as HAProxy sees it. */
+export interface Backend {
+  /** Unique to the instance: HAProxy's state file and cookies go by this name. */
+  serverName: string;
+  /** Private address. */
+  address: string;
+}
+
+/** A server name that no other instance ever has: the node's name and the last 8 digits of the instance id. */
+export function serverName(nodeName: string, instanceId: string): string {
+  return `${nodeName}-${instanceId.slice(-8)}`;
+}
+
+const agentWords: Record<keyof AgentChecks, string> = {
+  cpu: "cpu",
+  publishers: "publishers",
+  subscribers: "subscribers",
+  hls: "hls",
+  bandIn: "band-in",
+  bandOut: "band-out",
+};
+
+/** The thresholds as HAProxy sends them with each agent check. The `;` ends them, so that the agent need not wait. */
+export function renderAgentRequest(checks: AgentChecks): string {
+  const words = (Object.keys(agentWords) as (keyof AgentChecks)[])
+    .filter((check) => checks[check] !== undefined)
+    .map((check) => `${agentWords[check]} ${checks[check]}`);
+  return `${words.join(" ")};`;
+}
+
+/** The `server` line of a node. Everything that is the same for all nodes stands in `default-server`. */
+export function renderServer({ serverName, address }: Backend): string {
+  return `    server ${serverName} ${address}:8080`;
+}
+
+/** haproxy.cfg without the servers: they follow at the end, as lines of the last section. */
+export function renderHaproxyBase(settings: HaproxySettings): string {
+  const { domain, maxConnections, maxConnectionsPerNode, checks } = settings;
+  return `# Rendered by wcs-balancer. wcs-balancer-sync replaces this file: change the stack's configuration instead.
+
+global
+    log /dev/log local0
+    chroot /var/lib/haproxy
+    user haproxy
+    group haproxy
+    maxconn ${maxConnections}
+    stats socket /run/haproxy/admin.sock mode 600 level admin
+    # Kept over a reload: without, a node that its agent took out would count as up until the next answer.
+    server-state-file /var/lib/haproxy/server-state
+    # Mozilla's intermediate profile.
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+    ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305
+    ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+    tune.ssl.default-dh-param 2048
+
+defaults
+    mode http
+    log global
+    option httplog
+    option dontlognull
+    option redispatch
+    retries 3
+    load-server-state-from-file global
+    timeout http-request 10s
+    timeout http-keep-alive 10s
+    timeout queue 10s
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+    timeout check 2s
+    # An open WebSocket may be silent for long; a client that is gone is noticed by WCS's own pings.
+    timeout tunnel 24h
+    timeout client-fin 30s
+
+frontend redirect-to-https
+    bind :80
+    http-request redirect scheme https code 301
+
+frontend wcs-balancer
+    # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers.
+    bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1
+    acl is_websocket hdr(Upgrade) -i WebSocket
+    acl is_websocket hdr(Sec-WebSocket-Key) -m found
+    use_backend wcs_balancer_status if { path /.well-known/wcs-balancer/status }
+    use_backend wcs_back if is_websocket
+    default_backend wcs_web_admin
+
+# The pages of the WebSDK
+backend wcs_web_admin
+    server nginx 127.0.0.1:8180 maxconn 500 check
+
+# wcs-balancer-sync
+backend wcs_balancer_status
+    server sync 127.0.0.1:8181 maxconn 20
+
+# The WCS nodes
+backend wcs_back
+    balance roundrobin
+    # WCS puts this into the session id. Only the balancer sets it, whatever a client sends.
+    http-request del-header X_Client_IP
+    http-request set-header X-Client-IP %ci:%cp
+    # An agent that does not answer leaves the last state in force for ever: so its port is checked too.
+    option tcp-check
+    tcp-check connect
+    tcp-check connect port 9707
+    default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
+`;
+}
+
+/** The whole haproxy.cfg. */
+export function renderHaproxyConfig(settings: HaproxySettings, backends: Backend[]): string {
+  return renderHaproxyBase(settings) + backends.map((backend) => `${renderServer(backend)}\n`).join("");
+}
