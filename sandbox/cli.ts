@@ -1,0 +1,306 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { CommandError as EngineError } from "@pulumi/pulumi/automation";
+import { CloudClient, type MachineStatus } from "./cloud/client";
+import { removeSandbox, startCloud } from "./lifecycle";
+import { cache, type SandboxPaths, sandboxPaths } from "./paths";
+import { checkSpace, machinePackages, prepare } from "./prepare";
+import { CommandError, run } from "./shell";
+import { stackSettings, stackValues, withStack } from "./stack";
+
+const usage = `Usage: npm run sandbox [-- COMMAND] [OPTIONS]
+
+The whole cluster on this machine, without AWS.
+
+Commands:
+  up                    bring the stack up, or to what its file says now (the default)
+  preview               show what 'up' would change
+  status                the machines, and what the balancer says of its nodes
+  shell NAME [CMD...]   a shell on a machine, or one command there
+  logs NAME             what a machine wrote to its console, and its journal
+  down                  remove everything but the cache
+  help                  this text
+
+NAME is balancer, a node such as wcs-1, or internet: a client's place, outside of the VPC.
+
+Options:
+  --nodes N             with up and preview: N nodes, wcs-1 to wcs-N, instead of the file's, this time
+  --config KEY=VALUE    with up and preview: another value of the configuration, this time; repeatable
+  --stack NAME          the stack to use (default dev)
+  --name NAME           the sandbox to use, so that several can stand side by side (default default)
+`;
+
+const lockedStatus = 75;
+
+interface Options {
+  paths: SandboxPaths;
+  stack: string;
+  overrides: Record<string, unknown>;
+  /** What stands behind the command. */
+  rest: string[];
+}
+
+/** One command changes a sandbox at a time: this one runs again under a lock that ends with it, whatever ends it. */
+function runLocked(name: string): number {
+  mkdirSync("/run/lock", { recursive: true });
+  const lock = `/run/lock/wcs-balancer-sandbox-${name}`;
+  const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const result = spawnSync(
+    "flock",
+    ["--nonblock", "--close", "--conflict-exit-code", String(lockedStatus), lock, ...command],
+    { stdio: "inherit", env: { ...process.env, WCS_SANDBOX_LOCKED: name } },
+  );
+  if (result.error) throw result.error;
+  if (result.status === lockedStatus) {
+    throw new Error(`another command is changing the sandbox ${name}; try again when it has ended`);
+  }
+  return result.status ?? 1;
+}
+
+function parseOverrides(nodes: string | undefined, config: string[]): Record<string, unknown> {
+  const overrides: Record<string, unknown> = {};
+  for (const pair of config) {
+    const [key, ...value] = pair.split("=");
+    if (!key || value.length === 0) throw new Error(`--config is "${pair}"; it must be KEY=VALUE`);
+    const text = value.join("=");
+    try {
+      overrides[key] = JSON.parse(text);
+    } catch {
+      overrides[key] = text;
+    }
+  }
+  if (nodes !== undefined) {
+    const count = Number(nodes);
+    if (!Number.isInteger(count) || count < 1)
+      throw new Error(`--nodes is "${nodes}"; it must be a number from 1 on`);
+    overrides.nodes = Array.from({ length: count }, (_, index) => `wcs-${index + 1}`);
+  }
+  return overrides;
+}
+
+/** The engine's own words as they come; its exception only repeats them. */
+const engineOutput = {
+  color: process.stdout.isTTY ? ("always" as const) : ("never" as const),
+  onOutput: (text: string) => void process.stdout.write(text),
+  onError: (text: string) => void process.stderr.write(text),
+};
+
+async function prepareFor({ stack, overrides }: Options): Promise<void> {
+  checkSpace();
+  await prepare(machinePackages(stack, stackValues(stackSettings(stack, overrides))));
+}
+
+async function up(options: Options): Promise<void> {
+  const { paths, stack, overrides } = options;
+  const began = Date.now();
+  await prepareFor(options);
+  console.log("Bringing up the stack; the machines boot and install as on EC2.");
+  await startCloud(paths);
+  const outputs = await withStack(paths, stack, overrides, async (opened) => {
+    const result = await opened.up(engineOutput);
+    return result.outputs;
+  });
+  const authority = join(paths.state, "ca.pem");
+  if (outputs.certificateAuthority) writeFileSync(authority, String(outputs.certificateAuthority.value));
+  const address = String(outputs.balancerAddress?.value);
+  const url = new URL(String(outputs.url?.value));
+  const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];
+  const suffix = paths.name === "default" ? "" : ` --name ${paths.name}`;
+  console.log(`
+Up after ${Math.round((Date.now() - began) / 1000)} s: ${url.host} is ${address}, in front of ${nodes.map(({ name }) => name).join(", ")}.
+
+Try next:
+  npm run sandbox --${suffix} status
+  npm run sandbox --${suffix} shell internet curl --cacert ${authority} --resolve ${url.host}:443:${address} ${url}
+  npm run sandbox --${suffix} shell ${nodes[0]?.name} telnet localhost 9707
+  npm run sandbox --${suffix} preview --nodes ${nodes.length + 1}
+Stop with:
+  npm run sandbox --${suffix} down`);
+}
+
+async function preview(options: Options): Promise<void> {
+  await prepareFor(options);
+  await withStack(options.paths, options.stack, options.overrides, (opened) =>
+    opened.preview({ ...engineOutput, diff: true }),
+  );
+}
+
+/** Runs a command where the machine's own processes run. */
+function onMachine(machine: MachineStatus, command: string[]): string[] {
+  if (!machine.leader) throw new Error(`${machine.name} is ${machine.state} and has no processes yet`);
+  const environment = [
+    "env",
+    "-i",
+    `TERM=${process.env.TERM ?? "dumb"}`,
+    "HOME=/root",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG=C.UTF-8",
+  ];
+  return ["--target", String(machine.leader), "--all", "--wdns=/", "--", ...environment, ...command];
+}
+
+async function findMachine(paths: SandboxPaths, name: string | undefined): Promise<MachineStatus> {
+  const machines = await new CloudClient(paths).call("machines", {});
+  const found = machines.find((machine) => machine.name === name || machine.id === name);
+  if (!found) {
+    const names = machines.map((machine) => machine.name).sort();
+    throw new Error(
+      `there is no machine ${name ?? "without a name"}; there are ${[...names, "internet"].join(", ")}`,
+    );
+  }
+  return found;
+}
+
+async function shell({ paths, rest: [name, ...command] }: Options): Promise<number> {
+  const interactive = command.length > 0 ? command : ["/bin/bash", "--login"];
+  if (name === "internet") {
+    const cloud = new CloudClient(paths);
+    await cloud.call("ping", {});
+    return (
+      spawnSync("nsenter", [`--net=${cloud.internetNamespace}`, "--", ...interactive], { stdio: "inherit" })
+        .status ?? 1
+    );
+  }
+  const machine = await findMachine(paths, name);
+  return spawnSync("nsenter", onMachine(machine, interactive), { stdio: "inherit" }).status ?? 1;
+}
+
+async function logs({ paths, rest: [name] }: Options): Promise<void> {
+  const machine = await findMachine(paths, name);
+  process.stdout.write(readFileSync(join(paths.machines, machine.id, "console.log"), "utf8"));
+  if (machine.leader) process.stdout.write(run("nsenter", onMachine(machine, ["journalctl", "--no-pager"])));
+}
+
+interface NodeStatus {
+  server: string;
+  state: string;
+  reason: string;
+  sockets: number;
+}
+
+/** The detailed status, read on the balancer itself. */
+function balancerStatus(balancer: MachineStatus | undefined): {
+  revision?: string;
+  error?: string;
+  nodes: NodeStatus[];
+} {
+  if (!balancer?.leader) return { nodes: [] };
+  const read =
+    'curl --silent --fail --max-time 5 --header "Authorization: Bearer $(cat /var/lib/wcs-balancer/status-token)" http://127.0.0.1:8181/';
+  try {
+    return JSON.parse(run("nsenter", onMachine(balancer, ["sh", "-c", read])));
+  } catch {
+    return { error: "wcs-balancer-sync does not answer yet", nodes: [] };
+  }
+}
+
+async function status({ paths }: Options): Promise<void> {
+  const machines = await new CloudClient(paths).call("machines", {});
+  const balancer = machines.find(({ name }) => name === "balancer");
+  const { revision, error, nodes } = balancerStatus(balancer);
+  const rows = machines
+    .sort((one, other) => one.name.localeCompare(other.name))
+    .map((machine) => {
+      const node = nodes.find(({ server }) => server.endsWith(`-${machine.id.slice(-8)}`));
+      const takesClients = node
+        ? `${node.state}${node.reason ? ` (${node.reason})` : ""}, ${node.sockets} sockets`
+        : "";
+      return [
+        machine.name,
+        machine.id,
+        machine.state,
+        machine.privateAddress,
+        machine.publicAddress ?? "",
+        takesClients,
+      ];
+    });
+  const table = [["NAME", "INSTANCE", "MACHINE", "PRIVATE", "PUBLIC", "IN THE BALANCER"], ...rows];
+  const widths =
+    table[0]?.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length))) ?? [];
+  for (const row of table)
+    console.log(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    );
+  console.log(`\nrevision ${revision ?? "none"}${error ? `, error: ${error}` : ""}`);
+}
+
+function down({ paths }: Options): void {
+  const there = existsSync(paths.state);
+  removeSandbox(paths);
+  rmSync(`/run/lock/wcs-balancer-sandbox-${paths.name}`, { force: true });
+  console.log(
+    there
+      ? `The sandbox is gone; ${cache} keeps what was downloaded and built.`
+      : "There was nothing to remove.",
+  );
+}
+
+const commands: Record<string, { changes: boolean; run(options: Options): unknown }> = {
+  up: { changes: true, run: up },
+  preview: { changes: true, run: preview },
+  status: { changes: false, run: status },
+  shell: { changes: false, run: shell },
+  logs: { changes: false, run: logs },
+  down: { changes: true, run: down },
+};
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  // What follows `shell NAME` belongs to the command that runs there.
+  const shellAt = args.indexOf("shell");
+  const own = shellAt < 0 ? args : args.slice(0, shellAt + 2);
+  const { values, positionals } = parseArgs({
+    args: own,
+    allowPositionals: true,
+    options: {
+      nodes: { type: "string" },
+      config: { type: "string", multiple: true, default: [] },
+      stack: { type: "string", default: "dev" },
+      name: { type: "string", default: "default" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const [name = "up", ...rest] = positionals;
+  if (values.help || name === "help") {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const command = commands[name];
+  if (!command) throw new Error(`there is no command "${name}"; see: npm run sandbox -- help`);
+  if (!/^[a-z][a-z0-9]{0,15}$/.test(values.name)) {
+    throw new Error(`--name is "${values.name}"; it must be up to 16 lower-case letters and digits`);
+  }
+  if (process.platform !== "linux") {
+    throw new Error(
+      `the sandbox needs Linux, and this is ${process.platform}; npm run test:unit runs everywhere`,
+    );
+  }
+  if (process.getuid?.() !== 0)
+    throw new Error("the sandbox needs root: it boots machines and makes networks");
+  if (command.changes && process.env.WCS_SANDBOX_LOCKED !== values.name) return runLocked(values.name);
+  const options = {
+    paths: sandboxPaths(values.name),
+    stack: values.stack,
+    overrides: parseOverrides(values.nodes, values.config),
+    rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
+  };
+  const status = await command.run(options);
+  return typeof status === "number" ? status : 0;
+}
+
+main().then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: Error) => {
+    const told = error instanceof EngineError ? "the engine ended with an error, see above" : error.message;
+    console.error(`sandbox: ${told}`);
+    if (process.env.DEBUG && !(error instanceof CommandError)) console.error(error.stack);
+    process.exitCode = 1;
+  },
+);

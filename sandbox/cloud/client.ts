@@ -1,0 +1,78 @@
+import { request } from "node:http";
+import type { SandboxPaths } from "../paths";
+
+export interface MachineStatus {
+  id: string;
+  name: string;
+  /** Process id of the machine's systemd; none while it boots or is stopped. */
+  leader?: number;
+  privateAddress: string;
+  publicAddress?: string;
+  state: string;
+}
+
+/** What the sandbox's cloud can be asked; the answers' types by method. */
+export interface CloudMethods {
+  ping: { args: Record<string, never>; result: { pid: number } };
+  create: {
+    args: { kind: string; inputs: Record<string, unknown> };
+    result: { id: string; outputs: Record<string, unknown> };
+  };
+  update: {
+    args: { kind: string; id: string; inputs: Record<string, unknown> };
+    result: Record<string, unknown>;
+  };
+  remove: { args: { kind: string; id: string }; result: undefined };
+  machines: { args: Record<string, never>; result: MachineStatus[] };
+  stop: { args: Record<string, never>; result: undefined };
+}
+
+/** Talks to the cloud of a sandbox over its socket, from whatever network namespace. */
+export class CloudClient {
+  readonly internetNamespace: string;
+
+  constructor(private readonly paths: SandboxPaths) {
+    this.internetNamespace = `/run/netns/${paths.internetNamespace}`;
+  }
+
+  call<Method extends keyof CloudMethods>(
+    method: Method,
+    args: CloudMethods[Method]["args"],
+  ): Promise<CloudMethods[Method]["result"]> {
+    return new Promise((resolve, reject) => {
+      const call = request(
+        { socketPath: this.paths.socket, method: "POST", path: `/${method}`, agent: false },
+        (response) => {
+          let body = "";
+          response.setEncoding("utf8");
+          response.on("data", (part: string) => {
+            body += part;
+          });
+          response.on("error", reject);
+          response.on("end", () => {
+            const answer = JSON.parse(body) as { result?: CloudMethods[Method]["result"]; error?: string };
+            if (answer.error !== undefined) reject(new Error(answer.error));
+            else resolve(answer.result as CloudMethods[Method]["result"]);
+          });
+        },
+      );
+      call.on("error", (error: NodeJS.ErrnoException) =>
+        reject(
+          error.code === "ENOENT" || error.code === "ECONNREFUSED"
+            ? new Error(`the sandbox ${this.paths.name} is not up; start it with: npm run sandbox`)
+            : error,
+        ),
+      );
+      call.end(JSON.stringify(args));
+    });
+  }
+
+  async isUp(): Promise<boolean> {
+    try {
+      await this.call("ping", {});
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}

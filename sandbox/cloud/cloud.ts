@@ -1,0 +1,351 @@
+import { randomBytes } from "node:crypto";
+import * as addresses from "../addresses";
+import { accountId, region } from "../provider/aws";
+import { run } from "../shell";
+import type { MachineStatus } from "./client";
+import { type FirewallModel, type Interface, type Rule, renderFirewall } from "./firewall";
+import type { Machines } from "./machine";
+
+type Inputs = Record<string, unknown>;
+
+/** The inputs of an instance that the cloud reads; the provider has checked all of them. */
+interface InstanceInputs {
+  ami: string;
+  instanceType: string;
+  iamInstanceProfile?: string;
+  primaryNetworkInterface?: { networkInterfaceId: string };
+  vpcSecurityGroupIds?: string[];
+  associatePublicIpAddress?: boolean;
+  userData?: string;
+  userDataBase64?: string;
+  tags?: Record<string, string>;
+}
+
+export interface Instance {
+  id: string;
+  inputs: InstanceInputs;
+  privateAddress: string;
+  /** Its own public address; one with a network interface has that of the interface. */
+  publicAddress?: string;
+}
+
+interface Credentials {
+  role: string;
+  accessKeyId: string;
+  secretAccessKey: string;
+  token: string;
+  expiration: Date;
+}
+
+interface Resource {
+  kind: string;
+  inputs: Inputs;
+  outputs: Inputs;
+}
+
+const credentialsLifetimeMilliseconds = 6 * 3_600_000;
+
+function newId(prefix: string): string {
+  return `${prefix}-0${randomBytes(8).toString("hex")}`;
+}
+
+/** The sandbox's AWS: what exists, and what follows from it for machines and network. */
+export class Cloud {
+  private readonly resources = new Map<string, Resource>();
+  private readonly instances = new Map<string, Instance>();
+  private readonly credentials = new Map<string, Credentials>();
+  private privateCount = 0;
+  private publicCount = 0;
+
+  constructor(private readonly machines: Machines) {}
+
+  async create(kind: string, inputs: Inputs): Promise<{ id: string; outputs: Inputs }> {
+    const id = this.idOf(kind, inputs);
+    if (this.resources.has(`${kind} ${id}`)) throw new Error(`${kind} ${id} exists already`);
+    const outputs = await this.outputsOf(kind, id, inputs);
+    this.resources.set(`${kind} ${id}`, { kind, inputs, outputs });
+    this.applyFirewall();
+    return { id, outputs };
+  }
+
+  update(kind: string, id: string, inputs: Inputs): Inputs {
+    const resource = this.find(kind, id);
+    resource.inputs = inputs;
+    if (kind === "parameter") resource.outputs.version = Number(resource.outputs.version) + 1;
+    const instance = this.instances.get(id);
+    if (instance) {
+      if (
+        JSON.stringify(userDataOf(instance.inputs)) !==
+        JSON.stringify(userDataOf(inputs as unknown as InstanceInputs))
+      ) {
+        throw new Error("the sandbox does not change the user-data of a machine that exists");
+      }
+      instance.inputs = inputs as unknown as InstanceInputs;
+    }
+    this.applyFirewall();
+    return resource.outputs;
+  }
+
+  async remove(kind: string, id: string): Promise<void> {
+    this.find(kind, id);
+    if (kind === "networkInterface" && this.instanceWith(id)) {
+      throw new Error(`InvalidNetworkInterface.InUse: ${id} is in use by ${this.instanceWith(id)?.id}`);
+    }
+    if (kind === "securityGroup" && this.interfaces().some(({ groups }) => groups.includes(id))) {
+      throw new Error(`DependencyViolation: ${id} has a dependent object`);
+    }
+    if (kind === "instance") {
+      await this.machines.remove(id);
+      this.instances.delete(id);
+    }
+    this.resources.delete(`${kind} ${id}`);
+    this.applyFirewall();
+  }
+
+  status(): MachineStatus[] {
+    return [...this.instances.values()].map((instance) => ({
+      id: instance.id,
+      name: instance.inputs.tags?.Name ?? instance.id,
+      privateAddress: instance.privateAddress,
+      publicAddress: this.publicAddressOf(instance),
+      ...this.machines.status(instance.id),
+    }));
+  }
+
+  instanceAt(address: string): Instance | undefined {
+    return [...this.instances.values()].find(({ privateAddress }) => privateAddress === address);
+  }
+
+  publicAddressOf(instance: Instance): string | undefined {
+    const networkInterface = instance.inputs.primaryNetworkInterface?.networkInterfaceId;
+    return networkInterface ? this.elasticAddressOf(networkInterface) : instance.publicAddress;
+  }
+
+  parameter(name: string): { type: string; value: string; version: number } | undefined {
+    const parameter = this.resources.get(`parameter ${name}`);
+    return (
+      parameter && {
+        type: String(parameter.inputs.type),
+        value: String(parameter.inputs.value ?? parameter.inputs.insecureValue),
+        version: Number(parameter.outputs.version),
+      }
+    );
+  }
+
+  /** Short-lived credentials of an instance's role; none without an instance profile. */
+  issueCredentials(instance: Instance): Credentials | undefined {
+    const profile = this.resources.get(`instanceProfile ${instance.inputs.iamInstanceProfile}`);
+    if (!profile) return undefined;
+    const known = this.credentials.get(instance.id);
+    if (known && known.expiration.getTime() > Date.now() + 600_000) return known;
+    const credentials = {
+      role: String(profile.inputs.role),
+      accessKeyId: `ASIA${randomBytes(8).toString("hex").toUpperCase()}`,
+      secretAccessKey: randomBytes(30).toString("base64"),
+      token: randomBytes(120).toString("base64"),
+      expiration: new Date(Date.now() + credentialsLifetimeMilliseconds),
+    };
+    this.credentials.set(instance.id, credentials);
+    return credentials;
+  }
+
+  credentialsOf(accessKeyId: string): Credentials | undefined {
+    return [...this.credentials.values()].find(
+      (credentials) =>
+        credentials.accessKeyId === accessKeyId && credentials.expiration.getTime() > Date.now(),
+    );
+  }
+
+  policiesOf(role: string): string[] {
+    return this.all("rolePolicy")
+      .filter(({ inputs }) => inputs.role === role)
+      .map(({ inputs }) => String(inputs.policy));
+  }
+
+  private idOf(kind: string, inputs: Inputs): string {
+    switch (kind) {
+      case "securityGroup":
+        return newId("sg");
+      case "ingressRule":
+      case "egressRule":
+        return newId("sgr");
+      case "networkInterface":
+        return newId("eni");
+      case "elasticIp":
+        return newId("eipalloc");
+      case "elasticIpAssociation":
+        return newId("eipassoc");
+      case "instance":
+        return newId("i");
+      case "rolePolicy":
+        return `${inputs.role}:${inputs.name}`;
+      case "role":
+      case "instanceProfile":
+      case "parameter":
+        return String(inputs.name);
+      default:
+        throw new Error(`the sandbox's cloud has no ${kind}`);
+    }
+  }
+
+  private async outputsOf(kind: string, id: string, inputs: Inputs): Promise<Inputs> {
+    const arn = (service: string, name: string) => `arn:aws:${service}:${region}:${accountId}:${name}`;
+    switch (kind) {
+      case "securityGroup":
+        return { arn: arn("ec2", `security-group/${id}`) };
+      case "ingressRule":
+      case "egressRule":
+        this.find("securityGroup", String(inputs.securityGroupId));
+        return { securityGroupRuleId: id, arn: arn("ec2", `security-group-rule/${id}`) };
+      case "networkInterface":
+        return {
+          privateIp: this.nextPrivateAddress(),
+          arn: arn("ec2", `network-interface/${id}`),
+          macAddress: "",
+        };
+      case "elasticIp":
+        return {
+          allocationId: id,
+          publicIp: this.nextPublicAddress(),
+          arn: arn("ec2", `elastic-ip/${id}`),
+        };
+      case "elasticIpAssociation":
+        this.find("networkInterface", String(inputs.networkInterfaceId));
+        return { publicIp: this.find("elasticIp", String(inputs.allocationId)).outputs.publicIp };
+      case "role":
+      case "instanceProfile":
+        return { arn: `arn:aws:iam::${accountId}:${kind}/${id}`, uniqueId: newId("A") };
+      case "rolePolicy":
+        this.find("role", String(inputs.role));
+        return {};
+      case "parameter":
+        return { arn: arn("ssm", `parameter${id}`), version: 1 };
+      case "instance":
+        return this.launch(id, inputs as unknown as InstanceInputs);
+      default:
+        throw new Error(`the sandbox's cloud has no ${kind}`);
+    }
+  }
+
+  private async launch(id: string, inputs: InstanceInputs): Promise<Inputs> {
+    const networkInterface = inputs.primaryNetworkInterface?.networkInterfaceId;
+    if (inputs.iamInstanceProfile) this.find("instanceProfile", inputs.iamInstanceProfile);
+    for (const group of inputs.vpcSecurityGroupIds ?? []) this.find("securityGroup", group);
+    if (networkInterface && this.instanceWith(networkInterface)) {
+      throw new Error(`InvalidNetworkInterface.InUse: ${networkInterface} is currently in use`);
+    }
+    const instance: Instance = {
+      id,
+      inputs,
+      privateAddress: networkInterface
+        ? String(this.find("networkInterface", networkInterface).outputs.privateIp)
+        : this.nextPrivateAddress(),
+      publicAddress:
+        !networkInterface && inputs.associatePublicIpAddress ? this.nextPublicAddress() : undefined,
+    };
+    this.instances.set(id, instance);
+    // The rules stand before the machine sends its first packet.
+    this.applyFirewall();
+    try {
+      await this.machines.start({
+        id,
+        privateAddress: instance.privateAddress,
+        userData: userDataOf(inputs),
+      });
+    } catch (error) {
+      this.instances.delete(id);
+      throw error;
+    }
+    return {
+      arn: `arn:aws:ec2:${region}:${accountId}:instance/${id}`,
+      privateIp: instance.privateAddress,
+      publicIp: this.publicAddressOf(instance) ?? "",
+      instanceState: "running",
+      primaryNetworkInterfaceId: networkInterface ?? newId("eni"),
+    };
+  }
+
+  private find(kind: string, id: string): Resource {
+    const resource = this.resources.get(`${kind} ${id}`);
+    if (!resource) throw new Error(`${kind} ${id} does not exist`);
+    return resource;
+  }
+
+  private all(kind: string): (Resource & { id: string })[] {
+    return [...this.resources.entries()]
+      .filter(([, resource]) => resource.kind === kind)
+      .map(([key, resource]) => ({ ...resource, id: key.slice(kind.length + 1) }));
+  }
+
+  private instanceWith(networkInterface: string): Instance | undefined {
+    return [...this.instances.values()].find(
+      ({ inputs }) => inputs.primaryNetworkInterface?.networkInterfaceId === networkInterface,
+    );
+  }
+
+  private elasticAddressOf(networkInterface: string): string | undefined {
+    const association = this.all("elasticIpAssociation").find(
+      ({ inputs }) => inputs.networkInterfaceId === networkInterface,
+    );
+    return association && String(association.outputs.publicIp);
+  }
+
+  private nextPrivateAddress(): string {
+    return addresses.privateAddress(this.privateCount++);
+  }
+
+  private nextPublicAddress(): string {
+    return addresses.publicAddress(this.publicCount++);
+  }
+
+  private interfaces(): Interface[] {
+    const own = [...this.instances.values()].filter(({ inputs }) => !inputs.primaryNetworkInterface);
+    return [
+      ...own.map(({ privateAddress, publicAddress, inputs }) => ({
+        privateAddress,
+        publicAddress,
+        groups: inputs.vpcSecurityGroupIds ?? [],
+      })),
+      ...this.all("networkInterface").map(({ id, inputs, outputs }) => ({
+        privateAddress: String(outputs.privateIp),
+        publicAddress: this.elasticAddressOf(id),
+        groups: (inputs.securityGroups ?? []) as string[],
+      })),
+    ];
+  }
+
+  private firewall(): FirewallModel {
+    const rules = (kind: string, group: string) =>
+      this.all(kind)
+        .filter(({ inputs }) => inputs.securityGroupId === group)
+        .map(
+          ({ inputs }): Rule => ({
+            protocol: String(inputs.ipProtocol),
+            fromPort: inputs.fromPort as number | undefined,
+            toPort: inputs.toPort as number | undefined,
+            cidr: inputs.cidrIpv4 as string | undefined,
+            group: inputs.referencedSecurityGroupId as string | undefined,
+          }),
+        );
+    return {
+      interfaces: this.interfaces(),
+      groups: Object.fromEntries(
+        this.all("securityGroup").map(({ id }) => [
+          id,
+          { ingress: rules("ingressRule", id), egress: rules("egressRule", id) },
+        ]),
+      ),
+      publicServices: addresses.publicServices,
+      metadataService: addresses.metadataService,
+      dnsService: addresses.dnsService,
+    };
+  }
+
+  private applyFirewall(): void {
+    run("nft", ["--file", "-"], { input: renderFirewall(this.firewall()) });
+  }
+}
+
+function userDataOf({ userData, userDataBase64 }: InstanceInputs): Buffer {
+  return userDataBase64 ? Buffer.from(userDataBase64, "base64") : Buffer.from(userData ?? "");
+}

@@ -1,0 +1,184 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import * as addresses from "../addresses";
+import { cached, cgroupRoots, type SandboxPaths } from "../paths";
+import { run, succeeds } from "../shell";
+
+export interface MachineSpec {
+  id: string;
+  privateAddress: string;
+  userData: Buffer;
+}
+
+/** How the sandbox runs machines; the rest of it knows no more of them than this. */
+export interface Machines {
+  start(spec: MachineSpec): Promise<void>;
+  /** Shuts a machine down in good order and removes it. */
+  remove(id: string): Promise<void>;
+  status(id: string): { state: string; leader?: number };
+}
+
+/** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
+const rebootStatus = 133;
+const shutdownSeconds = 15;
+
+interface Running {
+  process: ChildProcess;
+  state: "running" | "stopped";
+  removing: boolean;
+}
+
+/** Machines as systemd-nspawn containers, each with an overlay of its own over one Debian image. */
+export class NspawnMachines implements Machines {
+  private readonly running = new Map<string, Running>();
+
+  constructor(private readonly paths: SandboxPaths) {}
+
+  async start(spec: MachineSpec): Promise<void> {
+    const folder = join(this.paths.machines, spec.id);
+    for (const name of ["upper", "work", "root"]) mkdirSync(join(folder, name), { recursive: true });
+    run("mount", [
+      "-t",
+      "overlay",
+      "overlay",
+      "-o",
+      `lowerdir=${cached.image},upperdir=${join(folder, "upper")},workdir=${join(folder, "work")}`,
+      join(folder, "root"),
+    ]);
+    this.writeSeed(join(folder, "root"), spec);
+    this.boot(spec.id);
+  }
+
+  async remove(id: string): Promise<void> {
+    const machine = this.running.get(id);
+    if (machine?.state === "running") {
+      machine.removing = true;
+      // systemd-nspawn passes this on as an orderly shutdown.
+      machine.process.kill("SIGTERM");
+      const deadline = Date.now() + shutdownSeconds * 1000;
+      while (machine.state === "running" && Date.now() < deadline) await sleep(50);
+    }
+    removeMachine(this.paths, id);
+    this.running.delete(id);
+  }
+
+  status(id: string): { state: string; leader?: number } {
+    const machine = this.running.get(id);
+    if (!machine) return { state: "gone" };
+    return { state: machine.state, leader: machine.process.pid ? leaderOf(machine.process.pid) : undefined };
+  }
+
+  /** What cloud-init finds: the instance's identity and network as EC2 would give them, and the user-data. */
+  private writeSeed(root: string, { id, privateAddress, userData }: MachineSpec): void {
+    const seed = join(root, "var/lib/cloud/seed/nocloud");
+    mkdirSync(seed, { recursive: true });
+    const hostname = `ip-${privateAddress.replaceAll(".", "-")}`;
+    writeFileSync(join(seed, "meta-data"), `instance-id: ${id}\nlocal-hostname: ${hostname}\n`);
+    writeFileSync(join(seed, "user-data"), userData);
+    const network = {
+      version: 2,
+      ethernets: {
+        host0: {
+          addresses: [`${privateAddress}/${addresses.vpcPrefixLength}`],
+          routes: [{ to: "0.0.0.0/0", via: addresses.vpcRouter }],
+        },
+      },
+    };
+    writeFileSync(join(seed, "network-config"), JSON.stringify(network));
+  }
+
+  private boot(id: string): void {
+    const folder = join(this.paths.machines, id);
+    const cgroup = join(this.paths.cgroup, id);
+    mkdirSync(cgroup, { recursive: true });
+    const console = openSync(join(folder, "console.log"), "a");
+    // A control group of its own keeps the machines' systemds apart, and ends with everything in it.
+    const child = spawn(
+      "/bin/sh",
+      [
+        "-c",
+        'echo $$ > "$0/cgroup.procs" && exec systemd-nspawn "$@"',
+        cgroup,
+        "--quiet",
+        `--directory=${join(folder, "root")}`,
+        `--machine=${id}`,
+        "--register=no",
+        "--keep-unit",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--network-bridge=vpc",
+        `--bind-ro=${cached.packages}:/opt/packages`,
+        "--console=read-only",
+        "--boot",
+      ],
+      { stdio: ["ignore", console, console], env: { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" } },
+    );
+    closeSync(console);
+    const machine: Running = { process: child, state: "running", removing: false };
+    this.running.set(id, machine);
+    child.on("close", (status) => {
+      machine.state = "stopped";
+      if (status === rebootStatus && !machine.removing) this.boot(id);
+    });
+  }
+}
+
+/** The machine's systemd: the child of its systemd-nspawn. */
+function leaderOf(nspawn: number): number | undefined {
+  try {
+    const children = readFileSync(`/proc/${nspawn}/task/${nspawn}/children`, "utf8").trim().split(" ");
+    return children
+      .map(Number)
+      .find((child) => child > 0 && readFileSync(`/proc/${child}/comm`, "utf8").trim() === "systemd");
+  } catch {
+    return undefined;
+  }
+}
+
+function emptyCgroups(path: string): void {
+  if (!existsSync(path)) return;
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) emptyCgroups(join(path, entry.name));
+  }
+  succeeds("rmdir", [path]);
+}
+
+/** Ends everything in a control group of the sandbox, and removes the group with its mirrors. */
+export function endCgroup(cgroup: string): void {
+  const { unified, all } = cgroupRoots();
+  if (existsSync(join(cgroup, "cgroup.kill"))) {
+    writeFileSync(join(cgroup, "cgroup.kill"), "1");
+    const deadline = Date.now() + 10_000;
+    while (/^populated 1/m.test(readFileSync(join(cgroup, "cgroup.events"), "utf8"))) {
+      if (Date.now() > deadline) throw new Error(`processes in ${cgroup} do not end`);
+      run("sleep", ["0.05"]);
+    }
+  }
+  for (const root of all) emptyCgroups(join(root, cgroup.slice(unified.length)));
+}
+
+/** Removes a machine, whatever state it is in. */
+export function removeMachine(paths: SandboxPaths, id: string): void {
+  endCgroup(join(paths.cgroup, id));
+  const folder = join(paths.machines, id);
+  const mounts = readFileSync("/proc/mounts", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[1] ?? "")
+    .filter((path) => path.startsWith(`${folder}/`));
+  for (const path of mounts.reverse()) run("umount", ["--lazy", path]);
+  rmSync(folder, { recursive: true, force: true });
+  for (const name of ["propagate", "unix-export"]) {
+    rmSync(join("/run/systemd/nspawn", name, id), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,94 @@
+/** The cloud of one sandbox: a process that lives from `up` to `down`, in the VPC's network namespace. */
+import { createReadStream, existsSync, readFileSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import { basename, join } from "node:path";
+import * as addresses from "../addresses";
+import { newKeys, pemOf, readKeys, signServer, x509 } from "../certificates";
+import { cached, sandboxPaths } from "../paths";
+import { region } from "../provider/aws";
+import type { CloudMethods } from "./client";
+import { Cloud } from "./cloud";
+import { dnsServer } from "./dns";
+import { NspawnMachines } from "./machine";
+import { metadataServer } from "./metadata";
+import { answerSsm } from "./ssm";
+
+const ssmHost = `ssm.${region}.amazonaws.com`;
+const certificateHours = 24 * 90;
+
+type Handlers = {
+  [Method in keyof CloudMethods]: (
+    args: CloudMethods[Method]["args"],
+  ) => Promise<CloudMethods[Method]["result"]> | CloudMethods[Method]["result"];
+};
+
+function serveDownload(request: IncomingMessage, response: ServerResponse): void {
+  const path = join(cached.downloads, basename(request.url ?? ""));
+  if (!existsSync(path)) response.writeHead(404).end();
+  else createReadStream(path).pipe(response.writeHead(200, { "Content-Type": "application/gzip" }));
+}
+
+async function publicServer(cloud: Cloud) {
+  const { keys, pem } = await newKeys();
+  const certificate = await signServer({
+    publicKey: keys.publicKey,
+    commonName: ssmHost,
+    dnsNames: [ssmHost, addresses.downloadsHost],
+    hours: certificateHours,
+    authority: new x509.X509Certificate(readFileSync(cached.authorityCertificate, "utf8")),
+    authorityKeys: await readKeys(readFileSync(cached.authorityKey, "utf8")),
+  });
+  return createTlsServer({ cert: pemOf(certificate), key: pem }, (request, response) => {
+    const host = (request.headers.host ?? "").split(":")[0];
+    if (host === ssmHost) void answerSsm(request, response, cloud);
+    else if (host === addresses.downloadsHost) serveDownload(request, response);
+    else response.writeHead(421).end();
+  });
+}
+
+async function main(name: string): Promise<void> {
+  const paths = sandboxPaths(name);
+  const cloud = new Cloud(new NspawnMachines(paths));
+  const handlers: Handlers = {
+    ping: () => ({ pid: process.pid }),
+    create: ({ kind, inputs }) => cloud.create(kind, inputs),
+    update: ({ kind, id, inputs }) => cloud.update(kind, id, inputs),
+    remove: async ({ kind, id }) => {
+      await cloud.remove(kind, id);
+      return undefined;
+    },
+    machines: () => cloud.status(),
+    stop: () => {
+      setTimeout(() => process.exit(0), 50);
+      return undefined;
+    },
+  };
+
+  (await publicServer(cloud)).listen(443, addresses.publicServices);
+  metadataServer(cloud).listen(80, addresses.metadataService);
+  const names: Record<string, string> = {
+    [ssmHost]: addresses.publicServices,
+    [addresses.downloadsHost]: addresses.publicServices,
+  };
+  dnsServer((host) => names[host]).bind(53, addresses.dnsService);
+
+  rmSync(paths.socket, { force: true });
+  createServer(async (request, response) => {
+    try {
+      let body = "";
+      for await (const part of request.setEncoding("utf8")) body += part;
+      const method = (request.url ?? "").slice(1) as keyof CloudMethods;
+      const handler = handlers[method] as ((args: unknown) => unknown) | undefined;
+      if (!handler) throw new Error(`the cloud has no method ${method}`);
+      response.end(JSON.stringify({ result: await handler(JSON.parse(body)) }));
+    } catch (error) {
+      response.end(JSON.stringify({ error: (error as Error).message }));
+    }
+  }).listen(paths.socket);
+}
+
+main(process.argv[2] ?? "").catch((error: Error) => {
+  console.error(error);
+  process.exit(1);
+});

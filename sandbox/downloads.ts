@@ -1,0 +1,96 @@
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { buildSync } from "esbuild";
+import { downloadsHost } from "./addresses";
+import { cached, projectRoot } from "./paths";
+import { run } from "./shell";
+
+const wcsVersion = "5.2.0-sandbox";
+
+export interface Download {
+  url: string;
+  sha256: string;
+}
+
+/** Packs a folder into the cache under a name that says what is in it; what is there is used again. */
+function pack(name: string, key: string, fill: (folder: string) => void): Download {
+  mkdirSync(cached.downloads, { recursive: true });
+  const file = `${name}-${createHash("sha256").update(key).digest("hex").slice(0, 12)}.tar.gz`;
+  const path = join(cached.downloads, file);
+  if (!existsSync(path)) {
+    const folder = mkdtempSync(join(tmpdir(), "wcs-download-"));
+    try {
+      fill(folder);
+      run("tar", [
+        "--create",
+        "--gzip",
+        `--file=${path}.new`,
+        `--directory=${folder}`,
+        ...readdirSync(folder),
+      ]);
+      renameSync(`${path}.new`, path);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+  const sha256 = createHash("sha256").update(readFileSync(path)).digest("hex");
+  return { url: `https://${downloadsHost}/${file}`, sha256 };
+}
+
+/**
+ * The WCS stand-in as a tarball of the real one's shape: one leading folder, install.sh in it. Machines have
+ * no Node, so it brings the one that runs this.
+ */
+export function wcsPackage(): Download {
+  const source = join(__dirname, "wcs");
+  const server = buildSync({
+    entryPoints: [join(source, "server.ts")],
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    write: false,
+    logLevel: "error",
+  }).outputFiles[0];
+  if (!server) throw new Error("the WCS stand-in could not be bundled");
+  const files = ["install.sh", "webcallserver", "webcallserver.service", "flashphoner.properties"];
+  const contents = files.map((name) => readFileSync(join(source, name), "utf8"));
+  return pack(
+    "FlashphonerWebCallServer",
+    [server.text, process.version, wcsVersion, ...contents].join("\n"),
+    (folder) => {
+      const root = join(folder, `FlashphonerWebCallServer-${wcsVersion}`);
+      for (const name of ["bin", "conf", "lib"]) mkdirSync(join(root, name), { recursive: true });
+      writeFileSync(join(root, "VERSION"), `${wcsVersion}\n`);
+      writeFileSync(join(root, "lib/server.js"), server.text);
+      copyFileSync(process.execPath, join(root, "lib/node"));
+      chmodSync(join(root, "lib/node"), 0o755);
+      copyFileSync(join(source, "install.sh"), join(root, "install.sh"));
+      copyFileSync(join(source, "webcallserver"), join(root, "bin/webcallserver"));
+      copyFileSync(join(source, "webcallserver.service"), join(root, "webcallserver.service"));
+      copyFileSync(join(source, "flashphoner.properties"), join(root, "conf/flashphoner.properties"));
+    },
+  );
+}
+
+/** The real WebSDK, from npm, in the layout of the guide's bundle: two leading folders. */
+export function webSdkBundle(): Download {
+  const manifest = require.resolve("@flashphoner/websdk/package.json", { paths: [projectRoot] });
+  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
+  return pack(`flashphoner-api-${version}`, version, (folder) => {
+    cpSync(dirname(manifest), join(folder, "flashphoner_client/wcs_api-2.0"), { recursive: true });
+  });
+}

@@ -1,0 +1,61 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** What is downloaded or built once and used by every sandbox; `down` leaves it. */
+export const cache = process.env.WCS_SANDBOX_CACHE ?? "/var/cache/wcs-balancer-sandbox";
+
+export const cached = {
+  engine: join(cache, "engine"),
+  /** A Debian 13 as a machine finds it at its first boot. */
+  image: join(cache, "image"),
+  /** Packages that machines install, with an index for apt. */
+  packages: join(cache, "packages"),
+  /** The CA of the services that the sandbox plays; every machine trusts it. */
+  authorityKey: join(cache, "ca.key"),
+  authorityCertificate: join(cache, "ca.pem"),
+  downloads: join(cache, "downloads"),
+};
+
+export const projectRoot = join(__dirname, "..");
+const stateRoot = "/var/lib/wcs-balancer-sandbox";
+
+/** Where one sandbox keeps what it is; `down` removes all of it. */
+export interface SandboxPaths {
+  name: string;
+  state: string;
+  socket: string;
+  machines: string;
+  /** Working folder of the Pulumi engine: state of the stacks, a copy of the stack's file. */
+  engineState: string;
+  vpcNamespace: string;
+  internetNamespace: string;
+  /** Every process of the sandbox's machines. */
+  cgroup: string;
+}
+
+export function sandboxPaths(name: string): SandboxPaths {
+  const state = join(stateRoot, name);
+  return {
+    name,
+    state,
+    socket: join(state, "cloud.sock"),
+    machines: join(state, "machines"),
+    engineState: join(state, "engine"),
+    vpcNamespace: `wcs-${name}-vpc`,
+    internetNamespace: `wcs-${name}-internet`,
+    cgroup: join(cgroupRoots().unified, "wcs-balancer-sandbox", name),
+  };
+}
+
+/** Where the unified control groups are mounted, and the ones that systemd-nspawn mirrors beside them. */
+export function cgroupRoots(): { unified: string; all: string[] } {
+  const mounts = readFileSync("/proc/mounts", "utf8")
+    .split("\n")
+    .map((line) => line.split(" "));
+  const unified = mounts.find(([, , type]) => type === "cgroup2")?.[1];
+  if (!unified) throw new Error("no unified control groups (cgroup2) are mounted on this machine");
+  const all = mounts
+    .filter(([, , type]) => type === "cgroup2" || type === "cgroup")
+    .map(([, path]) => path ?? "");
+  return { unified, all };
+}

@@ -1,0 +1,246 @@
+import * as ipaddr from "ipaddr.js";
+import { z } from "zod";
+import type { Context, Invoke, ResourceType, Values } from "./resource-type";
+
+/** The account that the sandbox plays. */
+export const accountId = "123456789012";
+export const region = "eu-central-1";
+const vpcId = "vpc-0a1b2c3d4e5f60718";
+const subnetIds = ["subnet-0a1b2c3d4e5f60718"];
+const debianAmi = "ami-0d3b1a13000000001";
+
+const text = z.string();
+const tags = z.record(z.string(), z.string()).optional();
+
+const json = text.refine((value) => {
+  try {
+    return typeof JSON.parse(value) === "object";
+  } catch {
+    return false;
+  }
+}, "contains an invalid JSON policy");
+
+const securityGroupRule = z
+  .strictObject({
+    securityGroupId: text,
+    ipProtocol: z.enum(["tcp", "udp", "icmp", "-1"]),
+    fromPort: z.int().min(0).max(65535).optional(),
+    toPort: z.int().min(0).max(65535).optional(),
+    cidrIpv4: text.refine((value) => ipaddr.IPv4.isValidCIDR(value), "is not a valid CIDR block").optional(),
+    referencedSecurityGroupId: text.optional(),
+    description: text.optional(),
+    tags,
+  })
+  .refine(
+    (rule) =>
+      [rule.cidrIpv4, rule.referencedSecurityGroupId].filter((source) => source !== undefined).length === 1,
+    "exactly one of cidrIpv4 and referencedSecurityGroupId must be set",
+  )
+  .refine(
+    (rule) => rule.ipProtocol === "-1" || (rule.fromPort !== undefined && rule.toPort !== undefined),
+    "fromPort and toPort are required for this protocol",
+  );
+
+const instance = z
+  .strictObject({
+    ami: text.regex(/^ami-/),
+    instanceType: text,
+    subnetId: text.optional(),
+    associatePublicIpAddress: z.boolean().optional(),
+    vpcSecurityGroupIds: z.array(text).optional(),
+    primaryNetworkInterface: z.strictObject({ networkInterfaceId: text }).optional(),
+    iamInstanceProfile: text.optional(),
+    userData: text.optional(),
+    userDataBase64: z.base64("user data is not base64").optional(),
+    userDataReplaceOnChange: z.boolean().optional(),
+    metadataOptions: z
+      .strictObject({
+        httpEndpoint: z.enum(["enabled", "disabled"]).optional(),
+        httpTokens: z.enum(["required", "optional"]).optional(),
+        httpPutResponseHopLimit: z.int().min(1).max(64).optional(),
+      })
+      .optional(),
+    rootBlockDevice: z
+      .strictObject({
+        encrypted: z.boolean().optional(),
+        volumeType: z.enum(["standard", "gp2", "gp3", "io1", "io2", "sc1", "st1"]).optional(),
+        volumeSize: z.int().min(1).optional(),
+      })
+      .optional(),
+    tags,
+    volumeTags: tags,
+  })
+  .refine(
+    (value) => value.userData === undefined || value.userDataBase64 === undefined,
+    '"userData": conflicts with userDataBase64',
+  )
+  .refine(
+    (value) =>
+      value.primaryNetworkInterface === undefined ||
+      (value.vpcSecurityGroupIds === undefined &&
+        value.subnetId === undefined &&
+        value.associatePublicIpAddress === undefined),
+    '"primaryNetworkInterface": conflicts with vpcSecurityGroupIds, subnetId and associatePublicIpAddress',
+  );
+
+const parameter = z
+  .strictObject({
+    name: text.regex(/^\/[a-zA-Z0-9_./-]+$/),
+    type: z.enum(["String", "StringList", "SecureString"]),
+    tier: z.enum(["Standard", "Advanced", "Intelligent-Tiering"]).optional(),
+    value: text.optional(),
+    insecureValue: text.optional(),
+    description: text.optional(),
+    tags,
+  })
+  .refine(
+    (value) => (value.value === undefined) !== (value.insecureValue === undefined),
+    "exactly one of value and insecureValue must be set",
+  )
+  .refine(
+    (value) => value.insecureValue === undefined || value.type !== "SecureString",
+    "insecureValue cannot be set with type SecureString",
+  )
+  .refine(
+    (value) => (value.value ?? value.insecureValue ?? "").length <= (value.tier === "Advanced" ? 8192 : 4096),
+    "is larger than the parameter's tier allows",
+  );
+
+/** A type whose resources live in the sandbox's cloud under their type's name. */
+function inCloud(
+  kind: string,
+  definition: Pick<ResourceType, "inputs" | "replaceOn" | "computed" | "autoName"> & { updatable: boolean },
+): ResourceType {
+  const { updatable, ...rest } = definition;
+  return {
+    ...rest,
+    create: (inputs, context) => context.cloud.call("create", { kind, inputs }),
+    update: updatable
+      ? (id: string, inputs: Values, _outputs: Values, context: Context) =>
+          context.cloud.call("update", { kind, id, inputs })
+      : undefined,
+    remove: (id, _outputs, context) => context.cloud.call("remove", { kind, id }),
+  };
+}
+
+export const awsTypes: Record<string, ResourceType> = {
+  "aws:ec2/securityGroup:SecurityGroup": inCloud("securityGroup", {
+    inputs: z.strictObject({
+      name: text.refine(
+        (name) => !name.startsWith("sg-"),
+        'invalid value for name (cannot begin with "sg-")',
+      ),
+      description: text.optional(),
+      vpcId: text.optional(),
+      tags,
+    }),
+    autoName: "name",
+    replaceOn: ["name", "description", "vpcId"],
+    computed: ["arn"],
+    updatable: true,
+  }),
+  "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": inCloud("ingressRule", {
+    inputs: securityGroupRule,
+    replaceOn: ["securityGroupId"],
+    computed: ["securityGroupRuleId", "arn"],
+    updatable: true,
+  }),
+  "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": inCloud("egressRule", {
+    inputs: securityGroupRule,
+    replaceOn: ["securityGroupId"],
+    computed: ["securityGroupRuleId", "arn"],
+    updatable: true,
+  }),
+  "aws:ec2/networkInterface:NetworkInterface": inCloud("networkInterface", {
+    inputs: z.strictObject({
+      subnetId: text,
+      securityGroups: z.array(text).optional(),
+      description: text.optional(),
+      tags,
+    }),
+    replaceOn: ["subnetId"],
+    computed: ["privateIp", "arn", "macAddress"],
+    updatable: true,
+  }),
+  "aws:ec2/eip:Eip": inCloud("elasticIp", {
+    inputs: z.strictObject({ domain: z.literal("vpc"), tags }),
+    replaceOn: ["domain"],
+    computed: ["allocationId", "publicIp", "arn"],
+    updatable: true,
+  }),
+  "aws:ec2/eipAssociation:EipAssociation": inCloud("elasticIpAssociation", {
+    inputs: z.strictObject({ allocationId: text, networkInterfaceId: text }),
+    replaceOn: ["allocationId", "networkInterfaceId"],
+    computed: ["publicIp"],
+    updatable: false,
+  }),
+  "aws:ec2/instance:Instance": inCloud("instance", {
+    inputs: instance,
+    replaceOn: (_olds, news) => [
+      "ami",
+      "subnetId",
+      "associatePublicIpAddress",
+      "primaryNetworkInterface",
+      ...(news.userDataReplaceOnChange ? ["userData", "userDataBase64"] : []),
+    ],
+    computed: ["arn", "privateIp", "publicIp", "instanceState", "primaryNetworkInterfaceId"],
+    updatable: true,
+  }),
+  "aws:iam/role:Role": inCloud("role", {
+    inputs: z.strictObject({ name: text, assumeRolePolicy: json, description: text.optional(), tags }),
+    autoName: "name",
+    replaceOn: ["name"],
+    computed: ["arn", "uniqueId"],
+    updatable: true,
+  }),
+  "aws:iam/rolePolicy:RolePolicy": inCloud("rolePolicy", {
+    inputs: z.strictObject({ name: text, role: text, policy: json }),
+    autoName: "name",
+    replaceOn: ["name", "role"],
+    computed: [],
+    updatable: true,
+  }),
+  "aws:iam/instanceProfile:InstanceProfile": inCloud("instanceProfile", {
+    inputs: z.strictObject({ name: text, role: text, tags }),
+    autoName: "name",
+    replaceOn: ["name"],
+    computed: ["arn", "uniqueId"],
+    updatable: true,
+  }),
+  "aws:ssm/parameter:Parameter": inCloud("parameter", {
+    inputs: parameter,
+    replaceOn: ["name"],
+    computed: ["arn", "version"],
+    updatable: true,
+  }),
+};
+
+const filters = z.array(z.strictObject({ name: text, values: z.array(text) })).optional();
+
+function knownFilters(allowed: string[], inputs: Values): void {
+  for (const { name } of filters.parse(inputs.filters) ?? []) {
+    if (!allowed.includes(name)) throw new Error(`the sandbox does not know the filter ${name}`);
+  }
+}
+
+export const awsInvokes: Record<string, Invoke> = {
+  "aws:index/getRegion:getRegion": () => ({ id: region, region, name: region }),
+  "aws:index/getCallerIdentity:getCallerIdentity": () => ({
+    id: accountId,
+    accountId,
+    arn: `arn:aws:iam::${accountId}:user/sandbox`,
+    userId: "AIDASANDBOX",
+  }),
+  "aws:ec2/getVpc:getVpc": (inputs) => {
+    z.strictObject({ default: z.literal(true) }).parse(inputs);
+    return { id: vpcId, default: true, cidrBlock: "172.31.0.0/16" };
+  },
+  "aws:ec2/getSubnets:getSubnets": (inputs) => {
+    knownFilters(["vpc-id", "default-for-az"], inputs);
+    return { id: region, ids: subnetIds };
+  },
+  "aws:ec2/getAmi:getAmi": (inputs) => {
+    knownFilters(["name", "architecture", "virtualization-type"], inputs);
+    return { id: debianAmi, imageId: debianAmi, name: "debian-13-amd64-sandbox", architecture: "x86_64" };
+  },
+};

@@ -1,0 +1,31 @@
+import type { z } from "zod";
+import type { CloudClient } from "../cloud/client";
+
+export type Values = Record<string, unknown>;
+
+/** What stands for a value that is not known until the resource that it comes from exists. */
+export const unknownValue = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
+
+export interface Context {
+  cloud: CloudClient;
+  /** Shown by the engine under the resource while it is worked on. */
+  log(urn: string, message: string): void;
+}
+
+/** One resource type that the stand-in knows. Whatever is not named here is refused. */
+export interface ResourceType {
+  /** Every property that the program may set: strict, with the rules that the real provider has. */
+  inputs: z.ZodType;
+  /** The logical name gives this property a value when the program sets none, as in the real provider. */
+  autoName?: "name" | "namePrefix";
+  /** Properties whose change makes a new resource. */
+  replaceOn: readonly string[] | ((olds: Values, news: Values) => readonly string[]);
+  /** Outputs that only the created resource knows. */
+  computed: readonly string[];
+  create(inputs: Values, context: Context, urn: string): Promise<{ id: string; outputs: Values }>;
+  /** Changes a resource in place and gives its outputs. @default the type cannot be updated */
+  update?(id: string, inputs: Values, outputs: Values, context: Context, urn: string): Promise<Values>;
+  remove?(id: string, outputs: Values, context: Context): Promise<void>;
+}
+
+export type Invoke = (inputs: Values) => Values;

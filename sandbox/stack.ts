@@ -1,0 +1,100 @@
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation";
+import { parse, stringify } from "yaml";
+import { CloudClient } from "./cloud/client";
+import { wcsPackage, webSdkBundle } from "./downloads";
+import { engine } from "./engine";
+import { projectRoot, type SandboxPaths } from "./paths";
+import { awsInvokes, awsTypes, region } from "./provider/aws";
+import { commandTypes } from "./provider/command";
+import { serveProvider } from "./provider/server";
+import { tlsTypes } from "./provider/tls";
+
+const project = "wcs-balancer";
+
+/** The file of a stack as it stands in the project, with what only the sandbox can know put in. */
+export function stackSettings(
+  stack: string,
+  overrides: Record<string, unknown>,
+): { config: Record<string, unknown> } {
+  const path = join(projectRoot, `Pulumi.${stack}.yaml`);
+  if (!existsSync(path)) throw new Error(`there is no Pulumi.${stack}.yaml`);
+  const { config = {} } = parse(readFileSync(path, "utf8")) as { config?: Record<string, unknown> };
+  const wcs = wcsPackage();
+  const webSdk = webSdkBundle();
+  const supplied = {
+    [`${project}:wcsPackageUrl`]: wcs.url,
+    [`${project}:wcsPackageSha256`]: wcs.sha256,
+    [`${project}:webSdkUrl`]: webSdk.url,
+    [`${project}:webSdkSha256`]: webSdk.sha256,
+  };
+  const overridden = Object.fromEntries(
+    Object.entries(overrides).map(([key, value]) => [key.includes(":") ? key : `${project}:${key}`, value]),
+  );
+  return { config: { ...config, "aws:region": region, ...supplied, ...overridden } };
+}
+
+/** The values of this project's own keys. */
+export function stackValues({ config }: { config: Record<string, unknown> }): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(config)
+      .filter(([key]) => key.startsWith(`${project}:`))
+      .map(([key, value]) => [key.slice(project.length + 1), value]),
+  );
+}
+
+/**
+ * Opens a stack of the real engine with this project's program, and with the sandbox as its cloud. One
+ * operation a process: the program is a module, and a module runs once.
+ */
+export async function withStack<T>(
+  paths: SandboxPaths,
+  stackName: string,
+  overrides: Record<string, unknown>,
+  use: (stack: Stack) => Promise<T>,
+): Promise<T> {
+  const workDir = join(paths.engineState, "project");
+  const backend = join(paths.engineState, "backend");
+  for (const folder of [workDir, backend]) mkdirSync(folder, { recursive: true });
+  copyFileSync(join(projectRoot, "Pulumi.yaml"), join(workDir, "Pulumi.yaml"));
+  // The engine rewrites this file, so it gets a copy. What it keeps there itself stays.
+  const stackFile = join(workDir, `Pulumi.${stackName}.yaml`);
+  const kept = existsSync(stackFile)
+    ? (parse(readFileSync(stackFile, "utf8")) as Record<string, unknown>)
+    : {};
+  writeFileSync(stackFile, stringify({ ...kept, ...stackSettings(stackName, overrides) }));
+
+  const cloud = new CloudClient(paths);
+  const provider = await serveProvider({ ...awsTypes, ...tlsTypes, ...commandTypes }, awsInvokes, {
+    cloud,
+    log: (_urn, message) => console.log(`    ${message}`),
+  });
+  try {
+    const stack = await LocalWorkspace.createOrSelectStack(
+      {
+        stackName,
+        projectName: project,
+        program: async () => require("../index") as Record<string, unknown>,
+      },
+      {
+        workDir,
+        pulumiCommand: await engine(),
+        envVars: {
+          PULUMI_BACKEND_URL: `file://${backend}`,
+          // The state is thrown away with the sandbox; its secrets open nothing else.
+          PULUMI_CONFIG_PASSPHRASE: "sandbox",
+          PULUMI_HOME: join(paths.engineState, "home"),
+          PULUMI_SKIP_UPDATE_CHECK: "true",
+          PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
+          PULUMI_DEBUG_PROVIDERS: ["aws", "tls", "command"]
+            .map((name) => `${name}:${provider.port}`)
+            .join(","),
+        },
+      },
+    );
+    return await use(stack);
+  } finally {
+    provider.stop();
+  }
+}
