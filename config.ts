@@ -66,7 +66,7 @@ const nodeName = text(
 
 /**
  * The configuration of a stack (namespace `wcs-balancer`): the one source of keys, defaults and rules.
- * The value under `example` is what an error message proposes.
+ * An error message proposes the value under `example`, in a list or object at `element`.
  */
 export const configSchema = z.strictObject({
   domain: text(
@@ -78,7 +78,11 @@ export const configSchema = z.strictObject({
     .min(1, mustBe("a list with at least one name"))
     .refine(unique, mustBe("a list without duplicates"))
     .default(["wcs-1", "wcs-2"])
-    .meta({ description: "Names of the WCS nodes; each becomes one instance", example: "wcs-1" }),
+    .meta({
+      description: "Names of the WCS nodes; each becomes one instance",
+      example: "wcs-1",
+      element: "[0]",
+    }),
   nodeInstanceType: instanceType
     .default("c7i.large")
     .meta({ description: "Instance type of a node", example: "c7i.large" }),
@@ -105,7 +109,7 @@ export const configSchema = z.strictObject({
     .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
   checks: checks
     .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
-    .meta({ description: "Thresholds at which a node stops taking clients", example: "90" }),
+    .meta({ description: "Thresholds at which a node stops taking clients", example: "90", element: ".cpu" }),
   maxConnectionsPerNode: integer(1, 100_000, "a number of WebSockets")
     .default(100)
     .meta({ description: "WebSockets that one node takes through the balancer", example: "100" }),
@@ -136,7 +140,7 @@ export const configSchema = z.strictObject({
     .min(1, mustBe("a list with at least one network"))
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
-    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24" }),
+    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24", element: "[0]" }),
   vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
     .optional()
     .meta({ description: "The VPC to use. Default: the default VPC", example: "vpc-0123456789abcdef0" }),
@@ -150,6 +154,7 @@ export const configSchema = z.strictObject({
     .meta({
       description: "Public subnets for the instances; required with vpcId",
       example: "subnet-0123456789abcdef0",
+      element: "[0]",
     }),
 });
 
@@ -167,22 +172,18 @@ function show(value: unknown): string {
   return json.length > 80 ? `${json.slice(0, 77)}...` : json;
 }
 
-function fixCommand(path: PropertyKey[]): string {
-  const key = path[0] as Key;
-  const example = configSchema.shape[key]?.meta()?.example ?? "VALUE";
-  const [base, ...rest] = path;
-  const isList = configSchema.shape[key]?.def?.type === "default" && /^\[/.test(show(defaultOf(key)));
-  const name = [
-    String(base),
-    ...rest.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)),
-  ].join("");
-  const target = rest.length > 0 ? `--path '${name}'` : isList ? `--path '${name}[0]'` : name;
-  return `pulumi config set ${secretKeys.includes(key) ? "--secret " : ""}${target} ${example}`;
+/** A key with its place in a list or object, as `pulumi config set --path` takes it. */
+function pathName([key, ...rest]: PropertyKey[]): string {
+  const places = rest.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`));
+  return String(key) + places.join("");
 }
 
-function defaultOf(key: Key): unknown {
-  const result = configSchema.shape[key].safeParse(undefined);
-  return result.success ? result.data : undefined;
+function fixCommand(path: PropertyKey[]): string {
+  const key = path[0] as Key;
+  const { example, element = "" } = configSchema.shape[key].meta() as { example: string; element?: string };
+  const name = path.length > 1 ? pathName(path) : key + element;
+  const target = name === key ? key : `--path '${name}'`;
+  return `pulumi config set ${secretKeys.includes(key) ? "--secret " : ""}${target} ${example}`;
 }
 
 function valueAt(root: unknown, path: PropertyKey[]): unknown {
@@ -205,7 +206,7 @@ function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): stri
   const key = issue.path[0] as Key;
   const value = valueAt(values, issue.path);
   const shown = secretKeys.includes(key) && value !== undefined ? "not valid (not shown)" : show(value);
-  const name = issue.path.map(String).join(".");
+  const name = pathName(issue.path);
   return `${name} is ${shown}; ${issue.message}. Set it with: ${fixCommand(issue.path)}`;
 }
 
@@ -227,9 +228,7 @@ function contradictions(config: ConfigValues): string[] {
   if (Boolean(config.vpcId) !== Boolean(config.subnetIds)) {
     const missing = config.vpcId ? "subnetIds" : "vpcId";
     problems.push(
-      `${missing} is missing; vpcId and subnetIds go together. Set it with: ${
-        missing === "vpcId" ? fixCommand(["vpcId"]) : fixCommand(["subnetIds", 0])
-      }`,
+      `${missing} is missing; vpcId and subnetIds go together. Set it with: ${fixCommand([missing])}`,
     );
   }
   problems.push(...certificateProblems(config), ...sizeProblems(config));

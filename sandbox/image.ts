@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import {
-  appendFileSync,
   chmodSync,
   existsSync,
   mkdirSync,
@@ -15,6 +14,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import * as addresses from "./addresses";
 import { newKeys, pemOf, selfSigned } from "./certificates";
+import { mountRoot, removeWithMounts } from "./overlay";
 import { cache, cached } from "./paths";
 import { run, runAsync } from "./shell";
 
@@ -111,24 +111,14 @@ export async function buildImage(): Promise<void> {
 /** Calls `use` with the root of a throw-away machine over the image that installs from the distribution. */
 async function withDistribution<T>(use: (root: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(cache, "distribution-"));
-  const root = join(folder, "root");
-  for (const name of ["upper", "work", "root"]) mkdirSync(join(folder, name));
-  run("mount", [
-    "-t",
-    "overlay",
-    "overlay",
-    "-o",
-    `lowerdir=${cached.image},upperdir=${join(folder, "upper")},workdir=${join(folder, "work")}`,
-    root,
-  ]);
+  const root = mountRoot(folder);
   try {
     writeFileSync(join(root, "etc/apt/sources.list"), readFileSync(distributionSources));
     writeFileSync(join(root, "etc/resolv.conf"), readFileSync("/etc/resolv.conf"));
     await runAsync("chroot", [root, "apt-get", "update", "--quiet"]);
     return await use(root);
   } finally {
-    run("umount", [root]);
-    rmSync(folder, { recursive: true, force: true });
+    removeWithMounts(folder);
   }
 }
 
@@ -190,26 +180,4 @@ export async function unpackGo(): Promise<string> {
     }
   });
   return command;
-}
-
-/** A root in which the tests run the machines' own tools; made once, over the image. */
-export async function installTools(names: string[], root: string): Promise<void> {
-  mkdirSync(join(root, "opt/packages"), { recursive: true });
-  run("mount", ["--bind", cached.packages, join(root, "opt/packages")]);
-  try {
-    appendFileSync(join(root, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n");
-    chmodSync(join(root, "usr/sbin/policy-rc.d"), 0o755);
-    await runAsync("chroot", [root, "apt-get", "update", "--quiet"]);
-    await runAsync("chroot", [
-      root,
-      "apt-get",
-      "install",
-      "--quiet",
-      "--yes",
-      "--no-install-recommends",
-      ...names,
-    ]);
-  } finally {
-    run("umount", [join(root, "opt/packages")]);
-  }
 }

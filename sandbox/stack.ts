@@ -8,10 +8,20 @@ import { engine } from "./engine";
 import { projectRoot, type SandboxPaths } from "./paths";
 import { awsInvokes, awsTypes, region } from "./provider/aws";
 import { commandTypes } from "./provider/command";
-import { serveProvider } from "./provider/server";
+import { type ProviderDefinition, serveProvider } from "./provider/server";
 import { tlsTypes } from "./provider/tls";
 
 const project = "wcs-balancer";
+
+const definitions: Record<string, ProviderDefinition> = {
+  aws: { version: packageVersion("@pulumi/aws"), types: awsTypes, invokes: awsInvokes },
+  tls: { version: packageVersion("@pulumi/tls"), types: tlsTypes },
+  command: { version: packageVersion("@pulumi/command"), types: commandTypes },
+};
+
+function packageVersion(name: string): string {
+  return (require(`${name}/package.json`) as { version: string }).version;
+}
 
 /** The file of a stack as it stands in the project, with what only the sandbox can know put in. */
 export function stackSettings(
@@ -66,10 +76,13 @@ export async function withStack<T>(
   writeFileSync(stackFile, stringify({ ...kept, ...stackSettings(stackName, overrides) }));
 
   const cloud = new CloudClient(paths);
-  const provider = await serveProvider({ ...awsTypes, ...tlsTypes, ...commandTypes }, awsInvokes, {
-    cloud,
-    log: (_urn, message) => console.log(`    ${message}`),
-  });
+  const context = { cloud, log: (_urn: string, message: string) => console.log(`    ${message}`) };
+  const providers = await Promise.all(
+    Object.entries(definitions).map(async ([name, definition]) => ({
+      name,
+      ...(await serveProvider(definition, context)),
+    })),
+  );
   try {
     const stack = await LocalWorkspace.createOrSelectStack(
       {
@@ -87,14 +100,12 @@ export async function withStack<T>(
           PULUMI_HOME: join(paths.engineState, "home"),
           PULUMI_SKIP_UPDATE_CHECK: "true",
           PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
-          PULUMI_DEBUG_PROVIDERS: ["aws", "tls", "command"]
-            .map((name) => `${name}:${provider.port}`)
-            .join(","),
+          PULUMI_DEBUG_PROVIDERS: providers.map(({ name, port }) => `${name}:${port}`).join(","),
         },
       },
     );
     return await use(stack);
   } finally {
-    provider.stop();
+    for (const provider of providers) provider.stop();
   }
 }

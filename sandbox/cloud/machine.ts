@@ -12,6 +12,7 @@ import {
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as addresses from "../addresses";
+import { mountRoot, removeWithMounts } from "../overlay";
 import { cached, cgroupRoots, type SandboxPaths } from "../paths";
 import { run, succeeds } from "../shell";
 
@@ -47,16 +48,7 @@ export class NspawnMachines implements Machines {
 
   async start(spec: MachineSpec): Promise<void> {
     const folder = join(this.paths.machines, spec.id);
-    for (const name of ["upper", "work", "root"]) mkdirSync(join(folder, name), { recursive: true });
-    run("mount", [
-      "-t",
-      "overlay",
-      "overlay",
-      "-o",
-      `lowerdir=${cached.image},upperdir=${join(folder, "upper")},workdir=${join(folder, "work")}`,
-      join(folder, "root"),
-    ]);
-    this.writeSeed(join(folder, "root"), spec);
+    this.writeSeed(mountRoot(folder), spec);
     this.boot(spec.id);
   }
 
@@ -171,13 +163,7 @@ export function endCgroup(cgroup: string): void {
 /** Removes a machine, whatever state it is in. */
 export function removeMachine(paths: SandboxPaths, id: string): void {
   endCgroup(join(paths.cgroup, id));
-  const folder = join(paths.machines, id);
-  const mounts = readFileSync("/proc/mounts", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[1] ?? "")
-    .filter((path) => path.startsWith(`${folder}/`));
-  for (const path of mounts.reverse()) run("umount", ["--lazy", path]);
-  rmSync(folder, { recursive: true, force: true });
+  removeWithMounts(join(paths.machines, id));
   for (const name of ["propagate", "unix-export"]) {
     rmSync(join("/run/systemd/nspawn", name, id), { recursive: true, force: true });
   }

@@ -67,13 +67,19 @@ function replacedBy(type: ResourceType, olds: Values, news: Values): string[] {
   return changedKeys(olds, news).filter((key) => keys.includes(key) || !type.update);
 }
 
+export interface ProviderDefinition {
+  /** As the SDK's package has it. */
+  version: string;
+  types: Record<string, ResourceType>;
+  invokes?: Record<string, Invoke>;
+}
+
 /**
  * A Pulumi provider over gRPC for the types and functions given; everything else is an error, so that the
  * sandbox never shows more than it can do.
  */
 export async function serveProvider(
-  types: Record<string, ResourceType>,
-  invokes: Record<string, Invoke>,
+  { version, types, invokes = {} }: ProviderDefinition,
   context: Context,
 ): Promise<{ port: number; stop(): void }> {
   function lookUp(urn: string): ResourceType {
@@ -86,7 +92,7 @@ export async function serveProvider(
     handshake: () => new messages.ProviderHandshakeResponse(),
     attach: () => new Empty(),
     cancel: () => new Empty(),
-    getPluginInfo: () => new plugin.PluginInfo().setVersion("0.0.0"),
+    getPluginInfo: () => new plugin.PluginInfo().setVersion(version),
     getSchema: () => new messages.GetSchemaResponse().setSchema("{}"),
     checkConfig: (request) => new messages.CheckResponse().setInputs(request.getNews()),
     diffConfig: () => new messages.DiffResponse().setChanges(messages.DiffResponse.DiffChanges.DIFF_NONE),

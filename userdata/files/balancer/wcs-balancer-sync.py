@@ -22,6 +22,7 @@ import http.server
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -42,6 +43,10 @@ POLL_SECONDS = 5
 REQUEST_SECONDS = 10
 MAX_DOCUMENT_BYTES = 1_000_000
 CERTIFICATE_DEADLINE_SECONDS = 60
+
+
+# HAProxy's words for `down #why`.
+AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
 
 
 class SyncError(Exception):
@@ -117,8 +122,9 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         state = "maint"
     elif status.startswith("DOWN"):
         state = "down"
-        reason = row.get("last_agt", "") if "agent" in status else row.get("last_chk", "")
-        reason = reason or row.get("check_desc", "") or status
+        agent = AGENT_REASON.fullmatch(row.get("last_agt", ""))
+        by_agent = "agent" in status
+        reason = (agent.group(1) if agent and by_agent else row.get("last_chk", "")) or status
     elif row["agent_status"] != "L7OK":
         state = "unknown"
         reason = f"no answer from the agent ({row['agent_status']})"

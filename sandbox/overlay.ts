@@ -1,0 +1,33 @@
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { cached } from "./paths";
+import { run } from "./shell";
+
+/** Mounts a root of its own over the machines' image in `folder`; what is written there stays there. */
+export function mountRoot(folder: string): string {
+  const [upper, work, root] = ["upper", "work", "root"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [upper, work, root]) mkdirSync(path, { recursive: true });
+  run("mount", [
+    "-t",
+    "overlay",
+    "overlay",
+    "-o",
+    `lowerdir=${cached.image},upperdir=${upper},workdir=${work}`,
+    root,
+  ]);
+  return root;
+}
+
+/** Removes a folder with everything that is mounted in it. */
+export function removeWithMounts(folder: string): void {
+  const mounts = readFileSync("/proc/mounts", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[1] ?? "")
+    .filter((path) => path.startsWith(`${folder}/`));
+  for (const path of mounts.reverse()) run("umount", ["--lazy", path]);
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,145 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { type Registered, resolveOutput, runProgram } from "./program";
+
+const minimal = {
+  domain: "wcs.example.com",
+  wcsPackageUrl: "https://downloads.example.com/wcs.tar.gz",
+  wcsPackageSha256: "a".repeat(64),
+};
+const secretSignature = "4dabf18193072939515e22adb298388d";
+
+let resources: Registered[];
+let outputs: Record<string, unknown>;
+
+beforeAll(async () => {
+  ({ resources, outputs } = await runProgram(minimal));
+});
+
+const ofType = (type: string) => resources.filter((resource) => resource.type === type);
+const instances = () => ofType("aws:ec2/instance:Instance");
+const rules = () =>
+  ofType("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule").map(({ inputs }) => inputs);
+
+describe("what is open", () => {
+  const open = (group: string) =>
+    rules()
+      .filter(({ securityGroupId }) => securityGroupId === group)
+      .map(({ ipProtocol, fromPort, toPort, cidrIpv4, referencedSecurityGroupId }) =>
+        [
+          ipProtocol,
+          fromPort === toPort ? fromPort : `${fromPort}-${toPort}`,
+          cidrIpv4 ?? referencedSecurityGroupId,
+        ].join(" "),
+      )
+      .sort();
+
+  test("the balancer: 443 and 80 to clients", () => {
+    expect(open("wcs-balancer-id")).toEqual(["tcp 443 0.0.0.0/0", "tcp 80 0.0.0.0/0"]);
+  });
+
+  test("a node: signalling and agent to the balancer, direct sockets and media to clients", () => {
+    expect(open("wcs-node-id")).toEqual([
+      "tcp 30000-33000 0.0.0.0/0",
+      "tcp 8080 wcs-balancer-id",
+      "tcp 8443 0.0.0.0/0",
+      "tcp 9707 wcs-balancer-id",
+      "udp 30000-33000 0.0.0.0/0",
+    ]);
+  });
+});
+
+describe("instances", () => {
+  test("one balancer and the nodes", () => {
+    expect(
+      instances()
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual(["balancer", "wcs-1", "wcs-2"]);
+  });
+
+  test("IMDSv2 only, with hop limit 1, and an encrypted disk", () => {
+    for (const { inputs } of instances()) {
+      expect(inputs.metadataOptions).toMatchObject({ httpTokens: "required", httpPutResponseHopLimit: 1 });
+      expect(inputs.rootBlockDevice).toMatchObject({ encrypted: true });
+    }
+  });
+
+  test("a change of user-data replaces them, since cloud-init would not run again", () => {
+    for (const { inputs } of instances()) expect(inputs.userDataReplaceOnChange).toBe(true);
+  });
+
+  test("only the balancer has a role", () => {
+    const withRole = instances().filter(({ inputs }) => inputs.iamInstanceProfile !== undefined);
+    expect(withRole.map(({ name }) => name)).toEqual(["balancer"]);
+  });
+});
+
+test("the balancer's role reads its two parameters and nothing else", () => {
+  const [policy] = ofType("aws:iam/rolePolicy:RolePolicy");
+  expect(JSON.parse(String(policy?.inputs.policy)).Statement).toEqual([
+    {
+      Effect: "Allow",
+      Action: "ssm:GetParameter",
+      Resource: [
+        "arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/desired-state",
+        "arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/secret",
+      ],
+    },
+  ]);
+});
+
+describe("secrets", () => {
+  test("the certificate's key goes into a SecureString, as a secret", () => {
+    const parameter = resources.find(({ name }) => name === "desired-state-secret");
+    expect(parameter?.inputs.type).toBe("SecureString");
+    expect(parameter?.inputs.value).toMatchObject({ [secretSignature]: expect.any(String) });
+  });
+
+  test("the document is readable, so that a preview can show it", () => {
+    const parameter = resources.find(({ name }) => name === "desired-state-document");
+    expect(parameter?.inputs.insecureValue).toEqual(expect.any(String));
+  });
+
+  test("the token for the status reaches the wait as a secret", () => {
+    const [command] = ofType("command:local:Command");
+    expect(JSON.stringify(command?.inputs.environment)).toContain(secretSignature);
+  });
+
+  test("no output holds a key or the token", async () => {
+    const values = await Promise.all(Object.values(outputs).map((output) => resolveOutput(output)));
+    const text = JSON.stringify(values.map(({ value }) => value));
+    expect(text).not.toContain("key of certificate");
+    expect(text).not.toMatch(/[0-9a-f]{64}/);
+    expect(values.every(({ secret }) => !secret)).toBe(true);
+  });
+});
+
+test("the outputs say what a user needs", async () => {
+  const { value: config } = await resolveOutput<{ base: string; servers: Record<string, string> }>(
+    outputs.haproxyConfig,
+  );
+  expect(config.servers).toEqual({
+    "wcs-1": "    server wcs-1-000wcs-1 172.31.0.9:8080",
+    "wcs-2": "    server wcs-2-000wcs-2 172.31.0.9:8080",
+  });
+  expect(outputs.websocketUrl).toBe("wss://wcs.example.com");
+  expect((await resolveOutput(outputs.certificateAuthority)).value).toBe("certificate of certificate-ca");
+});
+
+test("another order of the nodes registers the same", async () => {
+  const names = (list: Registered[]) =>
+    list.map(({ type, name, inputs }) => JSON.stringify([type, name, inputs])).sort();
+  const before = names(resources);
+  const { resources: reordered } = await runProgram({ ...minimal, nodes: ["wcs-2", "wcs-1"] });
+  expect(names(reordered)).toEqual(before);
+});
+
+test("bad input ends the program before a resource is registered", async () => {
+  await expect(runProgram({ ...minimal, checks: { cpu: 130 } })).rejects.toThrow("checks.cpu is 130");
+});
+
+test("a private key in clear text ends the program", async () => {
+  const config = { ...minimal, tlsCertificate: "x", tlsPrivateKey: "y" };
+  await expect(runProgram(config)).rejects.toThrow("tlsPrivateKey is stored in clear text");
+  await expect(runProgram(config, ["tlsPrivateKey"])).rejects.toThrow("tlsCertificate is");
+});

@@ -1,0 +1,79 @@
+import * as pulumi from "@pulumi/pulumi";
+import { vi } from "vitest";
+import { awsInvokes, awsTypes } from "../../sandbox/provider/aws";
+
+export interface Registered {
+  type: string;
+  name: string;
+  inputs: Record<string, unknown>;
+}
+
+/** What each type gives besides its inputs; a type that is not here does not exist for the program. */
+const outputs: Record<string, (name: string) => Record<string, unknown>> = {
+  ...Object.fromEntries(
+    Object.entries(awsTypes).map(([type, { computed, autoName }]) => [
+      type,
+      (name: string) =>
+        Object.fromEntries(
+          [...computed, ...(autoName ? [autoName] : [])].map((key) => [key, `${key} of ${name}`]),
+        ),
+    ]),
+  ),
+  "aws:ec2/instance:Instance": () => ({ privateIp: "172.31.0.9", publicIp: "203.0.113.9" }),
+  "tls:index/privateKey:PrivateKey": (name) => ({ privateKeyPem: `key of ${name}` }),
+  "tls:index/selfSignedCert:SelfSignedCert": (name) => ({ certPem: `certificate of ${name}` }),
+  "tls:index/certRequest:CertRequest": (name) => ({ certRequestPem: `request of ${name}` }),
+  "tls:index/locallySignedCert:LocallySignedCert": (name) => ({ certPem: `certificate of ${name}` }),
+  "command:local:Command": () => ({ stdout: "" }),
+};
+
+/** Runs the real program with mocks that fail on anything they do not know. */
+export async function runProgram(
+  config: Record<string, unknown>,
+  secretKeys: string[] = [],
+): Promise<{ resources: Registered[]; outputs: Record<string, unknown> }> {
+  vi.resetModules();
+  const resources: Registered[] = [];
+  await pulumi.runtime.setMocks(
+    {
+      newResource({ type, name, inputs }) {
+        if (type.startsWith("wcs-balancer:")) return { id: name, state: inputs };
+        const known = outputs[type];
+        if (!known) throw new Error(`no mock for the resource type ${type}`);
+        resources.push({ type, name, inputs });
+        const id = type === "aws:ec2/instance:Instance" ? `i-0${name.padStart(16, "0")}` : `${name}-id`;
+        return { id, state: { ...inputs, ...known(name) } };
+      },
+      call({ token, inputs }) {
+        const invoke = awsInvokes[token];
+        if (!invoke) throw new Error(`no mock for the function ${token}`);
+        return invoke(inputs);
+      },
+    },
+    "wcs-balancer",
+    "dev",
+    false,
+  );
+  pulumi.runtime.setAllConfig(
+    Object.fromEntries(
+      Object.entries(config).map(([key, value]) => [
+        `wcs-balancer:${key}`,
+        typeof value === "string" ? value : JSON.stringify(value),
+      ]),
+    ),
+    secretKeys.map((key) => `wcs-balancer:${key}`),
+  );
+  const exported = (await import("../../index.js")) as Record<string, unknown>;
+  await pulumi.runtime.disconnect();
+  return { resources, outputs: exported };
+}
+
+/** The value of an output, and whether it is a secret. */
+export function resolveOutput<T>(output: unknown): Promise<{ value: T; secret: boolean }> {
+  const wrapped = pulumi.output(output) as pulumi.Output<T> & { isSecret: Promise<boolean> };
+  return new Promise((resolve) => {
+    wrapped.apply(async (value) => {
+      resolve({ value, secret: await wrapped.isSecret });
+    });
+  });
+}

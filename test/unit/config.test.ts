@@ -1,0 +1,205 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { ConfigError, fromEngine, parseConfig } from "../../config";
+
+const minimal = {
+  domain: "wcs.example.com",
+  wcsPackageUrl: "https://downloads.example.com/wcs.tar.gz",
+  wcsPackageSha256: "a".repeat(64),
+};
+
+function errorOf(values: Record<string, unknown>, isSecret = true): string {
+  try {
+    parseConfig(values, () => isSecret);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return (error as Error).message;
+  }
+  throw new Error("the configuration was accepted");
+}
+
+test("a domain and a WCS package are enough", () => {
+  const config = parseConfig(minimal, () => false);
+  expect(config.nodes).toEqual(["wcs-1", "wcs-2"]);
+  expect(config.checks).toEqual({
+    cpu: 90,
+    publishers: 100,
+    subscribers: 100,
+    hls: 100,
+    bandIn: 100,
+    bandOut: 100,
+  });
+  expect(config.maxConnections).toBe(4000);
+});
+
+test("an image with WCS in it needs no package", () => {
+  expect(
+    parseConfig({ domain: "wcs.example.com", nodeAmi: "ami-0123456789abcdef0" }, () => false).nodeAmi,
+  ).toBeDefined();
+});
+
+describe("each mistake gives one message with key, value, what is allowed and the fix", () => {
+  const cases: [string, Record<string, unknown>, string][] = [
+    [
+      "no domain",
+      { domain: undefined },
+      "domain is missing; it must be a lower-case DNS name such as wcs.example.com, 64 characters at most. Set it with: pulumi config set domain wcs.example.com",
+    ],
+    [
+      "a domain that is none",
+      { domain: "https://wcs" },
+      'domain is "https://wcs"; it must be a lower-case DNS name such as wcs.example.com, 64 characters at most. Set it with: pulumi config set domain wcs.example.com',
+    ],
+    [
+      "a threshold out of range",
+      { checks: { cpu: 130 } },
+      "checks.cpu is 130; it must be a percentage from 1 to 100. Set it with: pulumi config set --path 'checks.cpu' 90",
+    ],
+    [
+      "a threshold that is no number",
+      { checks: { hls: "many" } },
+      "checks.hls is \"many\"; it must be a number of streams from 1 to 100000. Set it with: pulumi config set --path 'checks.hls' 90",
+    ],
+    [
+      "no threshold at all",
+      { checks: {} },
+      "checks is {}; it must be an object with one or more of cpu, publishers, subscribers, hls, bandIn and bandOut. Set it with: pulumi config set --path 'checks.cpu' 90",
+    ],
+    [
+      "two nodes of one name",
+      { nodes: ["wcs-1", "wcs-1"] },
+      'nodes is ["wcs-1","wcs-1"]; it must be a list without duplicates. Set it with: pulumi config set --path \'nodes[0]\' wcs-1',
+    ],
+    [
+      "no nodes",
+      { nodes: [] },
+      "nodes is []; it must be a list with at least one name. Set it with: pulumi config set --path 'nodes[0]' wcs-1",
+    ],
+    [
+      "a node's name that no machine can have",
+      { nodes: ["wcs-1", "WCS 2"] },
+      "nodes[1] is \"WCS 2\"; it must be a name of lower-case letters, digits and hyphens, 31 at most, beginning with a letter. Set it with: pulumi config set --path 'nodes[1]' wcs-1",
+    ],
+    [
+      "a CIDR that is none",
+      { clientCidrs: ["10.0.0.0/33"] },
+      "clientCidrs[0] is \"10.0.0.0/33\"; it must be an IPv4 network such as 203.0.113.0/24, without host bits. Set it with: pulumi config set --path 'clientCidrs[0]' 203.0.113.0/24",
+    ],
+    [
+      "a CIDR with host bits",
+      { clientCidrs: ["203.0.113.7/24"] },
+      "clientCidrs[0] is \"203.0.113.7/24\"; it must be an IPv4 network such as 203.0.113.0/24, without host bits. Set it with: pulumi config set --path 'clientCidrs[0]' 203.0.113.0/24",
+    ],
+    [
+      "no WCS package",
+      { wcsPackageUrl: undefined, wcsPackageSha256: undefined },
+      "wcsPackageUrl is missing; it must be the address of the WCS tarball, unless nodeAmi names an image with WCS in it. Set it with: pulumi config set wcsPackageUrl https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
+    ],
+    [
+      "no checksum",
+      { wcsPackageSha256: undefined },
+      "wcsPackageSha256 is missing; a node installs only a tarball whose checksum it knows. Set it with: pulumi config set wcsPackageSha256 <sha256>",
+    ],
+  ];
+  test.each(cases)("%s", (_, values, message) => {
+    expect(errorOf({ ...minimal, ...values })).toBe(message);
+  });
+
+  test("an unknown key", () => {
+    expect(errorOf({ ...minimal, domian: "x" })).toMatch(
+      /^domian is not a configuration key; the keys are domain, nodes, .*\. Remove it with: pulumi config rm domian$/,
+    );
+  });
+
+  test("an unknown threshold", () => {
+    expect(errorOf({ ...minimal, checks: { cpu: 90, memory: 1 } })).toBe(
+      "checks.memory is not a configuration key; the keys are cpu, publishers, subscribers, hls, bandIn, bandOut. Remove it with: pulumi config rm --path checks.memory",
+    );
+  });
+
+  test("more nodes than the desired state can hold", () => {
+    const nodes = Array.from({ length: 400 }, (_, index) => `wcs-${index + 1}`);
+    expect(errorOf({ ...minimal, nodes })).toMatch(
+      /^nodes has 400 names; that is more than the desired state can hold .* split them over several stacks\.$/,
+    );
+  });
+});
+
+test("150 nodes fit into the desired state", () => {
+  const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
+  expect(parseConfig({ ...minimal, nodes }, () => false).nodes).toHaveLength(150);
+});
+
+describe("a certificate of one's own", () => {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-config-"));
+  const files: Record<string, string> = {};
+
+  beforeAll(() => {
+    for (const [name, host] of [
+      ["right", "wcs.example.com"],
+      ["other", "other.example.com"],
+    ] as const) {
+      execFileSync(
+        "openssl",
+        // biome-ignore format: one line an option pair reads better
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+         "-subj", `/CN=${host}`, "-addext", `subjectAltName=DNS:${host}`,
+         "-keyout", join(folder, `${name}.key`), "-out", join(folder, `${name}.crt`)],
+        { stdio: "ignore" },
+      );
+      files[`${name}.key`] = readFileSync(join(folder, `${name}.key`), "utf8");
+      files[`${name}.crt`] = readFileSync(join(folder, `${name}.crt`), "utf8");
+    }
+  });
+
+  const own = (certificate: string, key: string) => ({
+    ...minimal,
+    tlsCertificate: files[certificate],
+    tlsPrivateKey: files[key],
+  });
+
+  test("is accepted with its key", () => {
+    expect(parseConfig(own("right.crt", "right.key"), () => true).tlsCertificate).toContain(
+      "BEGIN CERTIFICATE",
+    );
+  });
+
+  test("is refused with another key, which is not shown", () => {
+    const message = errorOf(own("right.crt", "other.key"));
+    expect(message).toMatch(/^tlsPrivateKey does not fit tlsCertificate \(subject "CN=wcs.example.com"\)/);
+    expect(message).toContain("pulumi config set --secret tlsPrivateKey < key.pem");
+    expect(message).not.toContain("PRIVATE KEY");
+  });
+
+  test("is refused for another domain", () => {
+    expect(errorOf(own("other.crt", "other.key"))).toMatch(
+      /^tlsCertificate is for "DNS:other.example.com"; it must name the domain "wcs.example.com"/,
+    );
+  });
+
+  test("is refused when its key is stored in clear text", () => {
+    expect(errorOf(own("right.crt", "right.key"), false)).toBe(
+      "tlsPrivateKey is stored in clear text; it must be a secret. Set it with: pulumi config set --secret tlsPrivateKey < key.pem",
+    );
+  });
+
+  test("is refused without its key", () => {
+    expect(errorOf({ ...minimal, tlsCertificate: files["right.crt"] })).toMatch(/^tlsPrivateKey is missing/);
+  });
+
+  test("a key that is none is not shown", () => {
+    expect(errorOf({ ...minimal, tlsCertificate: files["right.crt"], tlsPrivateKey: "hunter2" })).toMatch(
+      /^tlsPrivateKey is not valid \(not shown\); it must be a PEM PRIVATE KEY/,
+    );
+  });
+});
+
+test("values arrive from the engine as text", () => {
+  expect(fromEngine("maxConnections", "500")).toBe(500);
+  expect(fromEngine("nodes", '["wcs-1"]')).toEqual(["wcs-1"]);
+  expect(fromEngine("domain", "wcs.example.com")).toBe("wcs.example.com");
+  expect(fromEngine("checks", "no json")).toBe("no json");
+});

@@ -1,0 +1,150 @@
+import { describe, expect, test } from "vitest";
+import { renderFirewall } from "../../sandbox/cloud/firewall";
+import { isAllowed } from "../../sandbox/cloud/policy";
+import { awsTypes } from "../../sandbox/provider/aws";
+import { tlsTypes } from "../../sandbox/provider/tls";
+
+describe("the stand-in for AWS refuses what the real provider refuses", () => {
+  const group = { securityGroupId: "sg-1", ipProtocol: "tcp", fromPort: 1, toPort: 2 };
+  const instance = { ami: "ami-1", instanceType: "t3.small" };
+  const parameter = { name: "/a/b", type: "String", value: "x" };
+  const rule = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
+  const cases: [string, string, Record<string, unknown>, string][] = [
+    [
+      "two sources in one rule",
+      rule,
+      { ...group, cidrIpv4: "10.0.0.0/8", referencedSecurityGroupId: "sg-2" },
+      "exactly one",
+    ],
+    ["a rule without a source", rule, group, "exactly one"],
+    ["a bad CIDR", rule, { ...group, cidrIpv4: "10.0.0.0/40" }, "not a valid CIDR"],
+    [
+      "a property it does not know",
+      rule,
+      { ...group, cidrIpv4: "10.0.0.0/8", colour: "red" },
+      "Unrecognized key",
+    ],
+    [
+      "a group's name that begins with sg-",
+      "aws:ec2/securityGroup:SecurityGroup",
+      { name: "sg-wcs" },
+      'cannot begin with "sg-"',
+    ],
+    [
+      "two kinds of user-data",
+      "aws:ec2/instance:Instance",
+      { ...instance, userData: "x", userDataBase64: "eA==" },
+      "conflicts with userDataBase64",
+    ],
+    [
+      "user-data that is not base64",
+      "aws:ec2/instance:Instance",
+      { ...instance, userDataBase64: "#cloud-config" },
+      "not base64",
+    ],
+    [
+      "a network interface together with groups",
+      "aws:ec2/instance:Instance",
+      {
+        ...instance,
+        primaryNetworkInterface: { networkInterfaceId: "eni-1" },
+        vpcSecurityGroupIds: ["sg-1"],
+      },
+      "conflicts with vpcSecurityGroupIds",
+    ],
+    [
+      "a bad volume type",
+      "aws:ec2/instance:Instance",
+      { ...instance, rootBlockDevice: { volumeType: "gp9" } },
+      "Invalid option",
+    ],
+    [
+      "bad httpTokens",
+      "aws:ec2/instance:Instance",
+      { ...instance, metadataOptions: { httpTokens: "yes" } },
+      "Invalid option",
+    ],
+    ["a bad SSM type", "aws:ssm/parameter:Parameter", { ...parameter, type: "Text" }, "Invalid option"],
+    [
+      "a value above the tier",
+      "aws:ssm/parameter:Parameter",
+      { ...parameter, value: "x".repeat(5000) },
+      "larger than",
+    ],
+    [
+      "a role's policy that is not JSON",
+      "aws:iam/role:Role",
+      { name: "r", assumeRolePolicy: "{" },
+      "invalid JSON policy",
+    ],
+  ];
+  test.each(cases)("%s", (_, type, inputs, message) => {
+    const result = awsTypes[type]?.inputs.safeParse(inputs);
+    expect(result?.success).toBe(false);
+    expect(result?.error?.issues.map((issue) => issue.message).join("; ")).toContain(message);
+  });
+
+  test("the curve that the real tls provider takes by default", () => {
+    expect(
+      tlsTypes["tls:index/privateKey:PrivateKey"]?.inputs.safeParse({ algorithm: "ECDSA" }).success,
+    ).toBe(false);
+  });
+});
+
+describe("role policies", () => {
+  const policy = JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [
+      {
+        Effect: "Allow",
+        Action: "ssm:GetParameter",
+        Resource: ["arn:a:parameter/x/one", "arn:a:parameter/y/*"],
+      },
+    ],
+  });
+  const deny = JSON.stringify({ Statement: { Effect: "Deny", Action: "ssm:*", Resource: "*" } });
+
+  test.each([
+    ["ssm:GetParameter", "arn:a:parameter/x/one", true],
+    ["ssm:GetParameter", "arn:a:parameter/y/any", true],
+    ["ssm:GetParameter", "arn:a:parameter/x/one-more", false],
+    ["ssm:PutParameter", "arn:a:parameter/x/one", false],
+  ])("%s on %s: %s", (action, resource, allowed) => {
+    expect(isAllowed([policy], action, resource)).toBe(allowed);
+  });
+
+  test("a deny wins, and nothing allows nothing", () => {
+    expect(isAllowed([policy, deny], "ssm:GetParameter", "arn:a:parameter/x/one")).toBe(false);
+    expect(isAllowed([], "ssm:GetParameter", "arn:a:parameter/x/one")).toBe(false);
+  });
+
+  test("a condition that the sandbox cannot judge is an error, not a yes", () => {
+    const conditional = JSON.stringify({
+      Statement: { Effect: "Allow", Action: "*", Resource: "*", Condition: {} },
+    });
+    expect(() => isAllowed([conditional], "ssm:GetParameter", "x")).toThrow("Condition");
+  });
+});
+
+test("the packet filter of a small VPC", () => {
+  const text = renderFirewall({
+    interfaces: [
+      { privateAddress: "172.31.0.10", publicAddress: "203.0.113.10", groups: ["sg-balancer"] },
+      { privateAddress: "172.31.0.11", groups: ["sg-node"] },
+    ],
+    groups: {
+      "sg-balancer": {
+        ingress: [{ protocol: "tcp", fromPort: 443, toPort: 443, cidr: "0.0.0.0/0" }],
+        egress: [{ protocol: "-1", cidr: "0.0.0.0/0" }],
+      },
+      "sg-node": {
+        ingress: [{ protocol: "tcp", fromPort: 8080, toPort: 8080, group: "sg-balancer" }],
+        egress: [],
+      },
+    },
+    publicServices: "198.18.0.1",
+    metadataService: "169.254.169.254",
+    dnsService: "169.254.169.253",
+  });
+  expect(text).toMatchSnapshot();
+});

@@ -1,0 +1,96 @@
+import { gunzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { renderStack } from "../../scripts/render";
+import { encodeUserData, userDataLimitBytes } from "../../userdata/cloud-config";
+import { renderDesiredState, renderPem } from "../../userdata/desired-state";
+import { fillIn, shellSettings } from "../../userdata/files";
+import { renderAgentRequest, serverName } from "../../userdata/haproxy-config";
+
+const files = renderStack("dev", { domain: "wcs.example.com" });
+
+describe("haproxy.cfg", () => {
+  test("for a person to review", () => {
+    expect(files["balancer/haproxy.cfg"]).toMatchSnapshot();
+  });
+
+  test("sends the configured thresholds with each check, in a fixed order", () => {
+    expect(renderAgentRequest({ bandOut: 50, cpu: 70 })).toBe("cpu 70 band-out 50;");
+  });
+
+  test("names a server by its node and its instance, so that no machine inherits another's state", () => {
+    expect(serverName("wcs-1", "i-0123456789abcdef0")).toBe("wcs-1-9abcdef0");
+  });
+});
+
+describe("user-data", () => {
+  const kinds = ["node/user-data.yaml", "balancer/user-data.yaml"] as const;
+
+  test.each(kinds)("%s leaves 4 KB of EC2's 16 KB free", (kind) => {
+    const bytes = Buffer.from(encodeUserData(files[kind] ?? ""), "base64").length;
+    expect(bytes).toBeLessThan(userDataLimitBytes - 4096);
+  });
+
+  test.each(kinds)("%s holds no key, certificate or token", (kind) => {
+    expect(files[kind]).not.toMatch(/BEGIN [A-Z ]*(KEY|CERTIFICATE)|AKIA|ASIA|password/i);
+  });
+
+  test("the balancer's does not change with the nodes", () => {
+    const more = renderStack("dev", { domain: "wcs.example.com", nodes: ["wcs-1", "wcs-2", "wcs-3"] });
+    expect(more["balancer/user-data.yaml"]).toBe(files["balancer/user-data.yaml"]);
+    expect(more["balancer/haproxy.cfg"]).not.toBe(files["balancer/haproxy.cfg"]);
+  });
+
+  test("a node's does not change with the thresholds or the number of nodes", () => {
+    const other = renderStack("dev", { domain: "wcs.example.com", nodes: ["a"], checks: { cpu: 50 } });
+    expect(other["node/user-data.yaml"]).toBe(files["node/user-data.yaml"]);
+  });
+
+  test("lets only the balancer and localhost ask the agent", () => {
+    const { write_files } = parse(files["node/user-data.yaml"] ?? "") as {
+      write_files: { path: string; content: string }[];
+    };
+    const service = write_files.find(({ path }) => path === "/etc/xinetd.d/haproxy-agent-check");
+    expect(service?.content).toMatch(/only_from\s+= 10\.0\.0\.10 127\.0\.0\.1\n/);
+    expect(service?.content).toMatch(/per_source\s+= UNLIMITED\n/);
+  });
+
+  test("comes compressed without a time stamp, so that every machine makes the same bytes", () => {
+    const bytes = Buffer.from(encodeUserData("#cloud-config\n"), "base64");
+    expect(gunzipSync(bytes).toString()).toBe("#cloud-config\n");
+    expect(bytes.subarray(4, 8)).toEqual(Buffer.alloc(4));
+  });
+
+  test("that is too large for EC2 is refused", () => {
+    const noise = Array.from({ length: 8000 }, (_, index) => Math.sin(index).toString(36)).join("");
+    expect(() => encodeUserData(noise)).toThrow(/user-data has \d+ bytes; EC2 takes 16384/);
+  });
+});
+
+describe("the desired state", () => {
+  test("has a revision that changes with the configuration and with the certificate", () => {
+    const revisions = [
+      renderDesiredState("a", "x"),
+      renderDesiredState("b", "x"),
+      renderDesiredState("a", "y"),
+      renderDesiredState("a", "x"),
+    ].map(({ revision }) => revision);
+    expect(new Set(revisions).size).toBe(3);
+    expect(revisions[0]).toBe(revisions[3]);
+  });
+
+  test("the PEM has certificate, chain and key in this order, without blank lines", () => {
+    expect(renderPem("cert\n\n", "chain\r\n", "key")).toBe("cert\nchain\nkey\n");
+  });
+});
+
+describe("files", () => {
+  test("a mark without a value, or a value without a mark, is an error", () => {
+    expect(() => fillIn("a @B@", {})).toThrow("@B@ has no value");
+    expect(() => fillIn("a", { B: "1" })).toThrow("no mark for B");
+  });
+
+  test("settings survive quotes", () => {
+    expect(shellSettings({ URL: "a'b $(c)" })).toBe("URL='a'\\''b $(c)'\n");
+  });
+});

@@ -1,0 +1,48 @@
+import { expect, test } from "vitest";
+import { judge, type Status } from "../../scripts/wait-for-rollout";
+
+const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
+  revision: "r2",
+  applied: true,
+  error: null,
+  nodes,
+  ...more,
+});
+const up = { server: "wcs-1-a", state: "up" as const, reason: "" };
+
+test("ends when the revision is applied and every node is up or full", () => {
+  const nodes = [up, { server: "wcs-2-b", state: "full" as const, reason: "" }];
+  expect(judge(status(nodes), "r2", ["wcs-1-a", "wcs-2-b"])).toEqual({
+    done: true,
+    failed: false,
+    waitingFor: [],
+  });
+});
+
+test("does not wait for a node in maintenance", () => {
+  expect(judge(status([{ ...up, state: "maint" }]), "r2", ["wcs-1-a"]).done).toBe(true);
+});
+
+test("waits for a node that is down, and says why", () => {
+  const nodes = [{ ...up, state: "down" as const, reason: "WCS statistics unreadable" }];
+  const verdict = judge(status(nodes), "r2", ["wcs-1-a"]);
+  expect(verdict).toEqual({
+    done: false,
+    failed: false,
+    waitingFor: ["wcs-1-a: down: WCS statistics unreadable"],
+  });
+});
+
+test("gives up at once on a node whose set-up has failed", () => {
+  const nodes = [{ ...up, state: "down" as const, reason: "setup failed: checksum of WCS" }];
+  expect(judge(status(nodes), "r2", ["wcs-1-a"]).failed).toBe(true);
+});
+
+test("waits while an older revision runs, and passes the balancer's error on", () => {
+  const verdict = judge(status([up], { revision: "r1", error: "haproxy failed (1)" }), "r2", ["wcs-1-a"]);
+  expect(verdict.waitingFor).toEqual(["the balancer still runs revision r1: haproxy failed (1)"]);
+});
+
+test("waits for a node that HAProxy does not know", () => {
+  expect(judge(status([up]), "r2", ["wcs-9-z"]).waitingFor).toEqual(["wcs-9-z: not in HAProxy"]);
+});
