@@ -110,6 +110,7 @@ jq -r --arg load "$load" --arg processors "$processors" '
   | "up \(percent(max))%"
 ' --args "${arguments[@]}" <<<"${response#*$'\r\n\r\n'}" 2>/dev/null |
   {
-    read -r answer && [[ $answer =~ ^up\ [0-9]{1,3}%$ ]] || down "WCS statistics unreadable or incomplete"
+    read -r answer
+    [[ $answer =~ ^up\ [0-9]{1,3}%$ ]] || down "WCS statistics unreadable or incomplete"
     printf '%s\n' "$answer"
   }

@@ -1,0 +1,376 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { request } from "node:https";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { cgroupRoots } from "../../sandbox/paths";
+import {
+  authority,
+  balancerAddress,
+  canConnect,
+  cloud,
+  connect,
+  domain,
+  eventually,
+  machine,
+  onMachine,
+  ownAddress,
+  paths,
+  sandbox,
+  sandboxAsync,
+} from "./cluster";
+
+function get(path: string, headers: Record<string, string> = {}): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const call = request(
+      {
+        host: balancerAddress,
+        servername: domain,
+        path,
+        headers: { Host: domain, ...headers },
+        ca: authority(),
+        agent: false,
+      },
+      (response) => {
+        let body = "";
+        response.setEncoding("utf8").on("data", (part: string) => {
+          body += part;
+        });
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
+      },
+    );
+    call.on("error", reject);
+    call.end();
+  });
+}
+
+async function wcsLog(node: string): Promise<string> {
+  const { output } = await onMachine(
+    node,
+    "cat /usr/local/FlashphonerWebCallServer/logs/server_logs/flashphoner.log",
+  );
+  return output;
+}
+
+test("two clients land on two nodes, and each session id holds the client's own address and port", async () => {
+  const clients = [await connect(), await connect()];
+  const logs = { "wcs-1": await wcsLog("wcs-1"), "wcs-2": await wcsLog("wcs-2") };
+  const nodes = clients.map(({ localPort }) =>
+    Object.entries(logs)
+      .filter(([, log]) => log.includes(`session ESTABLISHED /${ownAddress}:${localPort}/`))
+      .map(([node]) => node),
+  );
+  expect(nodes.flat().sort()).toEqual(["wcs-1", "wcs-2"]);
+  for (const client of clients) await client.close();
+});
+
+test("a client cannot choose the address that goes into its session id", async () => {
+  const client = await connect({ "X-Client-IP": "192.0.2.66:1", X_Client_IP: "192.0.2.67:1" });
+  const logs = (await wcsLog("wcs-1")) + (await wcsLog("wcs-2"));
+  expect(logs).toContain(`/${ownAddress}:${client.localPort}/`);
+  expect(logs).not.toContain("192.0.2.6");
+  await client.close();
+});
+
+test("a page of the WebSDK loads over https from the balancer", async () => {
+  const { status, body } = await get("/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html");
+  expect(status).toBe(200);
+  expect(body).toContain("two_way_streaming.js");
+});
+
+test("http is sent to https", () => {
+  const { stdout } = spawnSync(
+    "curl",
+    ["-s", "-i", "-H", `Host: ${domain}`, `http://${balancerAddress}/wcs/`],
+    { encoding: "utf8" },
+  );
+  expect(stdout).toContain(`location: https://${domain}/wcs/`);
+});
+
+describe("who reaches what", () => {
+  test("the internet: 443 and 80 of the balancer, and of a node nothing that is not for clients", async () => {
+    const { publicAddress = "" } = await machine("wcs-1");
+    const open = (address: string, ports: number[]) => ports.filter((port) => canConnect(address, port));
+    expect(open(balancerAddress, [22, 80, 443, 8180, 8181, 8404])).toEqual([80, 443]);
+    expect(open(publicAddress, [22, 8080, 8081, 9707])).toEqual([]);
+  });
+
+  test("the balancer reaches 8080 and 9707 of a node, the other node does not; 8081 answers no other machine", async () => {
+    const { privateAddress } = await machine("wcs-1");
+    const probe = (port: number) => `timeout 1 bash -c 'exec 3<>/dev/tcp/${privateAddress}/${port}'`;
+    const open = async (from: string) => {
+      const results = await Promise.all(
+        [8080, 8081, 9707].map(async (port) =>
+          (await onMachine(from, probe(port))).status === 0 ? port : 0,
+        ),
+      );
+      return results.filter(Boolean);
+    };
+    expect(await open("balancer")).toEqual([8080, 9707]);
+    expect(await open("wcs-2")).toEqual([]);
+    expect(await open("wcs-1")).toEqual([8080, 8081, 9707]);
+  });
+
+  test("nginx answers on the balancer itself and to no other machine", async () => {
+    const { privateAddress } = await machine("balancer");
+    const local = await onMachine(
+      "balancer",
+      "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8180/wcs/README.md",
+    );
+    expect(local.output).toBe("200");
+    const listening = await onMachine("balancer", "ss -Htln 'sport = :8180' | awk '{ print $4 }'");
+    expect(listening.output.trim()).toBe("127.0.0.1:8180");
+    expect((await onMachine("wcs-1", `curl -s -m 1 http://${privateAddress}:8180/`)).status).not.toBe(0);
+  });
+});
+
+describe("a node, as the guide sets it up", () => {
+  test("telnet localhost 9707 shows its state", async () => {
+    const { output } = await onMachine("wcs-1", "sleep 1 | telnet localhost 9707");
+    expect(output).toMatch(/^up \d+%\r?$/m);
+  });
+
+  test("the agent's port stands in /etc/services", async () => {
+    expect((await onMachine("wcs-1", "grep haproxy-agent-check /etc/services")).output).toContain("9707/tcp");
+  });
+
+  test("WCS has the properties that the balancer needs, and this machine's addresses", async () => {
+    const { privateAddress, publicAddress } = await machine("wcs-1");
+    const { output } = await onMachine(
+      "wcs-1",
+      "cat /usr/local/FlashphonerWebCallServer/conf/flashphoner.properties",
+    );
+    const lines = output.split("\n");
+    for (const line of [
+      "ws.map_custom_headers=true",
+      "ws.ip_forward_header=X-Client-IP",
+      "global_bandwidth_check_enabled=true",
+      "ws.port=8080",
+      `ip=${publicAddress}`,
+      `ip_local=${privateAddress}`,
+    ]) {
+      expect(lines.filter((candidate) => candidate === line)).toEqual([line]);
+    }
+  });
+
+  test("everything starts at boot", async () => {
+    expect((await onMachine("wcs-1", "systemctl is-enabled xinetd webcallserver")).output).toBe(
+      "enabled\nenabled\n",
+    );
+    expect((await onMachine("balancer", "systemctl is-enabled haproxy nginx wcs-balancer-sync")).output).toBe(
+      "enabled\nenabled\nenabled\n",
+    );
+  });
+});
+
+describe("the status", () => {
+  test("shows everybody the revision, and nothing of the nodes", async () => {
+    const { status, body } = await get("/.well-known/wcs-balancer/status");
+    expect(status).toBe(200);
+    expect(Object.keys(JSON.parse(body)).sort()).toEqual(["applied", "revision"]);
+  });
+
+  test("refuses a wrong token", async () => {
+    const { status } = await get("/.well-known/wcs-balancer/status", { Authorization: "Bearer wrong" });
+    expect(status).toBe(403);
+  });
+});
+
+describe("files with secrets are readable by root only", () => {
+  test.each([`/etc/pki/tls/${domain}/cert.pem`, "/var/lib/wcs-balancer/status-token"])("%s", async (path) => {
+    expect((await onMachine("balancer", `stat -c '%U %a' ${path}`)).output).toBe("root 600\n");
+  });
+
+  test("the PEM holds certificate, chain and key in this order", async () => {
+    const { output } = await onMachine("balancer", `grep BEGIN /etc/pki/tls/${domain}/cert.pem`);
+    expect(output).toMatch(
+      /^-----BEGIN CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n-----BEGIN [A-Z ]*PRIVATE KEY-----\n$/,
+    );
+  });
+
+  test("user-data that a machine keeps holds no secret", async () => {
+    const { output } = await onMachine("balancer", "zcat -f /var/lib/cloud/instance/user-data.txt");
+    expect(output).toContain("#cloud-config");
+    expect(output).not.toMatch(/PRIVATE KEY|BEGIN CERTIFICATE/);
+  });
+});
+
+describe("the stand-ins are strict", () => {
+  const imds = "http://169.254.169.254/latest";
+  const token = `$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' ${imds}/api/token)`;
+
+  test("metadata without a session token (IMDSv1) is refused", async () => {
+    const { output } = await onMachine(
+      "balancer",
+      `curl -s -o /dev/null -w '%{http_code}' ${imds}/meta-data/instance-id`,
+    );
+    expect(output).toBe("401");
+  });
+
+  test("a machine without a role gets no credentials", async () => {
+    const { output } = await onMachine(
+      "wcs-1",
+      `curl -s -o /dev/null -w '%{http_code}' -H "X-aws-ec2-metadata-token: ${token}" ${imds}/meta-data/iam/security-credentials/`,
+    );
+    expect(output).toBe("404");
+  });
+
+  /** Asks SSM with the sync service's own code, with something changed. */
+  const ask = (change: string) =>
+    onMachine(
+      "balancer",
+      `python3 - <<'PYTHON'
+import importlib.machinery, importlib.util, sys
+loader = importlib.machinery.SourceFileLoader("sync", "/usr/local/sbin/wcs-balancer-sync")
+sync = importlib.util.module_from_spec(importlib.util.spec_from_loader("sync", loader))
+sys.modules["sync"] = sync
+loader.exec_module(sync)
+name = "/wcs-balancer/dev/desired-state"
+${change}
+try:
+    print("answered", len(sync.get_parameter(name)))
+except sync.SyncError as error:
+    print(error)
+PYTHON`,
+    );
+
+  test("the balancer's own parameter is answered", async () => {
+    expect((await ask("")).output).toMatch(/^answered \d+$/m);
+  });
+
+  test("another parameter is refused", async () => {
+    expect((await ask('name = "/other/secret"')).output).toContain("AccessDeniedException");
+  });
+
+  test("a request signed with a wrong key is refused", async () => {
+    const change =
+      'real = sync.role_credentials\nsync.role_credentials = lambda: ({**real()[0], "SecretAccessKey": "wrong"}, real()[1])';
+    expect((await ask(change)).output).toContain("InvalidSignatureException");
+  });
+
+  test("an unsigned request is refused", async () => {
+    const change =
+      "real = sync.signed_headers\ndef unsigned(*a):\n    h = real(*a)\n    del h['authorization']\n    return h\nsync.signed_headers = unsigned";
+    expect((await ask(change)).output).toContain("MissingAuthenticationTokenException");
+  });
+
+  test("credentials that nobody issued are refused", async () => {
+    const change =
+      'real = sync.role_credentials\nsync.role_credentials = lambda: ({**real()[0], "AccessKeyId": "ASIA0000000000000000"}, real()[1])';
+    expect((await ask(change)).output).toContain("UnrecognizedClientException");
+  });
+});
+
+test("a second up changes nothing", () => {
+  const { status, output } = sandbox("up");
+  expect(status).toBe(0);
+  expect(output).toMatch(/Resources:\n\s+38 unchanged/);
+  expect(output).not.toMatch(/created|updated|replaced|deleted/);
+});
+
+test("a preview shows no change", () => {
+  const { output } = sandbox("preview");
+  expect(output).toMatch(/Resources:\n\s+38 unchanged/);
+});
+
+test("preview --nodes 3 shows one new node with its server line, and replaces nothing", () => {
+  const { status, output } = sandbox("preview", "--nodes", "3");
+  expect(status).toBe(0);
+  expect(output).toMatch(/aws:ec2\/instance:Instance: \(create\)\s+\[urn=\S+::wcs-3\]/);
+  expect(output).toMatch(/\+ wcs-3: \[unknown\]/);
+  expect(output).toMatch(/Resources:\n\s+\+ 2 to create\n\s+~ 2 to update\n\s+4 changes\. 36 unchanged/);
+  expect(output).not.toMatch(/\((replace|delete)|to replace|to delete/);
+});
+
+describe("bad input", () => {
+  const revision = async () =>
+    JSON.parse((await get("/.well-known/wcs-balancer/status")).body).revision as string;
+
+  test.each([
+    ["domain=", "domain is"],
+    ['checks={"cpu":130}', "checks.cpu is 130; it must be a percentage from 1 to 100"],
+    ['nodes=["wcs-1","wcs-1"]', "it must be a list without duplicates"],
+    ['clientCidrs=["10.0.0.0/33"]', "it must be an IPv4 network"],
+    ["colour=red", "colour is not a configuration key"],
+  ])("%s is refused before anything changes", async (config, message) => {
+    const before = await revision();
+    const { status, output } = sandbox("up", "--config", config);
+    expect(status).toBe(1);
+    expect(output).toContain(message);
+    expect(output).not.toMatch(/ at .*\.ts:\d+/);
+    expect(await revision()).toBe(before);
+  });
+
+  test("a private key that is not a secret is refused by the program itself", () => {
+    const pem = "-----BEGIN CERTIFICATE-----\\nx\\n-----END CERTIFICATE-----";
+    const { status, output } = sandbox(
+      "preview",
+      "--config",
+      `tlsCertificate=${pem}`,
+      "--config",
+      "tlsPrivateKey=x",
+    );
+    expect(status).toBe(1);
+    expect(output).toContain("tlsPrivateKey is");
+  });
+
+  test("a command that changes the sandbox waits for no other", async () => {
+    const results = await Promise.all([sandboxAsync("preview"), sandboxAsync("preview")]);
+    const [refused] = results.filter(({ status }) => status !== 0);
+    expect(results.filter(({ status }) => status === 0)).toHaveLength(1);
+    expect(refused?.output.trim()).toBe(
+      "sandbox: another command is changing the sandbox test; try again when it has ended",
+    );
+  });
+
+  test("a tarball with another checksum: the node takes no clients, and up ends with that reason", async () => {
+    const { status, output } = sandbox(
+      "up",
+      "--nodes",
+      "3",
+      "--config",
+      `wcsPackageSha256=${"0".repeat(64)}`,
+    );
+    expect(status).toBe(1);
+    expect(output).toMatch(/rollout failed: .*wcs-3-[0-9a-f]{8}: down: setup failed: checksum of WCS/);
+    const cloudInit = await onMachine("wcs-3", "cloud-init status --long");
+    expect(cloudInit.output).toContain("status: error");
+  });
+
+  test("the next good up heals it", async () => {
+    const { status, output } = sandbox("up");
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+    const names = (await cloud.call("machines", {})).map(({ name }) => name).sort();
+    expect(names).toEqual(["balancer", "wcs-1", "wcs-2"]);
+    const client = await connect();
+    await client.close();
+  });
+});
+
+test("after a reboot of the balancer everything serves again by itself", async () => {
+  const before = (await machine("balancer")).leader;
+  await onMachine("balancer", "systemctl reboot");
+  await eventually(async () => {
+    const { leader } = await machine("balancer");
+    expect(leader).not.toBe(before);
+    const { status } = await get("/wcs/README.md");
+    expect(status).toBe(200);
+    const client = await connect();
+    await client.close();
+  }, 60);
+});
+
+test("down leaves no mount, namespace, process or file outside the cache", async () => {
+  const name = paths.name;
+  const { status } = sandbox("down");
+  expect(status).toBe(0);
+  expect(existsSync(paths.state)).toBe(false);
+  expect(readFileSync("/proc/mounts", "utf8")).not.toContain(paths.state);
+  expect(readdirSync("/run/netns").filter((entry) => entry.startsWith(`wcs-${name}-`))).toEqual([]);
+  for (const root of cgroupRoots().all) {
+    expect(existsSync(join(root, "wcs-balancer-sandbox", name))).toBe(false);
+  }
+  const processes = spawnSync("ps", ["-eo", "args"], { encoding: "utf8" }).stdout;
+  expect(processes.split("\n").filter((line) => line.includes(`${paths.machines}/`))).toEqual([]);
+  expect(existsSync(`/run/lock/wcs-balancer-sandbox-${name}`)).toBe(false);
+});

@@ -1,0 +1,138 @@
+import { spawn, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { WebSocket } from "ws";
+import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
+import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+
+/** The tests' own sandbox, beside a person's. scripts/test.ts runs these tests on its internet. */
+export const sandboxName = "test";
+export const paths = sandboxPaths(sandboxName);
+export const cloud = new CloudClient(paths);
+export const domain = "wcs.dev.example.com";
+export const balancerAddress = "203.0.113.10";
+/** Where these tests are. */
+export const ownAddress = "198.51.100.10";
+
+/** Runs a command of the sandbox as a person would. */
+export function sandbox(...args: string[]): { status: number | null; output: string } {
+  const result = spawnSync("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
+    cwd: projectRoot,
+    encoding: "utf8",
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return { status: result.status, output: `${result.stdout}${result.stderr}` };
+}
+
+/** The same, beside others. */
+export function sandboxAsync(...args: string[]): Promise<{ status: number | null; output: string }> {
+  return new Promise((resolve) => {
+    const child = spawn("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
+      cwd: projectRoot,
+    });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (part: string) => {
+        output += part;
+      });
+    }
+    child.on("close", (status) => resolve({ status, output }));
+  });
+}
+
+export async function machine(name: string): Promise<MachineStatus> {
+  const found = (await cloud.call("machines", {})).find((candidate) => candidate.name === name);
+  if (!found) throw new Error(`no machine ${name}`);
+  return found;
+}
+
+/** Runs a shell command on a machine, without npm around it. */
+export async function onMachine(
+  name: string,
+  command: string,
+): Promise<{ status: number | null; output: string }> {
+  const { leader } = await machine(name);
+  if (!leader) throw new Error(`${name} does not run`);
+  const { status, stdout, stderr } = spawnSync(
+    "nsenter",
+    [
+      "--target",
+      String(leader),
+      "--all",
+      "--wdns=/",
+      "--",
+      "env",
+      "-i",
+      "HOME=/root",
+      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+      "bash",
+      "-c",
+      command,
+    ],
+    { encoding: "utf8" },
+  );
+  return { status, output: `${stdout}${stderr}` };
+}
+
+/** Waits until something holds; the last reason is the error. */
+export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): Promise<T> {
+  const deadline = Date.now() + seconds * 1000;
+  while (true) {
+    try {
+      return await what();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await sleep(200);
+    }
+  }
+}
+
+export function authority(): string {
+  return readFileSync(join(paths.state, "ca.pem"), "utf8");
+}
+
+export interface Client {
+  socket: WebSocket;
+  /** Port that this client comes from. */
+  localPort: number;
+  close(): Promise<void>;
+}
+
+/** Connects a WebSocket through the balancer, verifies the certificate, and gives the session WCS makes of it. */
+export function connect(headers: Record<string, string> = {}): Promise<Client> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(`wss://${domain}/`, {
+      ca: authority(),
+      headers,
+      lookup: (_host, options, done) =>
+        options.all ? done(null, [{ address: balancerAddress, family: 4 }]) : done(null, balancerAddress, 4),
+    });
+    let localPort = 0;
+    socket.on("error", reject);
+    socket.on("upgrade", (response) => {
+      localPort = response.socket.localPort ?? 0;
+    });
+    socket.on("open", () =>
+      socket.send(JSON.stringify({ message: "connection", data: [{ appKey: "defaultApp" }] })),
+    );
+    socket.on("message", (part) => {
+      if (!String(part).includes("getUserData")) return;
+      resolve({
+        socket,
+        localPort,
+        close: () =>
+          new Promise((closed) => {
+            socket.on("close", () => closed());
+            socket.close();
+          }),
+      });
+    });
+  });
+}
+
+/** Whether a TCP connection from here to an address succeeds within a second. */
+export function canConnect(address: string, port: number): boolean {
+  const { status } = spawnSync("timeout", ["1", "bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`]);
+  return status === 0;
+}

@@ -1,0 +1,130 @@
+"""What wcs-balancer-sync decides, without a machine."""
+
+import base64
+import datetime
+import gzip
+import importlib.util
+import json
+import sys
+import unittest
+from pathlib import Path
+
+path = Path(__file__).parents[2] / "userdata/files/balancer/wcs-balancer-sync.py"
+spec = importlib.util.spec_from_file_location("wcs_balancer_sync", path)
+sync = importlib.util.module_from_spec(spec)
+sys.modules["wcs_balancer_sync"] = sync
+spec.loader.exec_module(sync)
+
+
+def document(**values):
+    content = {"revision": "r1", "haproxyConfig": "global\n", "certificateHash": "c1", **values}
+    return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
+
+
+class DecodeDocument(unittest.TestCase):
+    def test_reads_what_the_program_renders(self):
+        self.assertEqual(sync.decode_document(document()), sync.State("r1", "global\n", "c1"))
+
+    def test_refuses_what_is_cut_in_half(self):
+        text = document()
+        with self.assertRaisesRegex(sync.SyncError, "the desired state cannot be read"):
+            sync.decode_document(text[: len(text) // 2])
+
+    def test_refuses_what_is_no_document(self):
+        wrong = [
+            "",
+            "not base64!",
+            base64.b64encode(b"plain").decode(),
+            base64.b64encode(gzip.compress(b"{}")).decode(),
+            document(revision=7),
+            base64.b64encode(gzip.compress(b"0" * 2_000_000)).decode(),
+        ]
+        for text in wrong:
+            with self.subTest(text[:20]), self.assertRaises(sync.SyncError):
+                sync.decode_document(text)
+
+
+class Plan(unittest.TestCase):
+    applied = sync.State("r1", "config", "c1")
+
+    def plan(self, **changes):
+        return sync.plan(sync.State(**{**self.applied.__dict__, **changes}), self.applied)
+
+    def test_nothing_when_it_is_applied(self):
+        self.assertTrue(sync.plan(self.applied, self.applied).idle)
+
+    def test_everything_on_a_new_machine(self):
+        plan = sync.plan(self.applied, None)
+        self.assertTrue(plan.fetch_certificate and plan.write_config and plan.reload)
+
+    def test_a_new_configuration_needs_no_certificate(self):
+        plan = self.plan(revision="r2", haproxy_config="other")
+        self.assertFalse(plan.fetch_certificate)
+        self.assertTrue(plan.write_config and plan.reload)
+
+    def test_a_new_certificate_is_fetched_and_put_into_force(self):
+        plan = self.plan(revision="r2", certificate_hash="c2")
+        self.assertTrue(plan.fetch_certificate and plan.reload)
+
+    def test_a_new_revision_alone_reloads_nothing(self):
+        plan = self.plan(revision="r2")
+        self.assertFalse(plan.idle or plan.reload)
+
+
+class NodeStates(unittest.TestCase):
+    def state(self, **changes):
+        row = {"pxname": "wcs_back", "svname": "wcs-1-a", "addr": "172.31.0.9:8080", "status": "UP", "weight": "94"}
+        row |= {"scur": "3", "agent_status": "L7OK", "last_agt": "", "last_chk": "", **changes}
+        return sync.node_state(row)
+
+    def test_up_once_its_agent_has_said_so(self):
+        self.assertEqual(self.state()["state"], "up")
+        self.assertEqual(self.state(agent_status="INI")["state"], "unknown")
+        self.assertEqual(self.state(agent_status="")["state"], "unknown")
+
+    def test_full_at_weight_0(self):
+        self.assertEqual(self.state(weight="0")["state"], "full")
+
+    def test_down_with_the_agents_own_words(self):
+        node = self.state(
+            status="DOWN (agent)", agent_status="L7STS", last_agt="via agent : down (setup failed: checksum of WCS)"
+        )
+        self.assertEqual((node["state"], node["reason"]), ("down", "setup failed: checksum of WCS"))
+
+    def test_down_with_the_health_checks_words(self):
+        node = self.state(status="DOWN", last_chk="Connection refused at step 1 of tcp-check (connect)")
+        self.assertEqual((node["state"], node["reason"][:18]), ("down", "Connection refused"))
+
+    def test_maintenance_is_not_down(self):
+        self.assertEqual(self.state(status="MAINT")["state"], "maint")
+
+    def test_reads_only_the_servers_of_the_nodes(self):
+        columns = "pxname,svname,status,weight,scur,addr,agent_status,last_agt,last_chk"
+        text = f"# {columns}\nwcs_back,wcs-1-a,UP,9,1,x,L7OK,,\nwcs_back,BACKEND,UP,9,1,,,,\nother,nginx,UP,1,0,,,,\n"
+        self.assertEqual([node["server"] for node in sync.node_states(text)], ["wcs-1-a"])
+
+
+class Signature(unittest.TestCase):
+    def test_is_what_aws_asks_for(self):
+        # Computed with aws4 1.13.2 for the same request.
+        headers = sync.signed_headers(
+            {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret", "Token": "token"},
+            "eu-central-1",
+            "ssm",
+            "ssm.eu-central-1.amazonaws.com",
+            "AmazonSSM.GetParameter",
+            b'{"Name": "/a"}',
+            datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
+        )
+        self.assertEqual(headers["authorization"], EXPECTED_AUTHORIZATION)
+        self.assertNotIn("secret", json.dumps(headers))
+
+
+EXPECTED_AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/20260102/eu-central-1/ssm/aws4_request, "
+    "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, "
+    "Signature=144d77fe4ec902aab3b59c8b0d45bbeea7881bc887b261d88e7d21e865fd6ab9"
+)
+
+if __name__ == "__main__":
+    unittest.main()
