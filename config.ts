@@ -73,6 +73,13 @@ export const configSchema = z.strictObject({
     /^(?=.{1,64}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/,
     "a lower-case DNS name such as wcs.example.com, 64 characters at most",
   ).meta({ description: "The name that clients use", example: "wcs.example.com" }),
+  hostedZone: text(/^Z[A-Z0-9]{5,31}$/, "the id of a Route 53 hosted zone such as Z0123456789ABC")
+    .optional()
+    .meta({
+      description:
+        "Route 53 zone in which to make the record of `domain`. Default: the output says which to make",
+      example: "Z0123456789ABC",
+    }),
   nodes: z
     .array(nodeName, mustBe("a list of names"))
     .min(1, mustBe("a list with at least one name"))

@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { Balancer } from "./components/balancer";
 import { Certificate } from "./components/certificate";
 import { DesiredState } from "./components/desired-state";
+import { DnsRecord } from "./components/dns-record";
 import { Network } from "./components/network";
 import { Rollout } from "./components/rollout";
 import { SecurityGroups } from "./components/security-groups";
@@ -37,6 +38,14 @@ const balancer = new Balancer(
   },
   { dependsOn: securityGroups },
 );
+
+if (config.hostedZone) {
+  new DnsRecord("domain", {
+    domain: config.domain,
+    hostedZone: config.hostedZone,
+    address: balancer.publicAddress,
+  });
+}
 
 const cluster = new WcsCluster(
   "cluster",
@@ -78,7 +87,7 @@ new Rollout(
 export const url = `https://${config.domain}/wcs/`;
 export const websocketUrl = `wss://${config.domain}`;
 export const balancerAddress = balancer.publicAddress;
-/** The record to make where `domain` is registered. */
+/** The record that `domain` needs: to be made by hand, or made in `hostedZone`. */
 export const dnsRecord = pulumi.interpolate`${config.domain}. A ${balancer.publicAddress}`;
 export const wcsNodes = nodes.map(([name, node]) => ({
   name,

@@ -132,6 +132,12 @@ export class Cloud {
     );
   }
 
+  /** The address of a name in a zone of Route 53. */
+  addressOf(name: string): string | undefined {
+    const record = this.all("dnsRecord").find(({ inputs }) => inputs.name === name);
+    return record && (record.inputs.records as string[])[0];
+  }
+
   /** Short-lived credentials of an instance's role; none without an instance profile. */
   issueCredentials(instance: Instance): Credentials | undefined {
     const profile = this.resources.get(`instanceProfile ${instance.inputs.iamInstanceProfile}`);
@@ -179,6 +185,8 @@ export class Cloud {
         return newId("i");
       case "rolePolicy":
         return `${inputs.role}:${inputs.name}`;
+      case "dnsRecord":
+        return `${inputs.zoneId}_${inputs.name}_${inputs.type}`;
       case "role":
       case "instanceProfile":
       case "parameter":
@@ -218,6 +226,8 @@ export class Cloud {
       case "rolePolicy":
         this.find("role", String(inputs.role));
         return {};
+      case "dnsRecord":
+        return { fqdn: inputs.name };
       case "parameter":
         return { arn: arn("ssm", `parameter${id}`), version: 1 };
       case "instance":

@@ -71,7 +71,7 @@ async function main(name: string): Promise<void> {
     [ssmHost]: addresses.publicServices,
     [addresses.downloadsHost]: addresses.publicServices,
   };
-  dnsServer((host) => names[host]).bind(53, addresses.dnsService);
+  dnsServer((host) => names[host] ?? cloud.addressOf(host)).bind(53, addresses.dnsService);
 
   rmSync(paths.socket, { force: true });
   createServer(async (request, response) => {

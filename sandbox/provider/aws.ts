@@ -207,6 +207,18 @@ export const awsTypes: Record<string, ResourceType> = {
     computed: ["arn", "uniqueId"],
     updatable: true,
   }),
+  "aws:route53/record:Record": inCloud("dnsRecord", {
+    inputs: z.strictObject({
+      zoneId: text,
+      name: text,
+      type: z.literal("A"),
+      ttl: z.int().positive(),
+      records: z.array(z.ipv4()).length(1),
+    }),
+    replaceOn: ["zoneId", "name", "type"],
+    computed: ["fqdn"],
+    updatable: true,
+  }),
   "aws:ssm/parameter:Parameter": inCloud("parameter", {
     inputs: parameter,
     replaceOn: ["name"],

@@ -134,6 +134,19 @@ test("another order of the nodes registers the same", async () => {
   expect(names(reordered)).toEqual(before);
 });
 
+test("a hosted zone gets the record of the domain; without one there is none", async () => {
+  const records = ofType("aws:route53/record:Record");
+  expect(records).toEqual([]);
+  const { resources: more } = await runProgram({ ...minimal, hostedZone: "Z0123456789ABC" });
+  const record = more.find(({ type }) => type === "aws:route53/record:Record");
+  expect(record?.inputs).toMatchObject({
+    zoneId: "Z0123456789ABC",
+    name: "wcs.example.com",
+    type: "A",
+    records: ["publicIp of balancer"],
+  });
+});
+
 test("bad input ends the program before a resource is registered", async () => {
   await expect(runProgram({ ...minimal, checks: { cpu: 130 } })).rejects.toThrow("checks.cpu is 130");
 });

@@ -110,7 +110,7 @@ describe("each mistake gives one message with key, value, what is allowed and th
 
   test("an unknown key", () => {
     expect(errorOf({ ...minimal, domian: "x" })).toMatch(
-      /^domian is not a configuration key; the keys are domain, nodes, .*\. Remove it with: pulumi config rm domian$/,
+      /^domian is not a configuration key; the keys are domain, .*, subnetIds\. Remove it with: pulumi config rm domian$/,
     );
   });
 

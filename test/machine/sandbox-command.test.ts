@@ -1,0 +1,64 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { projectRoot } from "../../sandbox/paths";
+import { run } from "../../sandbox/shell";
+
+/** The sandbox's command in another situation; gives what a user sees. */
+function sandbox(options: { preload?: string; env?: NodeJS.ProcessEnv; args?: string[] }) {
+  const preload = options.preload ? ["--import", `data:text/javascript,${options.preload}`] : [];
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...preload, "--import", "tsx", "sandbox/cli.ts", ...(options.args ?? []), "--name", "refused"],
+    { cwd: projectRoot, encoding: "utf8", env: { ...process.env, ...options.env } },
+  );
+  return { status, output: `${stdout}${stderr}`.trim() };
+}
+
+test("without root it says so in one line", () => {
+  expect(sandbox({ preload: "process.getuid=()=>1000" })).toEqual({
+    status: 1,
+    output: "sandbox: the sandbox needs root: it boots machines and makes networks",
+  });
+});
+
+test("on another system it says so in one line", () => {
+  expect(sandbox({ preload: 'Object.defineProperty(process,"platform",{value:"darwin"})' })).toEqual({
+    status: 1,
+    output: "sandbox: the sandbox needs Linux, and this is darwin; npm run test:unit runs everywhere",
+  });
+});
+
+test("without space it says so in one line, with the folder and the need", () => {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-small-"));
+  run("mount", ["-t", "tmpfs", "-o", "size=10m", "tmpfs", folder]);
+  try {
+    const { status, output } = sandbox({ env: { WCS_SANDBOX_CACHE: folder } });
+    expect(status).toBe(1);
+    expect(output).toBe(
+      `sandbox: ${folder} has 0.0 GB free, and the sandbox needs 6 GB; make room, or set WCS_SANDBOX_CACHE to a folder on another disk`,
+    );
+  } finally {
+    run("umount", [folder]);
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test.each([
+  [["fly"], 'sandbox: there is no command "fly"; see: npm run sandbox -- help'],
+  [["up", "--nodes", "none"], 'sandbox: --nodes is "none"; it must be a number from 1 on'],
+  [["up", "--config", "cpu"], 'sandbox: --config is "cpu"; it must be KEY=VALUE'],
+  [["status"], "sandbox: the sandbox refused is not up; start it with: npm run sandbox"],
+  [["preview", "--stack", "nope"], "sandbox: there is no Pulumi.nope.yaml"],
+])("%s is explained", (args, message) => {
+  expect(sandbox({ args })).toEqual({ status: 1, output: message });
+});
+
+test("help lists the commands", () => {
+  const { status, output } = sandbox({ args: ["help"] });
+  expect(status).toBe(0);
+  for (const command of ["up", "preview", "status", "shell NAME", "logs NAME", "down"])
+    expect(output).toContain(`  ${command}`);
+});
