@@ -8,7 +8,7 @@ import { Rollout } from "./components/rollout";
 import { SecurityGroups } from "./components/security-groups";
 import { WcsCluster } from "./components/wcs-cluster";
 import { loadConfig } from "./config";
-import { balancerSettings, haproxySettings, nodeSettings } from "./settings";
+import { balancerSettings, haproxySettings, nodeSettings, ownCertificate } from "./settings";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 
 const config = loadConfig();
@@ -19,13 +19,7 @@ const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.
 
 const securityGroups = new SecurityGroups("wcs", { vpcId: network.vpcId, clientCidrs: config.clientCidrs });
 
-const certificate = new Certificate("certificate", {
-  domain: config.domain,
-  own:
-    config.tlsCertificate && config.tlsPrivateKey
-      ? { certificate: config.tlsCertificate, chain: config.tlsChain, privateKey: config.tlsPrivateKey }
-      : undefined,
-});
+const certificate = new Certificate("certificate", { domain: config.domain, own: ownCertificate(config) });
 
 const balancer = new Balancer(
   "balancer",
@@ -40,11 +34,8 @@ const balancer = new Balancer(
 );
 
 if (config.hostedZone) {
-  new DnsRecord("domain", {
-    domain: config.domain,
-    hostedZone: config.hostedZone,
-    address: balancer.publicAddress,
-  });
+  const { domain, hostedZone } = config;
+  new DnsRecord("domain", { domain, hostedZone, address: balancer.publicAddress });
 }
 
 const cluster = new WcsCluster(
@@ -84,7 +75,8 @@ new Rollout(
   { dependsOn: [balancer, cluster, desiredState] },
 );
 
-export const url = `https://${config.domain}/wcs/`;
+/** The guide's example page. */
+export const url = `https://${config.domain}/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html`;
 export const websocketUrl = `wss://${config.domain}`;
 export const balancerAddress = balancer.publicAddress;
 /** The record that `domain` needs: to be made by hand, or made in `hostedZone`. */

@@ -1,4 +1,5 @@
-import type { ConfigValues } from "./config";
+import type { CertificateArgs } from "./components/certificate";
+import type { ConfigValues, StackConfig } from "./config";
 import type { BalancerSettings } from "./userdata/balancer";
 import type { HaproxySettings } from "./userdata/haproxy-config";
 import type { NodeSettings } from "./userdata/node";
@@ -36,4 +37,9 @@ export function nodeSettings(config: PublicConfig): Omit<NodeSettings, "balancer
         : undefined,
     javaPackage: config.javaPackage,
   };
+}
+
+export function ownCertificate(config: StackConfig): CertificateArgs["own"] {
+  const { tlsCertificate: certificate, tlsChain: chain, tlsPrivateKey: privateKey } = config;
+  return certificate && privateKey ? { certificate, chain, privateKey } : undefined;
 }

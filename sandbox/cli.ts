@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { CommandError as EngineError } from "@pulumi/pulumi/automation";
@@ -44,8 +44,8 @@ interface Options {
 
 /** One command changes a sandbox at a time: this one runs again under a lock that ends with it, whatever ends it. */
 function runLocked(name: string): number {
-  mkdirSync("/run/lock", { recursive: true });
-  const lock = `/run/lock/wcs-balancer-sandbox-${name}`;
+  mkdirSync(cache, { recursive: true });
+  const lock = join(cache, `lock-${name}`);
   const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const result = spawnSync(
     "flock",
@@ -232,7 +232,6 @@ async function status({ paths }: Options): Promise<void> {
 function down({ paths }: Options): void {
   const there = existsSync(paths.state);
   removeSandbox(paths);
-  rmSync(`/run/lock/wcs-balancer-sandbox-${paths.name}`, { force: true });
   console.log(
     there
       ? `The sandbox is gone; ${cache} keeps what was downloaded and built.`

@@ -1,6 +1,15 @@
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CloudClient } from "./cloud/client";
 import { endCgroup, removeMachine } from "./cloud/machine";
@@ -55,4 +64,6 @@ export function removeSandbox(paths: SandboxPaths): void {
   if (existsSync(paths.machines)) for (const id of readdirSync(paths.machines)) removeMachine(paths, id);
   removeNetworks(paths);
   rmSync(paths.state, { recursive: true, force: true });
+  const root = dirname(paths.state);
+  if (existsSync(root) && readdirSync(root).length === 0) rmdirSync(root);
 }

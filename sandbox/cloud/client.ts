@@ -24,7 +24,6 @@ export interface CloudMethods {
   };
   remove: { args: { kind: string; id: string }; result: undefined };
   machines: { args: Record<string, never>; result: MachineStatus[] };
-  stop: { args: Record<string, never>; result: undefined };
 }
 
 /** Talks to the cloud of a sandbox over its socket, from whatever network namespace. */

@@ -59,10 +59,6 @@ async function main(name: string): Promise<void> {
       return undefined;
     },
     machines: () => cloud.status(),
-    stop: () => {
-      setTimeout(() => process.exit(0), 50);
-      return undefined;
-    },
   };
 
   (await publicServer(cloud)).listen(443, addresses.publicServices);

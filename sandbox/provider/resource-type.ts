@@ -17,7 +17,7 @@ export interface ResourceType {
   /** Every property that the program may set: strict, with the rules that the real provider has. */
   inputs: z.ZodType;
   /** The logical name gives this property a value when the program sets none, as in the real provider. */
-  autoName?: "name" | "namePrefix";
+  autoName?: "name";
   /** Properties whose change makes a new resource. */
   replaceOn: readonly string[] | ((olds: Values, news: Values) => readonly string[]);
   /** Outputs that only the created resource knows. */

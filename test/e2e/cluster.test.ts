@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { request } from "node:https";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { cgroupRoots } from "../../sandbox/paths";
 import {
@@ -372,5 +372,5 @@ test("down leaves no mount, namespace, process or file outside the cache", async
   }
   const processes = spawnSync("ps", ["-eo", "args"], { encoding: "utf8" }).stdout;
   expect(processes.split("\n").filter((line) => line.includes(`${paths.machines}/`))).toEqual([]);
-  expect(existsSync(`/run/lock/wcs-balancer-sandbox-${name}`)).toBe(false);
+  expect(existsSync(dirname(paths.state)) ? readdirSync(dirname(paths.state)) : []).not.toContain(name);
 });
