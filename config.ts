@@ -114,6 +114,41 @@ export const configSchema = z.strictObject({
   javaPackage: text(/^[a-z0-9][a-z0-9.+-]+$/, "the name of a distribution package")
     .default("default-jre-headless")
     .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
+  wcsLicenseKey: text(/^[\x21-\x7e]{4,200}$/, "a licence key on one line")
+    .optional()
+    .meta({ description: "Licence key of WCS, a secret", example: "" }),
+  wcsProperties: z
+    .record(
+      text(/^[A-Za-z0-9_.-]+$/, "the name of a property"),
+      z
+        .union([z.string(), z.number(), z.boolean()], mustBe("a text, number or boolean"))
+        .transform(String)
+        .refine((value) => !/[\r\n]/.test(value), mustBe("a value on one line")),
+      mustBe("an object of properties"),
+    )
+    .default({})
+    .meta({
+      description:
+        "Further lines for flashphoner.properties; {privateAddress} and {publicAddress} stand for the node's own",
+      example: "31001",
+      element: ".media_port_from",
+    }),
+  wcsHeap: text(/^[1-9][0-9]*[mg]$/, "a number of megabytes or gigabytes such as 2048m or 4g")
+    .optional()
+    .meta({ description: "Java heap of WCS. Default: half of the node's memory", example: "4g" }),
+  agentListener: z
+    .enum(["xinetd", "systemd"], mustBe("xinetd or systemd"))
+    .default("xinetd")
+    .meta({ description: "What runs the agent; systemd where there is no xinetd", example: "systemd" }),
+  openPorts: z
+    .array(z.enum(["hls", "rtmp", "rtsp", "cdn"], mustBe("one of hls, rtmp, rtsp and cdn")), mustBe("a list"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description: "Further services of WCS to open: hls, rtmp and rtsp to clients, cdn between the nodes",
+      example: "cdn",
+      element: "[0]",
+    }),
   checks: checks
     .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
     .meta({ description: "Thresholds at which a node stops taking clients", example: "90", element: ".cpu" }),
@@ -169,7 +204,12 @@ export type ConfigValues = z.output<typeof configSchema>;
 type Key = keyof typeof configSchema.shape;
 
 /** Keys whose values must be stored encrypted (`pulumi config set --secret`). */
-export const secretKeys: Key[] = ["tlsPrivateKey"];
+export const secretKeys = ["tlsPrivateKey", "wcsLicenseKey"] as const satisfies Key[];
+type SecretKey = (typeof secretKeys)[number];
+
+function isSecretKey(key: PropertyKey): key is SecretKey {
+  return (secretKeys as readonly PropertyKey[]).includes(key);
+}
 
 /** A configuration value that cannot be used; its message names key, value, what is allowed and the fix. */
 export class ConfigError extends Error {}
@@ -190,7 +230,7 @@ function fixCommand(path: PropertyKey[]): string {
   const { example, element = "" } = configSchema.shape[key].meta() as { example: string; element?: string };
   const name = path.length > 1 ? pathName(path) : key + element;
   const target = name === key ? key : `--path '${name}'`;
-  return `pulumi config set ${secretKeys.includes(key) ? "--secret " : ""}${target} ${example}`;
+  return `pulumi config set ${isSecretKey(key) ? "--secret " : ""}${target} ${example}`;
 }
 
 function valueAt(root: unknown, path: PropertyKey[]): unknown {
@@ -212,7 +252,7 @@ function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): stri
   }
   const key = issue.path[0] as Key;
   const value = valueAt(values, issue.path);
-  const shown = secretKeys.includes(key) && value !== undefined ? "not valid (not shown)" : show(value);
+  const shown = isSecretKey(key) && value !== undefined ? "not valid (not shown)" : show(value);
   const name = pathName(issue.path);
   return `${name} is ${shown}; ${issue.message}. Set it with: ${fixCommand(issue.path)}`;
 }
@@ -331,7 +371,8 @@ export function fromEngine(key: string, value: string): unknown {
 /** The SDK has this function, but marks it internal and leaves it out of its types. */
 const { isConfigSecret } = pulumi.runtime as unknown as { isConfigSecret(key: string): boolean };
 
-export type StackConfig = Omit<ConfigValues, "tlsPrivateKey"> & { tlsPrivateKey?: pulumi.Output<string> };
+export type PublicConfig = Omit<ConfigValues, SecretKey>;
+export type StackConfig = PublicConfig & { [key in SecretKey]?: pulumi.Output<string> };
 
 /**
  * The validated configuration of the current stack, secrets as secret outputs.
@@ -347,9 +388,11 @@ export function loadConfig(): StackConfig {
   }
   try {
     const config = parseConfig(values, (key) => isConfigSecret(namespace + key));
+    const secret = (value: string | undefined) => (value === undefined ? undefined : pulumi.secret(value));
     return {
       ...config,
-      tlsPrivateKey: config.tlsPrivateKey === undefined ? undefined : pulumi.secret(config.tlsPrivateKey),
+      tlsPrivateKey: secret(config.tlsPrivateKey),
+      wcsLicenseKey: secret(config.wcsLicenseKey),
     };
   } catch (error) {
     if (error instanceof ConfigError) throw new pulumi.RunError(error.message);

@@ -7,17 +7,27 @@ import { Network } from "./components/network";
 import { Rollout } from "./components/rollout";
 import { SecurityGroups } from "./components/security-groups";
 import { WcsCluster } from "./components/wcs-cluster";
+import { WcsLicense } from "./components/wcs-license";
 import { loadConfig } from "./config";
 import { balancerSettings, haproxySettings, nodeSettings, ownCertificate } from "./settings";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
+import { propertyWarnings } from "./userdata/node";
 
 const config = loadConfig();
-const settings = balancerSettings(config, `/${pulumi.getProject()}/${pulumi.getStack()}`);
+const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
+const settings = balancerSettings(config, parameterPath);
+const licenseParameter = config.wcsLicenseKey ? `${parameterPath}/wcs-license` : undefined;
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
+
+for (const warning of propertyWarnings(config.wcsProperties)) pulumi.log.warn(warning);
 
 const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.subnetIds });
 
-const securityGroups = new SecurityGroups("wcs", { vpcId: network.vpcId, clientCidrs: config.clientCidrs });
+const securityGroups = new SecurityGroups("wcs", {
+  vpcId: network.vpcId,
+  clientCidrs: config.clientCidrs,
+  openPorts: config.openPorts,
+});
 
 const certificate = new Certificate("certificate", { domain: config.domain, own: ownCertificate(config) });
 
@@ -38,13 +48,19 @@ if (config.hostedZone) {
   new DnsRecord("domain", { domain, hostedZone, address: balancer.publicAddress });
 }
 
+const license =
+  config.wcsLicenseKey && licenseParameter
+    ? new WcsLicense("wcs-license", { parameter: licenseParameter, key: config.wcsLicenseKey })
+    : undefined;
+
 const cluster = new WcsCluster(
   "cluster",
   {
     nodes: config.nodes,
     network,
     balancerAddresses: [balancer.privateAddress],
-    settings: nodeSettings(config),
+    settings: nodeSettings(config, licenseParameter),
+    role: license?.role,
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
     securityGroup: securityGroups.node,

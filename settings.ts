@@ -1,10 +1,8 @@
 import type { CertificateArgs } from "./components/certificate";
-import type { ConfigValues, StackConfig } from "./config";
+import type { PublicConfig, StackConfig } from "./config";
 import type { BalancerSettings } from "./userdata/balancer";
 import type { HaproxySettings } from "./userdata/haproxy-config";
 import type { NodeSettings } from "./userdata/node";
-
-type PublicConfig = Omit<ConfigValues, "tlsPrivateKey">;
 
 /** What the configuration tells each kind of machine; shared by the program and `npm run render`. */
 export function balancerSettings(config: PublicConfig, parameterPath: string): BalancerSettings {
@@ -29,8 +27,15 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
   };
 }
 
-export function nodeSettings(config: PublicConfig): Omit<NodeSettings, "balancerAddresses"> {
+export function nodeSettings(
+  config: PublicConfig,
+  licenseParameter?: string,
+): Omit<NodeSettings, "balancerAddresses"> {
   return {
+    agentListener: config.agentListener,
+    wcsProperties: config.wcsProperties,
+    wcsHeap: config.wcsHeap,
+    licenseParameter,
     wcsPackage:
       config.wcsPackageUrl && config.wcsPackageSha256
         ? { url: config.wcsPackageUrl, sha256: config.wcsPackageSha256 }

@@ -3,6 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { type BalancerSettings, renderBalancerUserData } from "../userdata/balancer";
 import { encodeUserData } from "../userdata/cloud-config";
 import { instanceDefaults, newestDebian } from "./instance-image";
+import { ParameterReader } from "./parameter-reader";
 
 export interface BalancerArgs {
   /** What the machine is told; nothing of it changes with the nodes or the certificate. */
@@ -36,10 +37,8 @@ export class Balancer extends pulumi.ComponentResource {
       { allocationId: elasticIp.allocationId, networkInterfaceId: networkInterface.id },
       parent,
     );
-    const { profile, policy } = this.role(name, [
-      args.settings.stateParameter,
-      args.settings.secretParameter,
-    ]);
+    const { stateParameter, secretParameter } = args.settings;
+    const role = new ParameterReader(name, { parameters: [stateParameter, secretParameter] }, parent);
 
     const instance = new aws.ec2.Instance(
       name,
@@ -47,7 +46,7 @@ export class Balancer extends pulumi.ComponentResource {
         ...instanceDefaults,
         ami: args.ami ?? newestDebian(this),
         instanceType: args.instanceType,
-        iamInstanceProfile: profile.name,
+        iamInstanceProfile: role.instanceProfile,
         primaryNetworkInterface: { networkInterfaceId: networkInterface.id },
         userDataBase64: encodeUserData(renderBalancerUserData(args.settings)),
         tags: { Name: name },
@@ -58,7 +57,7 @@ export class Balancer extends pulumi.ComponentResource {
         // The interface can be in one machine only.
         deleteBeforeReplace: true,
         // cloud-init needs the network and the role at once.
-        dependsOn: [association, policy],
+        dependsOn: [association, role],
         ignoreChanges: args.ami ? [] : ["ami"],
       },
     );
@@ -66,47 +65,5 @@ export class Balancer extends pulumi.ComponentResource {
     this.publicAddress = elasticIp.publicIp;
     this.instanceId = instance.id;
     this.registerOutputs({ publicAddress: this.publicAddress, instanceId: this.instanceId });
-  }
-
-  /** A role that may read the two parameters and nothing else. */
-  private role(name: string, parameters: string[]) {
-    const parent = { parent: this };
-    const region = aws.getRegionOutput({}, parent).region;
-    const { accountId, arn } = aws.getCallerIdentityOutput({}, parent);
-    const partition = arn.apply((text) => text.split(":")[1]);
-    const role = new aws.iam.Role(
-      name,
-      {
-        assumeRolePolicy: JSON.stringify({
-          Version: "2012-10-17",
-          Statement: [
-            { Effect: "Allow", Action: "sts:AssumeRole", Principal: { Service: "ec2.amazonaws.com" } },
-          ],
-        }),
-      },
-      parent,
-    );
-    const policy = new aws.iam.RolePolicy(
-      name,
-      {
-        role: role.id,
-        policy: pulumi.jsonStringify({
-          Version: "2012-10-17",
-          Statement: [
-            {
-              Effect: "Allow",
-              Action: "ssm:GetParameter",
-              Resource: parameters.map(
-                (parameter) =>
-                  pulumi.interpolate`arn:${partition}:ssm:${region}:${accountId}:parameter${parameter}`,
-              ),
-            },
-          ],
-        }),
-      },
-      parent,
-    );
-    const profile = new aws.iam.InstanceProfile(name, { role: role.name }, parent);
-    return { profile, policy };
   }
 }

@@ -5,7 +5,11 @@ export interface SecurityGroupsArgs {
   vpcId: pulumi.Input<string>;
   /** Networks that clients come from. */
   clientCidrs: string[];
+  /** Further services of WCS to open. @default none */
+  openPorts?: OpenPort[];
 }
+
+export type OpenPort = "hls" | "rtmp" | "rtsp" | "cdn";
 
 interface Port {
   /** Names the rule. */
@@ -27,6 +31,18 @@ const nodeClientPorts: Port[] = [
   { role: "media-udp", protocol: "udp", from: 30000, to: 33000 },
 ];
 
+/** Services of WCS for clients who ask for them (WCS documentation, "Ports"). */
+const servicePorts: Record<Exclude<OpenPort, "cdn">, Port[]> = {
+  hls: [
+    { role: "hls", protocol: "tcp", from: 8082, to: 8082 },
+    { role: "hls-tls", protocol: "tcp", from: 8445, to: 8445 },
+  ],
+  rtmp: [{ role: "rtmp", protocol: "tcp", from: 1935, to: 1935 }],
+  rtsp: [{ role: "rtsp", protocol: "tcp", from: 554, to: 554 }],
+};
+
+const cdnPort: Port = { role: "cdn", protocol: "tcp", from: 8084, to: 8084 };
+
 const nodeBalancerPorts: Port[] = [
   { role: "ws", protocol: "tcp", from: 8080, to: 8080 },
   { role: "agent", protocol: "tcp", from: 9707, to: 9707 },
@@ -43,17 +59,22 @@ export class SecurityGroups extends pulumi.ComponentResource {
     this.balancer = this.group(`${name}-balancer`, "WCS balancer", args.vpcId);
     this.node = this.group(`${name}-node`, "WCS node", args.vpcId);
 
+    const openPorts = args.openPorts ?? [];
+    const services = openPorts.flatMap((service) => (service === "cdn" ? [] : servicePorts[service]));
     for (const cidr of args.clientCidrs) {
       const from = { cidrIpv4: cidr };
       for (const port of balancerPorts)
         this.allow(`${name}-balancer-${port.role}-${cidr}`, this.balancer, port, from);
-      for (const port of nodeClientPorts)
+      for (const port of [...nodeClientPorts, ...services])
         this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, from);
     }
     for (const port of nodeBalancerPorts) {
       this.allow(`${name}-node-${port.role}`, this.node, port, {
         referencedSecurityGroupId: this.balancer.id,
       });
+    }
+    if (openPorts.includes("cdn")) {
+      this.allow(`${name}-node-cdn`, this.node, cdnPort, { referencedSecurityGroupId: this.node.id });
     }
     this.registerOutputs({ balancer: this.balancer.id, node: this.node.id });
   }

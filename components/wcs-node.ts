@@ -4,6 +4,7 @@ import { encodeUserData } from "../userdata/cloud-config";
 import { renderServer, serverName } from "../userdata/haproxy-config";
 import { type NodeSettings, renderNodeUserData } from "../userdata/node";
 import { instanceDefaults, newestDebian } from "./instance-image";
+import type { ParameterReader } from "./parameter-reader";
 
 export interface WcsNodeArgs {
   /** Private addresses of the balancers, the only ones that the agent answers. */
@@ -12,6 +13,8 @@ export interface WcsNodeArgs {
   instanceType: string;
   /** @default the newest Debian 13 when the node is made */
   ami?: string;
+  /** What the node may do at AWS; nothing without. */
+  role?: ParameterReader;
   subnetId: pulumi.Input<string>;
   securityGroup: aws.ec2.SecurityGroup;
 }
@@ -41,13 +44,18 @@ export class WcsNode extends pulumi.ComponentResource {
         instanceType: args.instanceType,
         subnetId: args.subnetId,
         associatePublicIpAddress: true,
+        iamInstanceProfile: args.role?.instanceProfile,
         vpcSecurityGroupIds: [args.securityGroup.id],
         userDataBase64: userData,
         tags: { Name: name },
         volumeTags: { Name: name },
       },
       // Neither a newer image nor a new subnet of the VPC replaces a node.
-      { parent: this, ignoreChanges: args.ami ? ["subnetId"] : ["subnetId", "ami"] },
+      {
+        parent: this,
+        ignoreChanges: args.ami ? ["subnetId"] : ["subnetId", "ami"],
+        dependsOn: args.role ? [args.role] : [],
+      },
     );
     this.instanceId = instance.id;
     this.privateAddress = instance.privateIp;

@@ -28,6 +28,7 @@ NAME is balancer, a node such as wcs-1, or internet: a client's place, outside o
 Options:
   --nodes N             with up and preview: N nodes, wcs-1 to wcs-N, instead of the file's, this time
   --config KEY=VALUE    with up and preview: another value of the configuration, this time; repeatable
+  --secret KEY=VALUE    the same for a value that is stored encrypted
   --stack NAME          the stack to use (default dev)
   --name NAME           the sandbox to use, so that several can stand side by side (default default)
 `;
@@ -38,6 +39,7 @@ interface Options {
   paths: SandboxPaths;
   stack: string;
   overrides: Record<string, unknown>;
+  secrets: Record<string, string>;
   /** What stands behind the command. */
   rest: string[];
 }
@@ -59,12 +61,15 @@ function runLocked(name: string): number {
   return result.status ?? 1;
 }
 
+function parsePair(option: string, pair: string): [string, string] {
+  const [key, ...value] = pair.split("=");
+  if (!key || value.length === 0) throw new Error(`--${option} is "${pair}"; it must be KEY=VALUE`);
+  return [key, value.join("=")];
+}
+
 function parseOverrides(nodes: string | undefined, config: string[]): Record<string, unknown> {
   const overrides: Record<string, unknown> = {};
-  for (const pair of config) {
-    const [key, ...value] = pair.split("=");
-    if (!key || value.length === 0) throw new Error(`--config is "${pair}"; it must be KEY=VALUE`);
-    const text = value.join("=");
+  for (const [key, text] of config.map((pair) => parsePair("config", pair))) {
     try {
       overrides[key] = JSON.parse(text);
     } catch {
@@ -73,8 +78,9 @@ function parseOverrides(nodes: string | undefined, config: string[]): Record<str
   }
   if (nodes !== undefined) {
     const count = Number(nodes);
-    if (!Number.isInteger(count) || count < 1)
+    if (!Number.isInteger(count) || count < 1) {
       throw new Error(`--nodes is "${nodes}"; it must be a number from 1 on`);
+    }
     overrides.nodes = Array.from({ length: count }, (_, index) => `wcs-${index + 1}`);
   }
   return overrides;
@@ -87,18 +93,19 @@ const engineOutput = {
   onError: (text: string) => void process.stderr.write(text),
 };
 
-async function prepareFor({ stack, overrides }: Options): Promise<void> {
+async function prepareFor({ stack, overrides, secrets }: Options): Promise<void> {
   checkSpace();
-  await prepare(machinePackages(stack, stackValues(stackSettings(stack, overrides))));
+  const values = { ...stackValues(stackSettings(stack, overrides)), ...secrets };
+  await prepare(machinePackages(stack, values));
 }
 
 async function up(options: Options): Promise<void> {
-  const { paths, stack, overrides } = options;
+  const { paths, stack, overrides, secrets } = options;
   const began = Date.now();
   await prepareFor(options);
   console.log("Bringing up the stack; the machines boot and install as on EC2.");
   await startCloud(paths);
-  const outputs = await withStack(paths, stack, overrides, async (opened) => {
+  const outputs = await withStack(paths, stack, overrides, secrets, async (opened) => {
     const result = await opened.up(engineOutput);
     return result.outputs;
   });
@@ -122,7 +129,7 @@ Stop with:
 
 async function preview(options: Options): Promise<void> {
   await prepareFor(options);
-  await withStack(options.paths, options.stack, options.overrides, (opened) =>
+  await withStack(options.paths, options.stack, options.overrides, options.secrets, (opened) =>
     opened.preview({ ...engineOutput, diff: true }),
   );
 }
@@ -259,6 +266,7 @@ async function main(): Promise<number> {
     options: {
       nodes: { type: "string" },
       config: { type: "string", multiple: true, default: [] },
+      secret: { type: "string", multiple: true, default: [] },
       stack: { type: "string", default: "dev" },
       name: { type: "string", default: "default" },
       help: { type: "boolean", short: "h" },
@@ -286,6 +294,7 @@ async function main(): Promise<number> {
     paths: sandboxPaths(values.name),
     stack: values.stack,
     overrides: parseOverrides(values.nodes, values.config),
+    secrets: Object.fromEntries(values.secret.map((pair) => parsePair("secret", pair))),
     rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
   };
   const status = await command.run(options);

@@ -66,8 +66,16 @@ export function wcsPackage(): Download {
     logLevel: "error",
   }).outputFiles[0];
   if (!server) throw new Error("the WCS stand-in could not be bundled");
-  const files = ["install.sh", "webcallserver", "webcallserver.service", "flashphoner.properties"];
-  const contents = files.map((name) => readFileSync(join(source, name), "utf8"));
+  const files: Record<string, string> = {
+    "install.sh": "install.sh",
+    webcallserver: "bin/webcallserver",
+    "activation.sh": "bin/activation.sh",
+    "deactivation.sh": "bin/deactivation.sh",
+    "webcallserver.service": "webcallserver.service",
+    "flashphoner.properties": "conf/flashphoner.properties",
+    "wcs-core.properties": "conf/wcs-core.properties",
+  };
+  const contents = Object.keys(files).map((name) => readFileSync(join(source, name), "utf8"));
   return pack(
     "FlashphonerWebCallServer",
     [server.text, process.version, wcsVersion, ...contents].join("\n"),
@@ -78,10 +86,8 @@ export function wcsPackage(): Download {
       writeFileSync(join(root, "lib/server.js"), server.text);
       copyFileSync(process.execPath, join(root, "lib/node"));
       chmodSync(join(root, "lib/node"), 0o755);
-      copyFileSync(join(source, "install.sh"), join(root, "install.sh"));
-      copyFileSync(join(source, "webcallserver"), join(root, "bin/webcallserver"));
-      copyFileSync(join(source, "webcallserver.service"), join(root, "webcallserver.service"));
-      copyFileSync(join(source, "flashphoner.properties"), join(root, "conf/flashphoner.properties"));
+      for (const [name, target] of Object.entries(files))
+        copyFileSync(join(source, name), join(root, target));
     },
   );
 }

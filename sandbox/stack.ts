@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation";
 import { parse, stringify } from "yaml";
@@ -62,11 +62,14 @@ export async function withStack<T>(
   paths: SandboxPaths,
   stackName: string,
   overrides: Record<string, unknown>,
+  secrets: Record<string, string>,
   use: (stack: Stack) => Promise<T>,
 ): Promise<T> {
   const workDir = join(paths.engineState, "project");
   const backend = join(paths.engineState, "backend");
   for (const folder of [workDir, backend]) mkdirSync(folder, { recursive: true });
+  // Whoever runs this holds the sandbox's own lock, so one of the engine's is left from a run that was killed.
+  rmSync(join(backend, ".pulumi/locks"), { recursive: true, force: true });
   copyFileSync(join(projectRoot, "Pulumi.yaml"), join(workDir, "Pulumi.yaml"));
   // The engine rewrites this file, so it gets a copy. What it keeps there itself stays.
   const stackFile = join(workDir, `Pulumi.${stackName}.yaml`);
@@ -104,6 +107,9 @@ export async function withStack<T>(
         },
       },
     );
+    for (const [key, value] of Object.entries(secrets)) {
+      await stack.setConfig(`${project}:${key}`, { value, secret: true });
+    }
     return await use(stack);
   } finally {
     for (const provider of providers) provider.stop();

@@ -10,7 +10,7 @@ import { encodeUserData, userDataLimitBytes } from "../userdata/cloud-config";
 import { renderDesiredState, sha256 } from "../userdata/desired-state";
 import { machineFile } from "../userdata/files";
 import { renderHaproxyConfig, serverName } from "../userdata/haproxy-config";
-import { renderNodeUserData, renderXinetdService } from "../userdata/node";
+import { renderAgentListener, renderNodeUserData } from "../userdata/node";
 
 const usage = `Usage: npm run render -- --stack NAME --out DIR
 
@@ -27,7 +27,8 @@ const balancerAddress = "10.0.0.10";
 
 /**
  * Reads the plain values of a stack file. Secrets stay encrypted there, and nothing that is rendered holds
- * one; a certificate without its key would not pass, so both are left out.
+ * one: a certificate without its key would not pass, so both are left out, and of the licence key counts only
+ * that there is one.
  */
 function readStackFile(stack: string, directory: string): Record<string, unknown> {
   const file = parse(readFileSync(join(directory, `Pulumi.${stack}.yaml`), "utf8")) as {
@@ -37,7 +38,8 @@ function readStackFile(stack: string, directory: string): Record<string, unknown
   const values = Object.entries(file.config ?? {})
     .filter(([key]) => key.startsWith(prefix))
     .map(([key, value]) => [key.slice(prefix.length), value] as const)
-    .filter(([key]) => !key.startsWith("tls"));
+    .filter(([key]) => !key.startsWith("tls"))
+    .map(([key, value]) => [key, key === "wcsLicenseKey" ? "made-up" : value] as const);
   return Object.fromEntries(values);
 }
 
@@ -50,14 +52,14 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
     address: `10.0.1.${index + 1}`,
   }));
   const haproxyConfig = renderHaproxyConfig(haproxySettings(config), backends);
+  const license = config.wcsLicenseKey ? `/wcs-balancer/${stack}/wcs-license` : undefined;
+  const node = { ...nodeSettings(config, license), balancerAddresses: [balancerAddress] };
+  const listener = Object.entries(renderAgentListener(node).files);
   return {
-    "node/user-data.yaml": renderNodeUserData({
-      ...nodeSettings(config),
-      balancerAddresses: [balancerAddress],
-    }),
+    "node/user-data.yaml": renderNodeUserData(node),
+    ...Object.fromEntries(listener.map(([path, content]) => [`node${path}`, content])),
     "node/haproxy-agent-check.sh": machineFile("node/haproxy-agent-check.sh"),
     "node/haproxy-agent-check-launch.sh": machineFile("node/haproxy-agent-check-launch.sh"),
-    "node/haproxy-agent-check.xinetd": renderXinetdService([balancerAddress]),
     "balancer/user-data.yaml": renderBalancerUserData(balancerSettings(config, `/wcs-balancer/${stack}`)),
     "balancer/haproxy.cfg": haproxyConfig,
     "balancer/desired-state.base64": renderDesiredState(haproxyConfig, sha256(config.domain)).document,

@@ -1,4 +1,4 @@
-import { renderCloudConfig } from "./cloud-config";
+import { renderCloudConfig, setupSteps } from "./cloud-config";
 import { machineFile, shellSettings } from "./files";
 
 export interface BalancerSettings {
@@ -18,7 +18,7 @@ export function certificatePath(domain: string): string {
 export function renderBalancerUserData(settings: BalancerSettings): string {
   const { domain, stateParameter, secretParameter, webSdk } = settings;
   return renderCloudConfig({
-    packages: ["curl", "haproxy", "nginx"],
+    packages: ["haproxy", "nginx"],
     files: [
       { path: "/etc/nginx/nginx.conf", content: machineFile("balancer/nginx.conf") },
       {
@@ -46,12 +46,15 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
         path: "/etc/systemd/system/wcs-balancer-sync.service",
         content: machineFile("balancer/wcs-balancer-sync.service"),
       },
-      {
-        path: "/usr/local/sbin/wcs-balancer-setup",
-        content: machineFile("balancer/wcs-balancer-setup.sh"),
-        permissions: "0755",
-      },
+      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: machineFile("setup/aws_instance.py") },
+      ...setupSteps([
+        "balancer/steps/haproxy-version.sh",
+        "balancer/steps/sync.sh",
+        "setup/tools.sh",
+        "balancer/steps/websdk-download.sh",
+        "balancer/steps/websdk-checksum.sh",
+        "balancer/steps/websdk-install.sh",
+      ]),
     ],
-    setup: "/usr/local/sbin/wcs-balancer-setup",
   });
 }

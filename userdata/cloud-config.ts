@@ -1,5 +1,6 @@
 import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
+import { machineFile } from "./files";
 
 /** A file that cloud-init writes before packages are installed. */
 export interface MachineFile {
@@ -12,20 +13,30 @@ export interface MachineFile {
 export interface CloudConfig {
   packages: string[];
   files: MachineFile[];
-  /** The one script that sets the machine up: cloud-init's runcmd notices only the status of its last command. */
-  setup: string;
+}
+
+/**
+ * The steps of a set-up, in this order, as scripts that cloud-init runs once after the packages: one a step,
+ * since cloud-init names the script that failed.
+ */
+export function setupSteps(names: string[]): MachineFile[] {
+  const steps = names.map((name, index) => ({
+    path: `/var/lib/cloud/scripts/per-instance/${(index + 1) * 10}-${name.replace(/^.*\/|\.sh$/g, "")}`,
+    content: machineFile(name),
+    permissions: "0755",
+  }));
+  return [{ path: "/usr/local/lib/wcs-setup/step.sh", content: machineFile("setup/step.sh") }, ...steps];
 }
 
 /** EC2 takes 16 KB of user-data, before base64 (Amazon EC2 User Guide, "Run commands when you launch"). */
 export const userDataLimitBytes = 16_384;
 
 /** Renders user-data that suits apt and dnf images. */
-export function renderCloudConfig({ packages, files, setup }: CloudConfig): string {
+export function renderCloudConfig({ packages, files }: CloudConfig): string {
   const document = {
     package_update: true,
     packages,
     write_files: files.map(({ path, content, permissions = "0644" }) => ({ path, permissions, content })),
-    runcmd: [[setup]],
   };
   return `#cloud-config\n${stringify(document, { lineWidth: 0 })}`;
 }

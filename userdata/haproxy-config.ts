@@ -109,10 +109,13 @@ backend wcs_back
     # WCS puts this into the session id. Only the balancer sets it, whatever a client sends.
     http-request del-header X_Client_IP
     http-request set-header X-Client-IP %ci:%cp
-    # An agent that does not answer leaves the last state in force for ever: so its port is checked too.
+    # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
+    # empty request, which costs nothing and gets an answer from whatever agent is alive.
     option tcp-check
     tcp-check connect
     tcp-check connect port 9707
+    tcp-check send ;
+    tcp-check expect rstring ^(up|down)
     default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
 `;
 }

@@ -1,20 +1,53 @@
-import { renderCloudConfig } from "./cloud-config";
+import { renderCloudConfig, setupSteps } from "./cloud-config";
 import { fillIn, machineFile, shellSettings } from "./files";
+
+export type AgentListener = "xinetd" | "systemd";
 
 export interface NodeSettings {
   /** Private addresses of the balancers, the only ones besides localhost that the agent answers. */
   balancerAddresses: string[];
+  agentListener: AgentListener;
   /** The WCS tarball to install; none when the image has WCS in it. */
   wcsPackage?: { url: string; sha256: string };
   javaPackage: string;
+  /** Further lines for flashphoner.properties; they win over `neededProperties`. */
+  wcsProperties: Record<string, string>;
+  /** Java heap, such as 4g. @default half of the machine's memory */
+  wcsHeap?: string;
+  /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
+  licenseParameter?: string;
 }
 
+/** What WCS must be told for the balancer to work (Flashphoner's guide, "WCS setup"). */
+export const neededProperties: Record<string, string> = {
+  "ws.port": "8080",
+  "wss.port": "8443",
+  "http.port": "8081",
+  "ws.map_custom_headers": "true",
+  "ws.ip_forward_header": "X-Client-IP",
+  // Always: a threshold for bandwidth may come later, without a new node.
+  global_bandwidth_check_enabled: "true",
+};
+
+/** What a user's own properties undo; one line each. */
+export function propertyWarnings(wcsProperties: Record<string, string>): string[] {
+  return Object.entries(neededProperties)
+    .filter(([key, needed]) => (wcsProperties[key] ?? needed) !== needed)
+    .map(
+      ([key, needed]) =>
+        `wcsProperties sets ${key} to "${wcsProperties[key]}"; the balancer needs "${needed}" there. It is done as ` +
+        `you say. To take it back: pulumi config rm --path 'wcsProperties["${key}"]'`,
+    );
+}
+
+const executable = "0755";
+
 /** User-data of a WCS node. */
-export function renderNodeUserData({ balancerAddresses, wcsPackage, javaPackage }: NodeSettings): string {
-  const executable = "0755";
+export function renderNodeUserData(settings: NodeSettings): string {
+  const { wcsPackage, javaPackage, licenseParameter } = settings;
+  const listener = renderAgentListener(settings);
   return renderCloudConfig({
-    // The guide's packages without bc, which our agent does not need, plus what the set-up itself uses.
-    packages: ["curl", "jq", "telnet", "xinetd", ...(wcsPackage ? [javaPackage] : [])],
+    packages: ["telnet", ...listener.packages, ...(wcsPackage ? [javaPackage, "wget"] : [])],
     files: [
       {
         path: "/usr/local/bin/haproxy-agent-check.sh",
@@ -26,7 +59,7 @@ export function renderNodeUserData({ balancerAddresses, wcsPackage, javaPackage 
         content: machineFile("node/haproxy-agent-check-launch.sh"),
         permissions: executable,
       },
-      { path: "/etc/xinetd.d/haproxy-agent-check", content: renderXinetdService(balancerAddresses) },
+      ...Object.entries(listener.files).map(([path, content]) => ({ path, content })),
       {
         path: "/etc/wcs-node/settings",
         content: shellSettings({
@@ -35,32 +68,89 @@ export function renderNodeUserData({ balancerAddresses, wcsPackage, javaPackage 
         }),
       },
       {
-        path: "/usr/local/sbin/wcs-set-properties",
-        content: machineFile("node/wcs-set-properties.py"),
+        path: "/etc/wcs-node/node.json",
+        content: `${JSON.stringify(
+          {
+            properties: { ...neededProperties, ...settings.wcsProperties },
+            heap: settings.wcsHeap,
+            licenseParameter,
+          },
+          null,
+          2,
+        )}\n`,
+      },
+      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: machineFile("setup/aws_instance.py") },
+      {
+        path: "/usr/local/sbin/wcs-configure",
+        content: machineFile("node/wcs-configure.py"),
         permissions: executable,
       },
       {
-        path: "/usr/local/sbin/wcs-set-addresses",
-        content: machineFile("node/wcs-set-addresses.sh"),
-        permissions: executable,
+        path: "/etc/systemd/system/webcallserver.service.d/wcs-balancer.conf",
+        content: machineFile("node/webcallserver.conf"),
       },
-      {
-        path: "/etc/systemd/system/webcallserver.service.d/addresses.conf",
-        content: machineFile("node/wcs-set-addresses.conf"),
-      },
-      {
-        path: "/usr/local/sbin/wcs-node-setup",
-        content: machineFile("node/wcs-node-setup.sh"),
-        permissions: executable,
-      },
+      ...(licenseParameter
+        ? [
+            {
+              path: "/usr/local/sbin/wcs-license",
+              content: machineFile("node/wcs-license.py"),
+              permissions: executable,
+            },
+            {
+              path: "/etc/systemd/system/wcs-license.service",
+              content: machineFile("node/wcs-license.service"),
+            },
+          ]
+        : []),
+      // The agent first, so that it can say which of the other steps has failed.
+      ...setupSteps([
+        `node/steps/agent-${settings.agentListener}.sh`,
+        "setup/tools.sh",
+        ...(wcsPackage
+          ? ["node/steps/wcs-download.sh", "node/steps/wcs-checksum.sh", "node/steps/wcs-install.sh"]
+          : []),
+        ...(licenseParameter ? ["node/steps/wcs-license.sh"] : []),
+        "node/steps/wcs-start.sh",
+      ]),
     ],
-    setup: "/usr/local/sbin/wcs-node-setup",
   });
 }
 
-/** The agent's xinetd service, for the balancers and localhost only. */
-export function renderXinetdService(balancerAddresses: string[]): string {
-  return fillIn(machineFile("node/haproxy-agent-check.xinetd"), {
-    BALANCER_ADDRESSES: balancerAddresses.join(" "),
-  });
+/** What listens on 9707 and runs the agent, for the balancers and localhost only. */
+export function renderAgentListener({
+  agentListener,
+  balancerAddresses,
+}: Pick<NodeSettings, "agentListener" | "balancerAddresses">): {
+  packages: string[];
+  files: Record<string, string>;
+} {
+  const allowed = { ALLOWED_ADDRESSES: [...balancerAddresses, "127.0.0.1"].join(" ") };
+  switch (agentListener) {
+    case "xinetd":
+      return {
+        packages: ["xinetd"],
+        files: {
+          "/etc/xinetd.d/haproxy-agent-check": fillIn(
+            machineFile("node/haproxy-agent-check.xinetd"),
+            allowed,
+          ),
+        },
+      };
+    case "systemd":
+      return {
+        packages: [],
+        files: {
+          "/etc/systemd/system/haproxy-agent-check.socket": fillIn(
+            machineFile("node/haproxy-agent-check.socket"),
+            allowed,
+          ),
+          "/etc/systemd/system/haproxy-agent-check@.service": fillIn(
+            machineFile("node/haproxy-agent-check@.service"),
+            allowed,
+          ),
+        },
+      };
+    default:
+      throw new Error(`no agent listener ${agentListener satisfies never}`);
+  }
 }

@@ -9,7 +9,11 @@ import sys
 import unittest
 from pathlib import Path
 
-path = Path(__file__).parents[2] / "userdata/files/balancer/wcs-balancer-sync.py"
+files = Path(__file__).parents[2] / "userdata/files"
+sys.path.insert(0, str(files / "setup"))
+import aws_instance
+
+path = files / "balancer/wcs-balancer-sync.py"
 spec = importlib.util.spec_from_file_location("wcs_balancer_sync", path)
 sync = importlib.util.module_from_spec(spec)
 sys.modules["wcs_balancer_sync"] = sync
@@ -107,7 +111,7 @@ class NodeStates(unittest.TestCase):
 class Signature(unittest.TestCase):
     def test_is_what_aws_asks_for(self):
         # Computed with aws4 1.13.2 for the same request.
-        headers = sync.signed_headers(
+        headers = aws_instance.signed_headers(
             {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret", "Token": "token"},
             "eu-central-1",
             "ssm",

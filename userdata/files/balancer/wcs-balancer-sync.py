@@ -13,11 +13,9 @@ stack's token.
 
 import base64
 import csv
-import datetime
 import gzip
 import hashlib
 import hmac
-import http.client
 import http.server
 import io
 import json
@@ -31,6 +29,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
+
+sys.path.insert(0, "/usr/local/lib/wcs-setup")
+from aws_instance import AwsError, get_parameter
 
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
 APPLIED = Path("/var/lib/wcs-balancer/applied.json")
@@ -152,88 +153,6 @@ def node_states(show_stat: str) -> list[dict[str, Any]]:
     ]
 
 
-def signed_headers(
-    credentials: dict[str, str], region: str, service: str, host: str, target: str, body: bytes, now: datetime.datetime
-) -> dict[str, str]:
-    """Signs a POST with AWS Signature Version 4. Here, not in curl, whose arguments every process sees."""
-    timestamp = now.strftime("%Y%m%dT%H%M%SZ")
-    headers = {
-        "content-type": "application/x-amz-json-1.1",
-        "host": host,
-        "x-amz-date": timestamp,
-        "x-amz-security-token": credentials["Token"],
-        "x-amz-target": target,
-    }
-    names = ";".join(sorted(headers))
-    canonical_headers = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-    request = f"POST\n/\n\n{canonical_headers}\n{names}\n{sha256(body)}"
-    scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
-    to_sign = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{sha256(request.encode())}"
-    key = f"AWS4{credentials['SecretAccessKey']}".encode()
-    for part in (timestamp[:8], region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credentials['AccessKeyId']}/{scope}, "
-        f"SignedHeaders={names}, Signature={signature}"
-    )
-    return headers
-
-
-# --- AWS ---
-
-
-def metadata(path: str, token: str | None = None) -> str:
-    """Asks the instance metadata service, version 2."""
-    connection = http.client.HTTPConnection("169.254.169.254", timeout=REQUEST_SECONDS)
-    try:
-        if token is None:
-            headers = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
-            connection.request("PUT", "/latest/api/token", headers=headers)
-        else:
-            connection.request("GET", f"/latest/meta-data/{path}", headers={"x-aws-ec2-metadata-token": token})
-        response = connection.getresponse()
-        body = response.read().decode()
-        if response.status != 200:
-            raise SyncError(f"instance metadata answers HTTP {response.status} for {path or 'a token'}")
-        return body
-    except (OSError, http.client.HTTPException) as error:
-        raise SyncError(f"instance metadata cannot be reached: {error}") from error
-    finally:
-        connection.close()
-
-
-def role_credentials() -> tuple[dict[str, str], str]:
-    """Short-lived credentials of the instance's role, and the region."""
-    token = metadata("")
-    region = metadata("placement/region", token)
-    role = metadata("iam/security-credentials/", token).splitlines()[0]
-    credentials: dict[str, str] = json.loads(metadata(f"iam/security-credentials/{role}", token))
-    return credentials, region
-
-
-def get_parameter(name: str) -> str:
-    """Reads one SSM parameter, decrypted."""
-    credentials, region = role_credentials()
-    host = f"ssm.{region}.amazonaws.com"
-    body = json.dumps({"Name": name, "WithDecryption": True}).encode()
-    now = datetime.datetime.now(datetime.timezone.utc)
-    headers = signed_headers(credentials, region, "ssm", host, "AmazonSSM.GetParameter", body, now)
-    connection = http.client.HTTPSConnection(host, timeout=REQUEST_SECONDS)
-    try:
-        connection.request("POST", "/", body, headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        if response.status != 200:
-            kind = str(answer.get("__type", "")).rpartition("#")[2]
-            raise SyncError(f"SSM refuses {name}: {kind} {answer.get('message', answer.get('Message', ''))}".strip())
-        return str(answer["Parameter"]["Value"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-        raise SyncError(f"SSM cannot be read at {host}: {error}") from error
-    finally:
-        connection.close()
-
-
 # --- This machine ---
 
 
@@ -331,7 +250,7 @@ class Balancer:
                 problem = "holds another certificate"
                 if sha256(secret.pem.encode()) == certificate_hash:
                     return secret
-            except SyncError as error:
+            except AwsError as error:
                 problem = str(error)
             except (ValueError, KeyError, TypeError):
                 problem = "cannot be read"
@@ -382,7 +301,7 @@ class Balancer:
         try:
             self.apply(decode_document(get_parameter(self.state_parameter)), report)
             error = None
-        except (SyncError, OSError, subprocess.SubprocessError) as problem:
+        except (SyncError, AwsError, OSError, subprocess.SubprocessError) as problem:
             error = str(problem)
         if error and error != self.error:
             report(f"error: {error}")

@@ -5,13 +5,14 @@
 #   down #why    broken: WCS does not answer, or what it answers cannot be trusted
 # It never says ready, drain or maint: the administrative state belongs to operators, and an agent's
 # "ready" would undo their drain (HAProxy Configuration Manual, "agent-check").
+# It answers within a second whatever WCS does, since HAProxy keeps the last answer for ever when none comes.
 set -u
 export LC_ALL=C
 
-readonly setup_state=/var/lib/wcs-node/setup
+readonly setup_state=/var/lib/wcs-setup/state
 readonly statistics_port=8081
-readonly read_seconds=0.6
-readonly max_bytes=262144
+readonly answer_seconds=0.6
+readonly max_bytes=65536
 
 usage() {
   cat <<USAGE
@@ -30,7 +31,25 @@ USAGE
 
 down() {
   printf 'down #%s\n' "$1"
-  exit 1
+  exit 0
+}
+
+# Prints the HTTP status and the body of WCS's statistics. Runs in a process of its own, since bash cannot
+# give a connection that nobody accepts a deadline; nor does it read with one, which costs two system calls
+# a byte.
+fetch_statistics() {
+  local line length='' code=''
+  exec 4<>"/dev/tcp/127.0.0.1/$statistics_port" || return
+  printf 'GET /?action=stat&format=json HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&4
+  while IFS= read -r -u 4 line && [[ $line != $'\r' ]]; do
+    case $line in
+      HTTP/1.[01]\ [0-9][0-9][0-9]*) code=${line:9:3} ;;
+      [Cc]ontent-[Ll]ength:\ [0-9]*) length=${line//[!0-9]/} ;;
+    esac
+  done
+  [[ -n $length && ${#length} -lt 7 && $length -lt $max_bytes ]] || length=$max_bytes
+  IFS= read -r -N "$length" -u 4 line
+  printf '%s\n%s' "${code:-none}" "$line"
 }
 
 declare -A thresholds=()
@@ -56,61 +75,111 @@ while [[ $# -gt 0 ]]; do
   thresholds[$name]=$limit
 done
 
-# Written by wcs-node-setup until the node is complete, so that a failed set-up says so here.
+# Written by the steps of the set-up until the node is complete, so that one that fails says so here.
 if [[ -e $setup_state ]]; then
   read -r state <"$setup_state"
   down "${state:-setup incomplete}"
 fi
 
 read -r load _ </proc/loadavg
+IFS=, read -r -a ranges </sys/devices/system/cpu/online
 processors=0
-while read -r word _ && [[ $word == cpu* ]]; do
-  [[ $word == cpu ]] || processors=$((processors + 1))
-done </proc/stat
+for range in "${ranges[@]}"; do processors=$((processors + ${range#*-} - ${range%-*} + 1)); done
 
-{ exec 3<>"/dev/tcp/127.0.0.1/$statistics_port"; } 2>/dev/null || down "WCS does not answer on port $statistics_port"
-printf 'GET /?action=stat&format=json HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
-IFS= read -r -N "$max_bytes" -t "$read_seconds" -u 3 response 2>/dev/null
-status=$?
-exec 3>&-
-[[ $status -ne 0 ]] || down "WCS statistics too long"
-[[ -n $response ]] || down "WCS statistics empty or too slow"
-[[ $response =~ ^HTTP/1\.[01]\ ([0-9]{3}) ]] || down "WCS statistics unreadable"
-[[ ${BASH_REMATCH[1]} == 200 ]] || down "WCS statistics answer HTTP ${BASH_REMATCH[1]}"
+exec 3< <(fetch_statistics 2>/dev/null)
+fetching=$!
+IFS= read -r -t "$answer_seconds" -u 3 code || {
+  kill "$fetching" 2>/dev/null
+  down "WCS does not answer on port $statistics_port"
+}
+[[ $code == 200 ]] || down "WCS statistics answer with HTTP status $code"
+IFS= read -r -N "$max_bytes" -u 3 statistics && down "WCS statistics are too long"
 
-arguments=()
-for name in "${!thresholds[@]}"; do arguments+=("$name" "${thresholds[$name]}"); done
+checks=''
+for name in "${!thresholds[@]}"; do checks+="$name ${thresholds[$name]} "; done
 
 # The sums are the ones of Flashphoner's guide. A field that is missing or absurd is an error: "up" never
-# comes out of a doubt.
-# shellcheck disable=SC2016 # the dollar signs are jq's
-jq -r --arg load "$load" --arg processors "$processors" '
-  def field($group; $name):
-    (if type == "object" then .[$group] else null end)
-    | (if type == "object" then .[$name] else null end)
-    | (if type == "string" then (tonumber? // null) else . end)
-    | if type == "number" and . >= 0 and . < 1e12 then .
-      else error("no usable \($name) in the WCS statistics") end;
-  def sum($names): [field("streams_stats"; "streams_" + $names[])] | add;
-  def value($check):
-    if $check == "cpu" then ($load | tonumber) * 100 / ($processors | tonumber)
-    elif $check == "publishers" then sum(["webrtc_in", "rtmp_in", "rtsp_in", "rtsp_push_in"])
-    elif $check == "subscribers" then
-      sum(["webrtc_out", "rtmp_out", "rtmp_client_out", "rtsp_out", "websocket_out"])
-    elif $check == "hls" then sum(["hls"])
-    elif $check == "band-in" then field("network_stats"; "global_bandwidth_in")
-    else field("network_stats"; "global_bandwidth_out") end;
-  def percent($share): if $share >= 1 then 0 else [1, 100 - ($share * 100 | ceil)] | max end;
-
-  . as $statistics
-  | [range(0; $ARGS.positional | length; 2) as $at
-     | ($ARGS.positional[$at + 1] | tonumber) as $threshold
-     | ($statistics | value($ARGS.positional[$at])) as $value
-     | if $value >= $threshold then 1 else $value / $threshold end]
-  | "up \(percent(max))%"
-' --args "${arguments[@]}" <<<"${response#*$'\r\n\r\n'}" 2>/dev/null |
-  {
-    read -r answer
-    [[ $answer =~ ^up\ [0-9]{1,3}%$ ]] || down "WCS statistics unreadable or incomplete"
-    printf '%s\n' "$answer"
+# comes out of a doubt. Numbers may come as numbers or as text. In awk, and in the place of this shell, since
+# starting jq alone costs more than all of this.
+shopt -s execfail
+# shellcheck disable=SC2093 # what follows runs only when awk cannot
+exec awk -v checks="$checks" -v load="$load" -v processors="$processors" '
+  function fail(why) {
+    print "down #WCS statistics: " why
+    exit
   }
+  # Takes the next token of the JSON text. A window, not the whole rest, keeps a long text from taking long.
+  function take(  window) {
+    while (match(window = substr(text, at, 300), /^[ \t\r\n]+/)) at += RLENGTH
+    if (!match(window, /^([][{},:]|"([^"\\]|\\.)*"|-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|true|false|null)/)) {
+      token = ""
+      return
+    }
+    token = substr(window, 1, RLENGTH)
+    at += RLENGTH
+  }
+  # Reads the value that begins with the token, and remembers what stands where.
+  function value(path, depth,  key, close_) {
+    if (depth > 8) fail("unreadable or incomplete")
+    if (token == "{" || token == "[") {
+      close_ = token == "{" ? "}" : "]"
+      take()
+      if (token == close_) return
+      while (1) {
+        key = ""
+        if (close_ == "}") {
+          if (token !~ /^"/) fail("unreadable or incomplete")
+          key = substr(token, 2, length(token) - 2)
+          take()
+          if (token != ":") fail("unreadable or incomplete")
+          take()
+        }
+        value(path "/" key, depth + 1)
+        take()
+        if (token == close_) return
+        if (token != ",") fail("unreadable or incomplete")
+        take()
+      }
+    }
+    if (token !~ /^["0-9tfn-]/) fail("unreadable or incomplete")
+    gsub(/"/, "", token)
+    found[path] = token
+  }
+  function field(group, name,  number) {
+    number = found["/" group "/" name]
+    if (number !~ /^ *[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)? *$/ || number + 0 >= 1e12) fail("no usable " name)
+    return number + 0
+  }
+  function sum(names,  parts, count, total) {
+    count = split(names, parts, " ")
+    while (count) total += field("streams_stats", "streams_" parts[count--])
+    return total
+  }
+  function measure(check) {
+    if (check == "cpu") return load * 100 / processors
+    if (check == "publishers") return sum("webrtc_in rtmp_in rtsp_in rtsp_push_in")
+    if (check == "subscribers") return sum("webrtc_out rtmp_out rtmp_client_out rtsp_out websocket_out")
+    if (check == "hls") return sum("hls")
+    if (check == "band-in") return field("network_stats", "global_bandwidth_in")
+    return field("network_stats", "global_bandwidth_out")
+  }
+  { text = text $0 "\n" }
+  END {
+    at = 1
+    take()
+    if (token != "{") fail("unreadable or incomplete")
+    value("", 0)
+    take()
+    if (token != "" || at <= length(text)) fail("unreadable or incomplete")
+    count = split(checks, words, " ")
+    for (i = 1; i < count; i += 2) {
+      number = measure(words[i])
+      share = number >= words[i + 1] ? 1 : number / words[i + 1]
+      if (share > tightest) tightest = share
+    }
+    percent = int(100 * (1 - tightest) + 1e-9)
+    if (tightest < 1 && percent < 1) percent = 1
+    print "up " percent "%"
+  }
+' <<<"$statistics" 2>/dev/null
+down "awk cannot run"

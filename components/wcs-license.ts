@@ -1,0 +1,34 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+import { ParameterReader } from "./parameter-reader";
+
+export interface WcsLicenseArgs {
+  /** Name of the parameter that holds the key. */
+  parameter: string;
+  key: pulumi.Input<string>;
+}
+
+/** The licence key where the nodes fetch it, and the role with which they may. */
+export class WcsLicense extends pulumi.ComponentResource {
+  readonly role: ParameterReader;
+
+  constructor(name: string, args: WcsLicenseArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("wcs-balancer:cluster:WcsLicense", name, {}, opts);
+    const parameter = new aws.ssm.Parameter(
+      name,
+      {
+        name: args.parameter,
+        type: "SecureString",
+        description: "Licence key of Web Call Server",
+        value: pulumi.secret(args.key),
+      },
+      { parent: this },
+    );
+    this.role = new ParameterReader(
+      name,
+      { parameters: [args.parameter] },
+      { parent: this, dependsOn: parameter },
+    );
+    this.registerOutputs({});
+  }
+}

@@ -1,0 +1,12 @@
+#!/bin/bash
+source /usr/local/lib/wcs-setup/step.sh
+
+systemctl daemon-reload
+systemctl enable --quiet webcallserver
+# A restart, since an image with WCS in it has started it with its own configuration.
+systemctl restart webcallserver
+curl --fail --silent --output /dev/null --retry 90 --retry-all-errors --retry-delay 2 --retry-max-time 180 \
+  --max-time 5 'http://127.0.0.1:8081/?action=stat&format=json'
+
+rm "$state_file"
+echo "set-up: done"

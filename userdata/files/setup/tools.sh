@@ -1,0 +1,7 @@
+#!/bin/bash
+source /usr/local/lib/wcs-setup/step.sh
+
+# Not among the packages: some dnf images have curl-minimal, which the package curl conflicts with.
+if ! command -v curl >/dev/null; then
+  if command -v apt-get >/dev/null; then apt-get install --yes curl; else dnf install --assumeyes curl; fi
+fi
