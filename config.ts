@@ -183,6 +183,19 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
     .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24", element: "[0]" }),
+  adminCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description: "Who reaches the statistics page and metrics on 8404 of the balancer. Default: nobody",
+      example: "203.0.113.0/24",
+      element: "[0]",
+    }),
+  stickiness: z
+    .boolean(mustBe("true or false"))
+    .default(false)
+    .meta({ description: "Whether a client comes back to its node, by a cookie", example: "true" }),
   vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
     .optional()
     .meta({ description: "The VPC to use. Default: the default VPC", example: "vpc-0123456789abcdef0" }),

@@ -26,6 +26,7 @@ const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.
 const securityGroups = new SecurityGroups("wcs", {
   vpcId: network.vpcId,
   clientCidrs: config.clientCidrs,
+  adminCidrs: config.adminCidrs,
   openPorts: config.openPorts,
 });
 
@@ -61,6 +62,7 @@ const cluster = new WcsCluster(
     balancerAddresses: [balancer.privateAddress],
     settings: nodeSettings(config, licenseParameter),
     role: license?.role,
+    stickiness: config.stickiness,
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
     securityGroup: securityGroups.node,

@@ -24,6 +24,7 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
     maxConnections: config.maxConnections,
     maxConnectionsPerNode: config.maxConnectionsPerNode,
     checks: config.checks,
+    stickiness: config.stickiness,
   };
 }
 

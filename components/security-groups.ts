@@ -5,6 +5,8 @@ export interface SecurityGroupsArgs {
   vpcId: pulumi.Input<string>;
   /** Networks that clients come from. */
   clientCidrs: string[];
+  /** Networks that reach the balancer's statistics. @default nobody */
+  adminCidrs?: string[];
   /** Further services of WCS to open. @default none */
   openPorts?: OpenPort[];
 }
@@ -23,6 +25,8 @@ const balancerPorts: Port[] = [
   { role: "https", protocol: "tcp", from: 443, to: 443 },
   { role: "http", protocol: "tcp", from: 80, to: 80 },
 ];
+
+const statisticsPort: Port = { role: "statistics", protocol: "tcp", from: 8404, to: 8404 };
 
 /** The balancer carries signalling only: media and direct WebSockets go straight to the node. */
 const nodeClientPorts: Port[] = [
@@ -67,6 +71,9 @@ export class SecurityGroups extends pulumi.ComponentResource {
         this.allow(`${name}-balancer-${port.role}-${cidr}`, this.balancer, port, from);
       for (const port of [...nodeClientPorts, ...services])
         this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, from);
+    }
+    for (const cidr of args.adminCidrs ?? []) {
+      this.allow(`${name}-balancer-statistics-${cidr}`, this.balancer, statisticsPort, { cidrIpv4: cidr });
     }
     for (const port of nodeBalancerPorts) {
       this.allow(`${name}-node-${port.role}`, this.node, port, {

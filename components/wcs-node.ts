@@ -13,6 +13,8 @@ export interface WcsNodeArgs {
   instanceType: string;
   /** @default the newest Debian 13 when the node is made */
   ami?: string;
+  /** Whether the node's line in haproxy.cfg has a cookie. */
+  stickiness: boolean;
   /** What the node may do at AWS; nothing without. */
   role?: ParameterReader;
   subnetId: pulumi.Input<string>;
@@ -63,7 +65,7 @@ export class WcsNode extends pulumi.ComponentResource {
     this.serverName = instance.id.apply((id) => serverName(name, id));
     this.serverLine = pulumi
       .all([this.serverName, this.privateAddress])
-      .apply(([serverName, address]) => renderServer({ serverName, address }));
+      .apply(([serverName, address]) => renderServer({ serverName, address }, args.stickiness));
     this.registerOutputs({ instanceId: this.instanceId, privateAddress: this.privateAddress });
   }
 }

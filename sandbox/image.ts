@@ -127,16 +127,24 @@ export function packagesOf(userData: string): string[] {
   return (parse(userData) as { packages: string[] }).packages;
 }
 
-function packagesKey(names: string[]): string {
-  return keyOf(imageKey, [...new Set(names)].sort());
+/** What the folder of packages was made for. */
+function packagesThere(): string[] {
+  try {
+    const { image, names } = JSON.parse(readFileSync(`${cached.packages}.key`, "utf8"));
+    return image === imageKey && existsSync(cached.packages) ? names : [];
+  } catch {
+    return [];
+  }
 }
 
 export function packagesAreReady(names: string[]): boolean {
-  return hasKey(cached.packages, packagesKey(names));
+  const there = packagesThere();
+  return names.every((name) => there.includes(name));
 }
 
-/** Downloads packages with all they need into a folder that apt can install from. */
-export async function downloadPackages(names: string[]): Promise<void> {
+/** Downloads packages with all they need into a folder that apt can install from, beside those that are there. */
+export async function downloadPackages(needed: string[]): Promise<void> {
+  const names = [...new Set([...packagesThere(), ...needed])];
   const folder = `${cached.packages}.new`;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -149,7 +157,7 @@ export async function downloadPackages(names: string[]): Promise<void> {
       "--yes",
       "--download-only",
       "--no-install-recommends",
-      ...new Set(names),
+      ...names,
     ]);
     const archives = join(root, "var/cache/apt/archives");
     const packages = readdirSync(archives).filter((name) => name.endsWith(".deb"));
@@ -160,7 +168,7 @@ export async function downloadPackages(names: string[]): Promise<void> {
   chmodSync(folder, 0o755);
   rmSync(cached.packages, { recursive: true, force: true });
   renameSync(folder, cached.packages);
-  writeFileSync(`${cached.packages}.key`, packagesKey(names));
+  writeFileSync(`${cached.packages}.key`, JSON.stringify({ image: imageKey, names }));
 }
 
 /** Unpacks a Go from the distribution into the cache, for a machine that has none, and gives its command. */

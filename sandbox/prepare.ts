@@ -8,8 +8,8 @@ import { cache } from "./paths";
 
 const neededGigabytes = 6;
 
-/** What the tests run of the machines' distribution besides what the machines install. */
-const testPackages = ["shellcheck"];
+/** What tests and measurements run of the machines' distribution besides what the machines install. */
+const testPackages = ["bc", "jq", "shellcheck"];
 
 /** @throws Error when the cache's disk is too small */
 export function checkSpace(folder = cache): void {

@@ -6,6 +6,8 @@ export interface HaproxySettings {
   maxConnections: number;
   maxConnectionsPerNode: number;
   checks: AgentChecks;
+  /** Whether a client comes back to its node, by a cookie. */
+  stickiness: boolean;
 }
 
 /** A WCS node as HAProxy sees it. */
@@ -39,13 +41,18 @@ export function renderAgentRequest(checks: AgentChecks): string {
 }
 
 /** The `server` line of a node. Everything that is the same for all nodes stands in `default-server`. */
-export function renderServer({ serverName, address }: Backend): string {
-  return `    server ${serverName} ${address}:8080`;
+export function renderServer({ serverName, address }: Backend, stickiness: boolean): string {
+  return `    server ${serverName} ${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
 }
+
+/** SameSite=None, since pages of other sites may connect too. */
+const cookieLines = `    # One value a node. A node that is full keeps its clients, one that is down loses them.
+    cookie SERVERID insert indirect nocache httponly secure attr "SameSite=None"
+`;
 
 /** haproxy.cfg without the servers: they follow at the end, as lines of the last section. */
 export function renderHaproxyBase(settings: HaproxySettings): string {
-  const { domain, maxConnections, maxConnectionsPerNode, checks } = settings;
+  const { domain, maxConnections, maxConnectionsPerNode, checks, stickiness } = settings;
   return `# Rendered by wcs-balancer. wcs-balancer-sync replaces this file: change the stack's configuration instead.
 
 global
@@ -95,6 +102,15 @@ frontend wcs-balancer
     use_backend wcs_back if is_websocket
     default_backend wcs_web_admin
 
+# For operators: who reaches it, the security group says.
+frontend statistics
+    bind :8404 ssl crt ${certificatePath(domain)} alpn http/1.1
+    http-request use-service prometheus-exporter if { path /metrics }
+    stats enable
+    stats uri /
+    stats refresh 10s
+    stats hide-version
+
 # The pages of the WebSDK
 backend wcs_web_admin
     server nginx 127.0.0.1:8180 maxconn 500 check
@@ -106,7 +122,7 @@ backend wcs_balancer_status
 # The WCS nodes
 backend wcs_back
     balance roundrobin
-    # WCS puts this into the session id. Only the balancer sets it, whatever a client sends.
+${stickiness ? cookieLines : ""}    # WCS puts this into the session id. Only the balancer sets it, whatever a client sends.
     http-request del-header X_Client_IP
     http-request set-header X-Client-IP %ci:%cp
     # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
@@ -122,5 +138,8 @@ backend wcs_back
 
 /** The whole haproxy.cfg. */
 export function renderHaproxyConfig(settings: HaproxySettings, backends: Backend[]): string {
-  return renderHaproxyBase(settings) + backends.map((backend) => `${renderServer(backend)}\n`).join("");
+  return (
+    renderHaproxyBase(settings) +
+    backends.map((backend) => `${renderServer(backend, settings.stickiness)}\n`).join("")
+  );
 }

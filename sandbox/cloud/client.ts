@@ -23,6 +23,8 @@ export interface CloudMethods {
     result: Record<string, unknown>;
   };
   remove: { args: { kind: string; id: string }; result: undefined };
+  stopInstance: { args: { id: string }; result: undefined };
+  startInstance: { args: { id: string }; result: undefined };
   machines: { args: Record<string, never>; result: MachineStatus[] };
 }
 

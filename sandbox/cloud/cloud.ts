@@ -102,6 +102,20 @@ export class Cloud {
     this.applyFirewall();
   }
 
+  async stopInstance(id: string): Promise<void> {
+    this.find("instance", id);
+    await this.machines.stop(id);
+  }
+
+  /** Starts an instance that was stopped; as on EC2 its own public address is another one then. */
+  startInstance(id: string): void {
+    const instance = this.instances.get(id);
+    if (!instance) throw new Error(`instance ${id} does not exist`);
+    if (instance.publicAddress) instance.publicAddress = this.nextPublicAddress();
+    this.applyFirewall();
+    this.machines.startAgain(id);
+  }
+
   status(): MachineStatus[] {
     return [...this.instances.values()].map((instance) => ({
       id: instance.id,

@@ -25,6 +25,10 @@ export interface MachineSpec {
 /** How the sandbox runs machines; the rest of it knows no more of them than this. */
 export interface Machines {
   start(spec: MachineSpec): Promise<void>;
+  /** Shuts a machine down in good order; its disk stays. */
+  stop(id: string): Promise<void>;
+  /** Boots a machine that was stopped. */
+  startAgain(id: string): void;
   /** Shuts a machine down in good order and removes it. */
   remove(id: string): Promise<void>;
   status(id: string): { state: string; leader?: number };
@@ -37,7 +41,7 @@ const shutdownSeconds = 15;
 interface Running {
   process: ChildProcess;
   state: "running" | "stopped";
-  removing: boolean;
+  stopping: boolean;
 }
 
 /** Machines as systemd-nspawn containers, each with an overlay of its own over one Debian image. */
@@ -52,15 +56,22 @@ export class NspawnMachines implements Machines {
     this.boot(spec.id);
   }
 
-  async remove(id: string): Promise<void> {
+  async stop(id: string): Promise<void> {
     const machine = this.running.get(id);
-    if (machine?.state === "running") {
-      machine.removing = true;
-      // systemd-nspawn passes this on as an orderly shutdown.
-      machine.process.kill("SIGTERM");
-      const deadline = Date.now() + shutdownSeconds * 1000;
-      while (machine.state === "running" && Date.now() < deadline) await sleep(50);
-    }
+    if (machine?.state !== "running") return;
+    machine.stopping = true;
+    // systemd-nspawn passes this on as an orderly shutdown.
+    machine.process.kill("SIGTERM");
+    const deadline = Date.now() + shutdownSeconds * 1000;
+    while (machine.state === "running" && Date.now() < deadline) await sleep(50);
+  }
+
+  startAgain(id: string): void {
+    if (this.running.get(id)?.state === "stopped") this.boot(id);
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.stop(id);
     removeMachine(this.paths, id);
     this.running.delete(id);
   }
@@ -117,11 +128,11 @@ export class NspawnMachines implements Machines {
       { stdio: ["ignore", console, console], env: { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" } },
     );
     closeSync(console);
-    const machine: Running = { process: child, state: "running", removing: false };
+    const machine: Running = { process: child, state: "running", stopping: false };
     this.running.set(id, machine);
     child.on("close", (status) => {
       machine.state = "stopped";
-      if (status === rebootStatus && !machine.removing) this.boot(id);
+      if (status === rebootStatus && !machine.stopping) this.boot(id);
     });
   }
 }

@@ -58,6 +58,14 @@ async function main(name: string): Promise<void> {
       await cloud.remove(kind, id);
       return undefined;
     },
+    stopInstance: async ({ id }) => {
+      await cloud.stopInstance(id);
+      return undefined;
+    },
+    startInstance: ({ id }) => {
+      cloud.startInstance(id);
+      return undefined;
+    },
     machines: () => cloud.status(),
   };
 

@@ -96,6 +96,8 @@ export interface Client {
   socket: WebSocket;
   /** Port that this client comes from. */
   localPort: number;
+  /** The cookie that the balancer has set, if any. */
+  cookie: string;
   close(): Promise<void>;
 }
 
@@ -109,9 +111,11 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
         options.all ? done(null, [{ address: balancerAddress, family: 4 }]) : done(null, balancerAddress, 4),
     });
     let localPort = 0;
+    let cookie = "";
     socket.on("error", reject);
     socket.on("upgrade", (response) => {
       localPort = response.socket.localPort ?? 0;
+      cookie = response.headers["set-cookie"]?.[0] ?? "";
     });
     socket.on("open", () =>
       socket.send(JSON.stringify({ message: "connection", data: [{ appKey: "defaultApp" }] })),
@@ -121,6 +125,7 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
       resolve({
         socket,
         localPort,
+        cookie,
         close: () =>
           new Promise((closed) => {
             socket.on("close", () => closed());

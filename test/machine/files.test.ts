@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { newKeys, pemOf, selfSigned } from "../../sandbox/certificates";
+import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { certificatePath } from "../../userdata/balancer";
-import { DebianRoot } from "./debian";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });

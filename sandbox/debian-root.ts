@@ -1,9 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { mountRoot, removeWithMounts } from "../../sandbox/overlay";
-import { cache, cached } from "../../sandbox/paths";
-import { run, runAsync } from "../../sandbox/shell";
+import { mountRoot, removeWithMounts } from "./overlay";
+import { cache, cached } from "./paths";
+import { run, runAsync } from "./shell";
 
 /** A Debian 13 root as the machines have it, to run their own tools in. */
 export class DebianRoot {

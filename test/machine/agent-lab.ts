@@ -1,0 +1,78 @@
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { DebianRoot } from "../../sandbox/debian-root";
+import { projectRoot } from "../../sandbox/paths";
+import { run } from "../../sandbox/shell";
+
+/** How the WCS of a case behaves on port 8081. */
+export type Wcs =
+  | { kind: "answers"; body: string; status?: number; keepsOpen?: boolean; noLength?: boolean }
+  | { kind: "refuses" | "silent" | "drips" | "endless" | "full-backlog" };
+
+export interface Case {
+  name: string;
+  wcs: Wcs;
+  args: string[];
+  /** 1-minute load average. @default 0.10 */
+  load?: string;
+  /** Processors of the machine, as the kernel lists them. @default "0-1" */
+  processors?: string;
+  /** State that the set-up has left. @default none: the node is complete */
+  setup?: string;
+  environment?: Record<string, string>;
+  /** Runs the launcher instead, with this on its standard input. */
+  request?: string;
+}
+
+export interface Answer {
+  output: string;
+  error: string;
+  status: number | null;
+  seconds: number;
+}
+
+/**
+ * Runs the agent on cases, in Debian's root and in a network namespace of its own, so that port 8081 of this
+ * machine is nobody's business.
+ */
+export async function answersOf(cases: Case[]): Promise<Answer[]> {
+  const debian = new DebianRoot();
+  try {
+    for (const name of ["haproxy-agent-check.sh", "haproxy-agent-check-launch.sh"]) {
+      debian.copy(join(projectRoot, "userdata/files/node", name), `usr/local/bin/${name}`);
+      run("chmod", ["755", join(debian.root, "usr/local/bin", name)]);
+    }
+    run("mount", ["-t", "proc", "proc", join(debian.root, "proc")]);
+    run("chroot", [debian.root, "localedef", "-i", "de_DE", "-f", "UTF-8", "de_DE.UTF-8"]);
+    debian.write("sys/devices/system/cpu/online", "0-1\n");
+    const input = join(debian.root, "cases.json");
+    writeFileSync(input, JSON.stringify(cases));
+    const output = await new Promise<string>((resolve, reject) => {
+      const lab = spawn(
+        "unshare",
+        [
+          "--net",
+          "--mount",
+          process.execPath,
+          "--import",
+          "tsx",
+          join(__dirname, "agent-lab-run.ts"),
+          debian.root,
+        ],
+        { stdio: ["ignore", "pipe", "inherit"], cwd: projectRoot },
+      );
+      let text = "";
+      lab.stdout.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+      });
+      lab.on("error", reject);
+      lab.on("close", (status) =>
+        status === 0 ? resolve(text) : reject(new Error(`the lab ended with ${status}`)),
+      );
+    });
+    return JSON.parse(output) as Answer[];
+  } finally {
+    debian.remove();
+  }
+}

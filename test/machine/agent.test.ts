@@ -1,0 +1,471 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { type Answer, answersOf, type Case, type Wcs } from "./agent-lab";
+
+type Statistics = Record<string, Record<string, unknown> | unknown>;
+
+const streams = {
+  streams_webrtc_in: 0,
+  streams_rtmp_in: 0,
+  streams_rtsp_in: 0,
+  streams_rtsp_push_in: 0,
+  streams_webrtc_out: 0,
+  streams_rtmp_out: 0,
+  streams_rtmp_client_out: 0,
+  streams_rtsp_out: 0,
+  streams_websocket_out: 0,
+  streams_hls: 0,
+  streams_viewers: "a/1;b/2",
+};
+
+/** Statistics of an idle node with these streams and bandwidths in them. */
+function statistics(
+  values: Record<string, unknown> = {},
+  bandwidth: Record<string, unknown> = {},
+): Statistics {
+  return {
+    connections_stats: { connections: 3, connections_websocket: 3 },
+    streams_stats: { ...streams, ...values },
+    network_stats: { global_bandwidth_in: 0, global_bandwidth_out: 0, ...bandwidth },
+    system_stats: { system_java_cpu_usage: 0.01 },
+  };
+}
+
+const answers = (document: Statistics | string, more: Partial<Wcs & { kind: "answers" }> = {}): Wcs => ({
+  kind: "answers",
+  body: typeof document === "string" ? document : JSON.stringify(document),
+  ...more,
+});
+
+const idle = answers(statistics());
+const full = "up 0%";
+const unreadable = "down #WCS statistics: unreadable or incomplete";
+const absent = "down #WCS does not answer on port 8081";
+
+type Row = [name: string, expected: string, test: Omit<Case, "name">];
+
+const states: Row[] = [
+  ["an idle node takes clients", "up 94%", { wcs: idle, args: [] }],
+  ["an idle node without load takes all it can", "up 100%", { wcs: idle, args: [], load: "0.00" }],
+  [
+    "all six checks without values",
+    "up 94%",
+    { wcs: idle, args: "cpu publishers subscribers hls band-in band-out".split(" ") },
+  ],
+  [
+    "the guide's example",
+    "up 94%",
+    { wcs: idle, args: "cpu 90 publishers 100 subscribers 100 hls 100 band-in 100 band-out 100".split(" ") },
+  ],
+
+  [
+    "publishers below",
+    "up 1%",
+    { wcs: answers(statistics({ streams_webrtc_in: 99 })), args: ["publishers"] },
+  ],
+  [
+    "publishers reached",
+    full,
+    { wcs: answers(statistics({ streams_webrtc_in: 100 })), args: ["publishers"] },
+  ],
+  ["publishers above", full, { wcs: answers(statistics({ streams_webrtc_in: 101 })), args: ["publishers"] }],
+  [
+    "publishers are a sum of four",
+    full,
+    {
+      wcs: answers(
+        statistics({ streams_webrtc_in: 1, streams_rtmp_in: 1, streams_rtsp_in: 1, streams_rtsp_push_in: 1 }),
+      ),
+      args: ["publishers", "4"],
+    },
+  ],
+  [
+    "publishers: one below the sum",
+    "up 20%",
+    {
+      wcs: answers(
+        statistics({ streams_webrtc_in: 1, streams_rtmp_in: 1, streams_rtsp_in: 1, streams_rtsp_push_in: 1 }),
+      ),
+      args: ["publishers", "5"],
+    },
+  ],
+  [
+    "publishers do not count players",
+    "up 100%",
+    { wcs: answers(statistics({ streams_webrtc_out: 500 })), args: ["publishers"] },
+  ],
+  [
+    "subscribers are a sum of five",
+    full,
+    {
+      wcs: answers(
+        statistics({
+          streams_webrtc_out: 1,
+          streams_rtmp_out: 1,
+          streams_rtmp_client_out: 1,
+          streams_rtsp_out: 1,
+          streams_websocket_out: 1,
+        }),
+      ),
+      args: ["subscribers", "5"],
+    },
+  ],
+  [
+    "subscribers: one below the sum",
+    "up 16%",
+    {
+      wcs: answers(
+        statistics({
+          streams_webrtc_out: 1,
+          streams_rtmp_out: 1,
+          streams_rtmp_client_out: 1,
+          streams_rtsp_out: 1,
+          streams_websocket_out: 1,
+        }),
+      ),
+      args: ["subscribers", "6"],
+    },
+  ],
+  [
+    "subscribers do not count publishers",
+    "up 100%",
+    { wcs: answers(statistics({ streams_webrtc_in: 500 })), args: ["subscribers"] },
+  ],
+  ["HLS below", "up 50%", { wcs: answers(statistics({ streams_hls: 50 })), args: ["hls"] }],
+  ["HLS reached", full, { wcs: answers(statistics({ streams_hls: 50 })), args: ["hls", "50"] }],
+  [
+    "incoming bandwidth below",
+    "up 50%",
+    { wcs: answers(statistics({}, { global_bandwidth_in: 49.9 })), args: ["band-in"] },
+  ],
+  [
+    "incoming bandwidth reached",
+    full,
+    { wcs: answers(statistics({}, { global_bandwidth_in: 100.0 })), args: ["band-in"] },
+  ],
+  [
+    "incoming bandwidth just below",
+    "up 1%",
+    { wcs: answers(statistics({}, { global_bandwidth_in: 99.999 })), args: ["band-in"] },
+  ],
+  [
+    "outgoing bandwidth reached",
+    full,
+    { wcs: answers(statistics({}, { global_bandwidth_out: 250.5 })), args: ["band-out", "250"] },
+  ],
+  [
+    "outgoing bandwidth does not count as incoming",
+    "up 100%",
+    { wcs: answers(statistics({}, { global_bandwidth_out: 250.5 })), args: ["band-in", "250"] },
+  ],
+
+  [
+    "CPU is the 1-minute load over the processors",
+    "up 50%",
+    { wcs: idle, args: ["cpu", "100"], load: "1.00" },
+  ],
+  ["CPU reached", full, { wcs: idle, args: ["cpu", "70"], load: "1.40" }],
+  ["CPU just below", "up 1%", { wcs: idle, args: ["cpu", "70"], load: "1.39" }],
+  ["CPU of one processor", full, { wcs: idle, args: ["cpu", "90"], load: "0.90", processors: "0" }],
+  ["CPU of many processors", "up 90%", { wcs: idle, args: ["cpu", "100"], load: "6.40", processors: "0-63" }],
+  [
+    "CPU of processors with gaps",
+    "up 75%",
+    { wcs: idle, args: ["cpu", "100"], load: "1.00", processors: "0,2-3,7" },
+  ],
+  ["CPU far above", full, { wcs: idle, args: ["cpu"], load: "250.00" }],
+
+  [
+    "the tightest check decides",
+    "up 20%",
+    {
+      wcs: answers(statistics({ streams_webrtc_in: 10, streams_webrtc_out: 80, streams_hls: 50 })),
+      args: ["publishers", "subscribers", "hls"],
+    },
+  ],
+  ["one check reached is enough", full, { wcs: answers(statistics({ streams_hls: 100 })), args: [] }],
+  [
+    "a check that is not asked for does not count",
+    "up 100%",
+    { wcs: answers(statistics({ streams_hls: 1000 })), args: ["publishers"] },
+  ],
+  [
+    "another order of the checks",
+    "up 20%",
+    {
+      wcs: answers(statistics({ streams_webrtc_out: 80 })),
+      args: ["hls", "subscribers", "100", "publishers"],
+    },
+  ],
+  [
+    "a check given twice: the last counts",
+    full,
+    { wcs: answers(statistics({ streams_hls: 10 })), args: ["hls", "100", "hls", "10"] },
+  ],
+  ["a threshold of 0 is reached", full, { wcs: idle, args: ["hls", "0"] }],
+  [
+    "a threshold with leading zeros is decimal",
+    full,
+    { wcs: answers(statistics({ streams_hls: 10 })), args: ["hls", "010"] },
+  ],
+  [
+    "a very large threshold",
+    "up 99%",
+    { wcs: answers(statistics({ streams_hls: 1 })), args: ["hls", "999999999"] },
+  ],
+
+  ["numbers as text", "up 50%", { wcs: answers(statistics({ streams_hls: "50" })), args: ["hls"] }],
+  [
+    "decimals as text",
+    "up 50%",
+    { wcs: answers(statistics({}, { global_bandwidth_in: "50.0" })), args: ["band-in"] },
+  ],
+  [
+    "numbers with an exponent",
+    "up 50%",
+    { wcs: answers('{"streams_stats":{"streams_hls":5e1}}'), args: ["hls"] },
+  ],
+  [
+    "pretty-printed",
+    "up 50%",
+    { wcs: answers(JSON.stringify(statistics({ streams_hls: 50 }), null, 4)), args: ["hls"] },
+  ],
+  [
+    "with tabs and line ends of Windows",
+    "up 50%",
+    { wcs: answers('{\t"streams_stats" :\r\n {\t"streams_hls"\t:\r\n 50 } }\r\n'), args: ["hls"] },
+  ],
+  [
+    "with a thousand blanks",
+    "up 50%",
+    { wcs: answers(`{"streams_stats":${" ".repeat(1000)}{"streams_hls":50}}`), args: ["hls"] },
+  ],
+  [
+    "with groups and values it does not know",
+    "up 50%",
+    {
+      wcs: answers('{"x":[1,{"y":null}],"z":true,"streams_stats":{"q":"a\\"b","streams_hls":50}}'),
+      args: ["hls"],
+    },
+  ],
+  [
+    "in a locale with decimal commas",
+    "up 49%",
+    {
+      wcs: answers(statistics({}, { global_bandwidth_in: 50.5 })),
+      args: ["band-in"],
+      environment: { LC_ALL: "de_DE.UTF-8", LANG: "de_DE.UTF-8" },
+    },
+  ],
+  [
+    "without a Content-Length",
+    "up 50%",
+    { wcs: answers(statistics({ streams_hls: 50 }), { noLength: true }), args: ["hls"] },
+  ],
+  [
+    "with a connection that is kept open",
+    "up 50%",
+    { wcs: answers(statistics({ streams_hls: 50 }), { keepsOpen: true }), args: ["hls"] },
+  ],
+
+  ["WCS does not listen", absent, { wcs: { kind: "refuses" }, args: [] }],
+  ["WCS accepts and is silent", absent, { wcs: { kind: "silent" }, args: [] }],
+  ["WCS hangs until nobody is let in", absent, { wcs: { kind: "full-backlog" }, args: [] }],
+  ["WCS sends a byte a second", absent, { wcs: { kind: "drips" }, args: [] }],
+  ["WCS sends 50 MB", "down #WCS statistics are too long", { wcs: { kind: "endless" }, args: [] }],
+  [
+    "WCS announces 50 MB",
+    "down #WCS statistics are too long",
+    { wcs: answers(" ".repeat(1_000_000)), args: [] },
+  ],
+  [
+    "WCS answers 500",
+    "down #WCS statistics answer with HTTP status 500",
+    { wcs: answers("oops", { status: 500 }), args: [] },
+  ],
+  [
+    "WCS answers 404",
+    "down #WCS statistics answer with HTTP status 404",
+    { wcs: answers("", { status: 404 }), args: [] },
+  ],
+  ["half a JSON", unreadable, { wcs: answers(JSON.stringify(statistics()).slice(0, 200)), args: ["hls"] }],
+  [
+    "JSON with something behind",
+    unreadable,
+    { wcs: answers(`${JSON.stringify(statistics())}x`), args: ["hls"] },
+  ],
+  ["two documents", unreadable, { wcs: answers("{}{}"), args: ["hls"] }],
+  ["an empty body", unreadable, { wcs: answers(""), args: [] }],
+  ["no JSON", unreadable, { wcs: answers("<html>it works</html>"), args: [] }],
+  ["a list", unreadable, { wcs: answers("[1,2]"), args: ["hls"] }],
+  ["a number", unreadable, { wcs: answers("7"), args: ["hls"] }],
+  ["a comma too many", unreadable, { wcs: answers('{"streams_stats":{"streams_hls":1,}}'), args: ["hls"] }],
+  ["a colon missing", unreadable, { wcs: answers('{"streams_stats" {"streams_hls":1}}'), args: ["hls"] }],
+  ["nested without end", unreadable, { wcs: answers("[".repeat(60_000)), args: ["hls"] }],
+  ["an empty object", "down #WCS statistics: no usable streams_hls", { wcs: answers("{}"), args: ["hls"] }],
+  [
+    "a missing group",
+    "down #WCS statistics: no usable global_bandwidth_in",
+    { wcs: answers({ streams_stats: streams }), args: ["band-in"] },
+  ],
+  [
+    "a group that is none",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers({ streams_stats: 7 }), args: ["hls"] },
+  ],
+  [
+    "a missing field",
+    "down #WCS statistics: no usable streams_rtmp_in",
+    { wcs: answers(statistics({ streams_rtmp_in: undefined })), args: ["publishers"] },
+  ],
+  [
+    "a field in the wrong group",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers({ other: { streams_hls: 1 }, streams_hls: 1 }), args: ["hls"] },
+  ],
+  [
+    "null",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: null })), args: ["hls"] },
+  ],
+  [
+    "true",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: true })), args: ["hls"] },
+  ],
+  [
+    "a negative number",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: -1 })), args: ["hls"] },
+  ],
+  [
+    "an absurd number",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: 1e15 })), args: ["hls"] },
+  ],
+  [
+    "text that is no number",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: "50 %" })), args: ["hls"] },
+  ],
+  [
+    "an empty text",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: "" })), args: ["hls"] },
+  ],
+  ["NaN", unreadable, { wcs: answers('{"streams_stats":{"streams_hls":NaN}}'), args: ["hls"] }],
+  [
+    "a hexadecimal text",
+    "down #WCS statistics: no usable streams_hls",
+    { wcs: answers(statistics({ streams_hls: "0x10" })), args: ["hls"] },
+  ],
+  ["WCS is asked even when only the CPU is checked", absent, { wcs: { kind: "refuses" }, args: ["cpu"] }],
+
+  [
+    "a set-up that runs",
+    "down #setup running: wcs-install",
+    { wcs: idle, args: [], setup: "setup running: wcs-install\n" },
+  ],
+  [
+    "a set-up that failed",
+    "down #setup failed: wcs-checksum",
+    { wcs: idle, args: [], setup: "setup failed: wcs-checksum\n" },
+  ],
+  ["a set-up that left nothing readable", "down #setup incomplete", { wcs: idle, args: [], setup: "\n" }],
+];
+
+const longest = `${"cpu 90 ".repeat(28)}cpu`;
+const requests: Row[] = [
+  [
+    "HAProxy's thresholds",
+    "up 50%",
+    { wcs: answers(statistics({ streams_hls: 50 })), args: [], request: "hls 100;" },
+  ],
+  [
+    "other thresholds, another answer",
+    full,
+    { wcs: answers(statistics({ streams_hls: 50 })), args: [], request: "cpu 90 hls 50;" },
+  ],
+  [
+    "words without values",
+    "up 50%",
+    { wcs: answers(statistics({ streams_hls: 50 })), args: [], request: "hls;" },
+  ],
+  [
+    "a telnet, which sends nothing: the guide's six",
+    "up 50%",
+    { wcs: answers(statistics({ streams_hls: 50 })), args: [], request: "" },
+  ],
+  ["200 bytes", "up 94%", { wcs: idle, args: [], request: `${longest};` }],
+  ["more than 200 bytes", "down #bad request", { wcs: idle, args: [], request: `${longest} 90;` }],
+  ["an empty request", "down #bad request", { wcs: idle, args: [], request: ";" }],
+  ["an unknown word", "down #bad request", { wcs: idle, args: [], request: "cpu 90 ready;" }],
+  ["a command", "down #bad request", { wcs: idle, args: [], request: "$(touch /tmp/x);" }],
+  ["an option", "down #bad request", { wcs: idle, args: [], request: "--help;" }],
+  ["help", "down #bad request", { wcs: idle, args: [], request: "help;" }],
+  ["a negative threshold", "down #bad request", { wcs: idle, args: [], request: "cpu -1;" }],
+  ["two lines", "down #bad request", { wcs: idle, args: [], request: "cpu 90\nhls 1;" }],
+  ["no end", "down #bad request", { wcs: idle, args: [], request: "cpu 90" }],
+  ["who only connects and leaves", "", { wcs: idle, args: [], request: "<leaves>" }],
+  [
+    "an address that is allowed",
+    "up 94%",
+    {
+      wcs: idle,
+      args: [],
+      request: "cpu 90;",
+      environment: { ALLOWED_ADDRESSES: "10.0.0.10 127.0.0.1", REMOTE_ADDR: "10.0.0.10" },
+    },
+  ],
+  [
+    "an address that is not",
+    "",
+    {
+      wcs: idle,
+      args: [],
+      request: "cpu 90;",
+      environment: { ALLOWED_ADDRESSES: "10.0.0.10 127.0.0.1", REMOTE_ADDR: "10.0.0.1" },
+    },
+  ],
+];
+
+const usage: Row[] = [
+  ["help", "", { wcs: idle, args: ["help"] }],
+  ["a bad word", "", { wcs: idle, args: ["memory", "5"] }],
+  ["a bad threshold", "", { wcs: idle, args: ["cpu", "ninety"] }],
+];
+
+let results: Answer[];
+const rows = [...states, ...requests, ...usage];
+const answerTo = (row: Row) => results[rows.indexOf(row)] as Answer;
+
+beforeAll(async () => {
+  results = await answersOf(rows.map(([name, , test]) => ({ name, ...test })));
+});
+
+describe.each([
+  ["the agent", states],
+  ["the launcher", requests],
+])("%s", (_, table) => {
+  test.each(table.map((row) => [row[0], row] as const))("%s", (_name, row) => {
+    const { output, error, seconds } = answerTo(row);
+    expect(output).toBe(row[1] === "" ? "" : `${row[1]}\n`);
+    expect(error).toBe("");
+    expect(output).toMatch(/^[\x20-\x7e]{0,80}\n?$/);
+    expect(seconds).toBeLessThan(1);
+  });
+});
+
+test("help prints the usage", () => {
+  const { output, status } = answerTo(usage[0] as Row);
+  expect(output).toMatch(/^Usage: haproxy-agent-check.sh/);
+  expect(status).toBe(0);
+});
+
+test.each(usage.slice(1))("%s prints the usage on stderr, and ends with 2", (...row) => {
+  const { output, error, status } = results[
+    rows.findIndex(([name, , test]) => name === row[0] && test === row[2])
+  ] as Answer;
+  expect(output).toBe("");
+  expect(error).toMatch(/^Usage: haproxy-agent-check.sh/);
+  expect(status).toBe(2);
+});
