@@ -116,7 +116,7 @@ export const configSchema = z.strictObject({
     .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
   wcsLicenseKey: text(/^[\x21-\x7e]{4,200}$/, "a licence key on one line")
     .optional()
-    .meta({ description: "Licence key of WCS, a secret", example: "" }),
+    .meta({ description: "Licence key of WCS, a secret", example: "KEY" }),
   wcsProperties: z
     .record(
       text(/^[A-Za-z0-9_.-]+$/, "the name of a property"),
@@ -234,7 +234,10 @@ function show(value: unknown): string {
 
 /** A key with its place in a list or object, as `pulumi config set --path` takes it. */
 function pathName([key, ...rest]: PropertyKey[]): string {
-  const places = rest.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`));
+  const places = rest.map((part) => {
+    if (typeof part === "number") return `[${part}]`;
+    return /^[A-Za-z0-9_-]+$/.test(String(part)) ? `.${String(part)}` : `[${JSON.stringify(part)}]`;
+  });
   return String(key) + places.join("");
 }
 

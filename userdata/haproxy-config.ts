@@ -84,7 +84,7 @@ defaults
     timeout connect 5s
     timeout client 1m
     timeout server 1m
-    timeout check 2s
+    timeout check 1s
     # An open WebSocket may be silent for long; a client that is gone is noticed by WCS's own pings.
     timeout tunnel 24h
     timeout client-fin 30s
@@ -132,7 +132,7 @@ ${stickiness ? cookieLines : ""}    # WCS puts this into the session id. Only th
     tcp-check connect port 9707
     tcp-check send ;
     tcp-check expect rstring ^(up|down)
-    default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
+    default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fastinter 500ms fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
 `;
 }
 

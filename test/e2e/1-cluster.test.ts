@@ -334,7 +334,7 @@ describe("bad input", () => {
     expect(output).toMatch(/rollout failed: .*wcs-3-[0-9a-f]{8}: down: setup failed: wcs-checksum/);
     const cloudInit = await onMachine("wcs-3", "cloud-init status --long");
     expect(cloudInit.output).toContain("status: error");
-    expect(cloudInit.output).toContain("30-wcs-checksum");
+    expect(cloudInit.output).toContain("40-wcs-checksum");
     const { id } = await machine("wcs-3");
     expect(readFileSync(join(paths.machines, id, "console.log"), "utf8")).toContain(
       "set-up: step wcs-checksum failed",

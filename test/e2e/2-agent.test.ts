@@ -42,24 +42,29 @@ async function landings(count: number, headers: Record<string, string> = {}): Pr
   return [...new Set(nodes)].sort();
 }
 
-/** Waits until new clients land on just these nodes, and gives the seconds that it took. */
-async function secondsUntil(nodes: string[]): Promise<number> {
+/** What HAProxy's statistics page holds, as a table. */
+async function haproxyStatistics(path = "/"): Promise<string> {
+  return (await onMachine("balancer", `curl --silent --insecure "https://127.0.0.1:8404${path}"`)).output;
+}
+
+/** Whether HAProxy gives a node new clients: up, full (weight 0) or down. */
+async function stateOf(node: string): Promise<"up" | "full" | "down"> {
+  const [head = "", ...rows] = (await haproxyStatistics("/;csv")).replace(/^# /, "").split("\n");
+  const columns = head.split(",");
+  const row = rows.map((line) => line.split(",")).find((cells) => cells[1]?.startsWith(`${node}-`)) ?? [];
+  if (!row[columns.indexOf("status")]?.startsWith("UP")) return "down";
+  return row[columns.indexOf("weight")] === "0" ? "full" : "up";
+}
+
+/** Waits until HAProxy sees a node in a state, and gives the seconds that it took. */
+async function secondsUntil(node: string, state: "up" | "full" | "down"): Promise<number> {
   const began = Date.now();
-  let at = began;
-  await eventually(async () => {
-    at = Date.now();
-    expect(await landings(6)).toEqual(nodes);
-  }, 15);
-  return (at - began) / 1000;
+  await eventually(async () => expect(await stateOf(node)).toBe(state), 20);
+  return (Date.now() - began) / 1000;
 }
 
 function say(client: Client, message: string, value: Record<string, unknown>): void {
   client.socket.send(JSON.stringify({ message, data: [value] }));
-}
-
-async function haproxyStatistics(): Promise<string> {
-  const { output } = await onMachine("balancer", "curl --silent --insecure https://127.0.0.1:8404/");
-  return output;
 }
 
 const other = (node: string) => (node === "wcs-1" ? "wcs-2" : "wcs-1");
@@ -74,12 +79,14 @@ describe("a node that is full, and one that is broken", () => {
     for (const name of ["a", "b", "c"])
       say(client, "publishStream", { mediaSessionId: name, name, published: true });
 
-    expect(await secondsUntil([other(full)])).toBeLessThan(2);
+    expect(await secondsUntil(full, "full")).toBeLessThan(2);
+    expect(await landings(12)).toEqual([other(full)]);
     expect(client.socket.readyState).toBe(client.socket.OPEN);
     expect(await landings(3, { Cookie: cookie })).toEqual([full]);
 
     say(client, "unPublishStream", { mediaSessionId: "a" });
-    expect(await secondsUntil(["wcs-1", "wcs-2"])).toBeLessThan(2);
+    expect(await secondsUntil(full, "up")).toBeLessThan(2);
+    await eventually(async () => expect(await landings(12)).toEqual(["wcs-1", "wcs-2"]));
     await client.close();
   });
 
@@ -96,34 +103,37 @@ describe("a node that is full, and one that is broken", () => {
   test("whose WCS hangs gets none within 3 s, and HAProxy's log and statistics page say why", async () => {
     await onMachine("wcs-1", "systemctl kill --signal=STOP webcallserver");
     try {
-      expect(await secondsUntil(["wcs-2"])).toBeLessThan(3);
+      expect(await secondsUntil("wcs-1", "down")).toBeLessThan(3);
+      expect(await landings(12)).toEqual(["wcs-2"]);
       expect(await haproxyStatistics()).toContain("WCS does not answer on port 8081");
       const { output } = await onMachine("balancer", "journalctl --unit=haproxy --no-pager --since=-20s");
       expect(output).toMatch(/Server wcs_back\/wcs-1-\w+ is DOWN.*WCS does not answer on port 8081/);
     } finally {
       await onMachine("wcs-1", "systemctl kill --signal=CONT webcallserver");
     }
-    await secondsUntil(["wcs-1", "wcs-2"]);
+    await secondsUntil("wcs-1", "up");
   });
 
   test("whose agent is gone gets none within 3 s", async () => {
     await onMachine("wcs-2", "systemctl stop xinetd");
     try {
-      expect(await secondsUntil(["wcs-1"])).toBeLessThan(3);
+      expect(await secondsUntil("wcs-2", "down")).toBeLessThan(3);
+      expect(await landings(12)).toEqual(["wcs-1"]);
     } finally {
       await onMachine("wcs-2", "systemctl start xinetd");
     }
-    await secondsUntil(["wcs-1", "wcs-2"]);
+    await secondsUntil("wcs-2", "up");
   });
 
   test("whose agent hangs gets none either", async () => {
     await onMachine("wcs-2", "systemctl kill --signal=STOP xinetd");
     try {
-      await secondsUntil(["wcs-1"]);
+      expect(await secondsUntil("wcs-2", "down")).toBeLessThan(5);
+      expect(await landings(12)).toEqual(["wcs-1"]);
     } finally {
       await onMachine("wcs-2", "systemctl kill --signal=CONT xinetd");
     }
-    await secondsUntil(["wcs-1", "wcs-2"]);
+    await secondsUntil("wcs-2", "up");
   });
 });
 
@@ -135,6 +145,13 @@ function listenerPromises(): void {
     const { output } = await onMachine("wcs-1", `python3 - 127.0.0.1 50 60 <<'PYTHON'\n${load}\nPYTHON`);
     expect(output).toMatch(/^\{'up ': 3000\} slowest/);
     console.log(`50 checks a second: ${output.trim()}`);
+  });
+
+  test("a burst does not switch the port off", async () => {
+    const { output } = await onMachine("wcs-1", `python3 - 127.0.0.1 300 1 <<'PYTHON'\n${load}\nPYTHON`);
+    expect(output).toMatch(/^\{'up ': 300\} slowest/);
+    const { output: after } = await onMachine("wcs-1", "sleep 0.5 | telnet localhost 9707");
+    expect(after).toMatch(/^up \d+%/m);
   });
 
   test("who connects and sends nothing, or never reads, holds nobody up", async () => {

@@ -112,6 +112,10 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
     });
     let localPort = 0;
     let cookie = "";
+    const deadline = setTimeout(() => {
+      socket.terminate();
+      reject(new Error("no session within 2 s"));
+    }, 2000);
     socket.on("error", reject);
     socket.on("upgrade", (response) => {
       localPort = response.socket.localPort ?? 0;
@@ -122,6 +126,7 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
     );
     socket.on("message", (part) => {
       if (!String(part).includes("getUserData")) return;
+      clearTimeout(deadline);
       resolve({
         socket,
         localPort,

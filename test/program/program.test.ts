@@ -134,6 +134,61 @@ test("another order of the nodes registers the same", async () => {
   expect(names(reordered)).toEqual(before);
 });
 
+describe("a licence", () => {
+  let licensed: Registered[];
+  beforeAll(async () => {
+    const config = { ...minimal, wcsLicenseKey: "KEY-1234" };
+    ({ resources: licensed } = await runProgram(config, ["wcsLicenseKey"]));
+  });
+
+  test("is kept in a SecureString, and nowhere else", () => {
+    const holders = licensed.filter(({ inputs }) => JSON.stringify(inputs).includes("KEY-1234"));
+    expect(holders.map(({ type, name }) => [type, name])).toEqual([
+      ["aws:ssm/parameter:Parameter", "wcs-license"],
+    ]);
+    expect(holders[0]?.inputs).toMatchObject({
+      type: "SecureString",
+      value: { [secretSignature]: expect.any(String) },
+    });
+  });
+
+  test("is all that the nodes' role may read", () => {
+    const policy = licensed.find(
+      ({ type, name }) => type === "aws:iam/rolePolicy:RolePolicy" && name === "wcs-license",
+    );
+    expect(JSON.parse(String(policy?.inputs.policy)).Statement).toEqual([
+      {
+        Effect: "Allow",
+        Action: "ssm:GetParameter",
+        Resource: ["arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/wcs-license"],
+      },
+    ]);
+  });
+});
+
+test("further services are opened to clients, the CDN between the nodes, statistics to operators", async () => {
+  const { resources: more } = await runProgram({
+    ...minimal,
+    openPorts: ["rtmp", "cdn"],
+    adminCidrs: ["198.51.100.0/24"],
+  });
+  const opened = more
+    .filter(
+      ({ type, name }) =>
+        type.includes("IngressRule") && !resources.some((resource) => resource.name === name),
+    )
+    .map(({ inputs }) => [
+      inputs.securityGroupId,
+      inputs.fromPort,
+      inputs.cidrIpv4 ?? inputs.referencedSecurityGroupId,
+    ]);
+  expect(opened.sort()).toEqual([
+    ["wcs-balancer-id", 8404, "198.51.100.0/24"],
+    ["wcs-node-id", 1935, "0.0.0.0/0"],
+    ["wcs-node-id", 8084, "wcs-node-id"],
+  ]);
+});
+
 test("a hosted zone gets the record of the domain; without one there is none", async () => {
   const records = ofType("aws:route53/record:Record");
   expect(records).toEqual([]);

@@ -94,6 +94,31 @@ describe("each mistake gives one message with key, value, what is allowed and th
       "clientCidrs[0] is \"203.0.113.7/24\"; it must be an IPv4 network such as 203.0.113.0/24, without host bits. Set it with: pulumi config set --path 'clientCidrs[0]' 203.0.113.0/24",
     ],
     [
+      "a property whose value has two lines",
+      { wcsProperties: { "ws.port": "1\nip=2" } },
+      'wcsProperties["ws.port"] is "1\\nip=2"; it must be a value on one line. Set it with: pulumi config set --path \'wcsProperties["ws.port"]\' 31001',
+    ],
+    [
+      "a heap without a unit",
+      { wcsHeap: "4" },
+      'wcsHeap is "4"; it must be a number of megabytes or gigabytes such as 2048m or 4g. Set it with: pulumi config set wcsHeap 4g',
+    ],
+    [
+      "a listener that there is not",
+      { agentListener: "inetd" },
+      'agentListener is "inetd"; it must be xinetd or systemd. Set it with: pulumi config set agentListener systemd',
+    ],
+    [
+      "a service that there is not",
+      { openPorts: ["ssh"] },
+      "openPorts[0] is \"ssh\"; it must be one of hls, rtmp, rtsp and cdn. Set it with: pulumi config set --path 'openPorts[0]' cdn",
+    ],
+    [
+      "a licence key of two lines, which is not shown",
+      { wcsLicenseKey: "abc\ndef" },
+      "wcsLicenseKey is not valid (not shown); it must be a licence key on one line. Set it with: pulumi config set --secret wcsLicenseKey KEY",
+    ],
+    [
       "no WCS package",
       { wcsPackageUrl: undefined, wcsPackageSha256: undefined },
       "wcsPackageUrl is missing; it must be the address of the WCS tarball, unless nodeAmi names an image with WCS in it. Set it with: pulumi config set wcsPackageUrl https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
@@ -131,6 +156,20 @@ describe("each mistake gives one message with key, value, what is allowed and th
 test("150 nodes fit into the desired state", () => {
   const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
   expect(parseConfig({ ...minimal, nodes }, () => false).nodes).toHaveLength(150);
+});
+
+test("a licence key in clear text is refused, and not shown", () => {
+  expect(errorOf({ ...minimal, wcsLicenseKey: "abcd-1234" }, false)).toBe(
+    "wcsLicenseKey is stored in clear text; it must be a secret. Set it with: pulumi config set --secret wcsLicenseKey KEY",
+  );
+});
+
+test("properties may be numbers and booleans, as YAML has them", () => {
+  const { wcsProperties } = parseConfig(
+    { ...minimal, wcsProperties: { a: 1, b: true, c: "x" } },
+    () => false,
+  );
+  expect(wcsProperties).toEqual({ a: "1", b: "true", c: "x" });
 });
 
 describe("a certificate of one's own", () => {

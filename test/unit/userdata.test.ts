@@ -6,6 +6,7 @@ import { encodeUserData, userDataLimitBytes } from "../../userdata/cloud-config"
 import { renderDesiredState, renderPem } from "../../userdata/desired-state";
 import { fillIn, shellSettings } from "../../userdata/files";
 import { renderAgentRequest, serverName } from "../../userdata/haproxy-config";
+import { propertyWarnings } from "../../userdata/node";
 
 const files = renderStack("dev", { domain: "wcs.example.com" });
 
@@ -64,6 +65,64 @@ describe("user-data", () => {
   test("that is too large for EC2 is refused", () => {
     const noise = Array.from({ length: 8000 }, (_, index) => Math.sin(index).toString(36)).join("");
     expect(() => encodeUserData(noise)).toThrow(/user-data has \d+ bytes; EC2 takes 16384/);
+  });
+});
+
+describe("a node", () => {
+  const paths = (values: Record<string, unknown>) => {
+    const { write_files } = parse(
+      renderStack("dev", { domain: "wcs.example.com", ...values })["node/user-data.yaml"] ?? "",
+    );
+    return (write_files as { path: string }[]).map(({ path }) =>
+      path.replace("/var/lib/cloud/scripts/per-instance/", ""),
+    );
+  };
+  const steps = (values: Record<string, unknown>) => paths(values).filter((path) => /^\d+-/.test(path));
+
+  test("sets up the agent first, so that it can say what else has failed", () => {
+    expect(steps({})).toEqual([
+      "10-agent-xinetd",
+      "20-tools",
+      "30-wcs-download",
+      "40-wcs-checksum",
+      "50-wcs-install",
+      "60-wcs-start",
+    ]);
+  });
+
+  test("installs no WCS where the image has it", () => {
+    const values = { nodeAmi: "ami-0123456789abcdef0", agentListener: "systemd", wcsLicenseKey: "made-up" };
+    expect(steps(values)).toEqual(["10-agent-systemd", "20-tools", "30-wcs-license", "40-wcs-start"]);
+    const { packages } = parse(
+      renderStack("dev", { domain: "a.example.com", ...values })["node/user-data.yaml"] ?? "",
+    );
+    expect(packages).toEqual(["telnet"]);
+  });
+
+  test("has no step that only Debian can do", () => {
+    const text = Object.entries(files)
+      .filter(([name]) => name.startsWith("node/"))
+      .map(([, content]) => content)
+      .join("\n")
+      // The one place that installs by hand asks which of the two there is.
+      .replace(/if command -v apt-get .*\n/, "");
+    expect(text).not.toMatch(/apt|dpkg|\.deb\b|\/etc\/default|\/etc\/network|adduser|invoke-rc|update-rc/);
+  });
+
+  test("a property that undoes what the balancer needs is warned of; others are not", () => {
+    expect(propertyWarnings({ "ws.port": "8080", media_port_from: "30000" })).toEqual([]);
+    expect(propertyWarnings({ "ws.ip_forward_header": "X-Real-IP" })).toEqual([
+      'wcsProperties sets ws.ip_forward_header to "X-Real-IP"; the balancer needs "X-Client-IP" there. It is done as you say. ' +
+        "To take it back: pulumi config rm --path 'wcsProperties[\"ws.ip_forward_header\"]'",
+    ]);
+  });
+
+  test("a user's own property wins", () => {
+    const text = renderStack("dev", { domain: "a.example.com", wcsProperties: { "ws.port": 9090 } })[
+      "node/user-data.yaml"
+    ];
+    expect(text).toContain('"ws.port": "9090"');
+    expect(text).not.toContain('"ws.port": "8080"');
   });
 });
 
