@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
+import { haproxySettings } from "./settings";
 import { checkStateFits, renderPem, renderSecret, TooLargeError } from "./userdata/desired-state";
 
 /** A schema's error text: what is allowed. The key and the bad value are put before it by `parseConfig`. */
@@ -192,6 +193,14 @@ export const configSchema = z.strictObject({
       example: "203.0.113.0/24",
       element: "[0]",
     }),
+  algorithm: z
+    .enum(["roundrobin", "leastconn", "first"], mustBe("roundrobin, leastconn or first"))
+    .default("roundrobin")
+    .meta({
+      description:
+        "Which node a new client gets: by turns, the one with the fewest sockets, or the first that is not full",
+      example: "leastconn",
+    }),
   stickiness: z
     .boolean(mustBe("true or false"))
     .default(false)
@@ -301,7 +310,7 @@ function contradictions(config: ConfigValues): string[] {
 function sizeProblems(config: ConfigValues): string[] {
   const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
   try {
-    checkStateFits(config, config.nodes);
+    checkStateFits(haproxySettings(config), config.nodes);
     if (tlsCertificate && tlsPrivateKey) {
       renderSecret(renderPem(tlsCertificate, tlsChain, tlsPrivateKey), "0".repeat(64));
     }

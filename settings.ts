@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import type { CertificateArgs } from "./components/certificate";
 import type { PublicConfig, StackConfig } from "./config";
 import type { BalancerSettings } from "./userdata/balancer";
@@ -24,8 +25,15 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
     maxConnections: config.maxConnections,
     maxConnectionsPerNode: config.maxConnectionsPerNode,
     checks: config.checks,
+    algorithm: config.algorithm,
     stickiness: config.stickiness,
+    strictTransportSecurity: config.tlsCertificate !== undefined && !isSelfSigned(config.tlsCertificate),
   };
+}
+
+function isSelfSigned(pem: string): boolean {
+  const certificate = new X509Certificate(pem);
+  return certificate.checkIssued(certificate);
 }
 
 export function nodeSettings(

@@ -14,12 +14,16 @@ export function certificatePath(domain: string): string {
   return `/etc/pki/tls/${domain}/cert.pem`;
 }
 
+/** What browsers see when no node can take them. */
+export const busyPage = "/etc/wcs-balancer/503.html";
+
 /** User-data of the balancer: no certificate, no nodes, no secret. It fetches those, and never changes with them. */
 export function renderBalancerUserData(settings: BalancerSettings): string {
   const { domain, stateParameter, secretParameter, webSdk } = settings;
   return renderCloudConfig({
     packages: ["haproxy", "nginx"],
     files: [
+      { path: busyPage, content: machineFile("balancer/503.html") },
       { path: "/etc/nginx/nginx.conf", content: machineFile("balancer/nginx.conf") },
       {
         path: "/etc/systemd/system/haproxy.service.d/limits.conf",
@@ -40,6 +44,11 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
       {
         path: "/usr/local/sbin/wcs-balancer-sync",
         content: machineFile("balancer/wcs-balancer-sync.py"),
+        permissions: "0755",
+      },
+      {
+        path: "/usr/local/sbin/wcs-balancer",
+        content: machineFile("balancer/wcs-balancer.py"),
         permissions: "0755",
       },
       {

@@ -1,14 +1,20 @@
 import type { AgentChecks } from "../config";
-import { certificatePath } from "./balancer";
+import { busyPage, certificatePath } from "./balancer";
 
 export interface HaproxySettings {
   domain: string;
   maxConnections: number;
   maxConnectionsPerNode: number;
   checks: AgentChecks;
+  algorithm: Algorithm;
   /** Whether a client comes back to its node, by a cookie. */
   stickiness: boolean;
+  /** Whether browsers may remember that the domain speaks TLS only: not with a certificate they do not know. */
+  strictTransportSecurity: boolean;
 }
+
+/** By turns; to the node with the fewest sockets; or to the first node until it is full. */
+export type Algorithm = "roundrobin" | "leastconn" | "first";
 
 /** A WCS node as HAProxy sees it. */
 export interface Backend {
@@ -52,7 +58,10 @@ const cookieLines = `    # One value a node. A node that is full keeps its clien
 
 /** haproxy.cfg without the servers: they follow at the end, as lines of the last section. */
 export function renderHaproxyBase(settings: HaproxySettings): string {
-  const { domain, maxConnections, maxConnectionsPerNode, checks, stickiness } = settings;
+  const { domain, maxConnections, maxConnectionsPerNode, checks, algorithm, stickiness } = settings;
+  const strictTransportSecurity = settings.strictTransportSecurity
+    ? `    http-response set-header Strict-Transport-Security "max-age=31536000"\n`
+    : "";
   return `# Rendered by wcs-balancer. wcs-balancer-sync replaces this file: change the stack's configuration instead.
 
 global
@@ -77,10 +86,12 @@ defaults
     option dontlognull
     option redispatch
     retries 3
+    http-error status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     load-server-state-from-file global
     timeout http-request 10s
     timeout http-keep-alive 10s
-    timeout queue 10s
+    # A client that no node can take is told so soon, and tries again by itself.
+    timeout queue 3s
     timeout connect 5s
     timeout client 1m
     timeout server 1m
@@ -98,7 +109,18 @@ frontend wcs-balancer
     bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1
     acl is_websocket hdr(Upgrade) -i WebSocket
     acl is_websocket hdr(Sec-WebSocket-Key) -m found
-    use_backend wcs_balancer_status if { path /.well-known/wcs-balancer/status }
+    # WCS puts X-Client-IP into the session id. Only the balancer sets it: whatever a client sends under this name,
+    # or under one that a server may take for it, ends here.
+    http-request del-header x[-_]client[-_]ip -m reg
+    http-request del-header x[-_]forwarded[-_] -m reg
+    http-request del-header ^forwarded$ -m reg
+    # Sockets that no node can take do not queue.
+    acl no_node nbsrv(wcs_back) lt 1
+    acl no_node be_conn_free(wcs_back) lt 1
+    http-request return status 503 default-errorfiles if is_websocket no_node
+    http-response set-header X-Content-Type-Options nosniff
+    http-response set-header Referrer-Policy strict-origin-when-cross-origin
+${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz /.well-known/wcs-balancer/status }
     use_backend wcs_back if is_websocket
     default_backend wcs_web_admin
 
@@ -121,10 +143,8 @@ backend wcs_balancer_status
 
 # The WCS nodes
 backend wcs_back
-    balance roundrobin
-${stickiness ? cookieLines : ""}    # WCS puts this into the session id. Only the balancer sets it, whatever a client sends.
-    http-request del-header X_Client_IP
-    http-request set-header X-Client-IP %ci:%cp
+    balance ${algorithm}
+${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
     # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
     # empty request, which costs nothing and gets an answer from whatever agent is alive.
     option tcp-check

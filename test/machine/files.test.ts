@@ -6,7 +6,7 @@ import { newKeys, pemOf, selfSigned } from "../../sandbox/certificates";
 import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
-import { certificatePath } from "../../userdata/balancer";
+import { busyPage, certificatePath } from "../../userdata/balancer";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
@@ -61,6 +61,7 @@ describe("HAProxy", () => {
   beforeAll(async () => {
     const { keys, pem } = await newKeys();
     const certificate = await selfSigned({ keys, commonName: domain, hours: 1 });
+    debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);
     debian.write(certificatePath(domain), pemOf(certificate) + pem);
   });
 

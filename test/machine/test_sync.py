@@ -13,11 +13,17 @@ files = Path(__file__).parents[2] / "userdata/files"
 sys.path.insert(0, str(files / "setup"))
 import aws_instance
 
-path = files / "balancer/wcs-balancer-sync.py"
-spec = importlib.util.spec_from_file_location("wcs_balancer_sync", path)
-sync = importlib.util.module_from_spec(spec)
-sys.modules["wcs_balancer_sync"] = sync
-spec.loader.exec_module(sync)
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), files / f"balancer/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+sync = load("wcs-balancer-sync")
+command = load("wcs-balancer")
 
 
 def document(**values):
@@ -78,7 +84,7 @@ class Plan(unittest.TestCase):
 class NodeStates(unittest.TestCase):
     def state(self, **changes):
         row = {"pxname": "wcs_back", "svname": "wcs-1-a", "addr": "172.31.0.9:8080", "status": "UP", "weight": "94"}
-        row |= {"scur": "3", "agent_status": "L7OK", "last_agt": "", "last_chk": "", **changes}
+        row |= {"scur": "3", "slim": "100", "agent_status": "L7OK", "last_agt": "", "last_chk": "", **changes}
         return sync.node_state(row)
 
     def test_up_once_its_agent_has_said_so(self):
@@ -103,9 +109,51 @@ class NodeStates(unittest.TestCase):
         self.assertEqual(self.state(status="MAINT")["state"], "maint")
 
     def test_reads_only_the_servers_of_the_nodes(self):
-        columns = "pxname,svname,status,weight,scur,addr,agent_status,last_agt,last_chk"
-        text = f"# {columns}\nwcs_back,wcs-1-a,UP,9,1,x,L7OK,,\nwcs_back,BACKEND,UP,9,1,,,,\nother,nginx,UP,1,0,,,,\n"
+        columns = "pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk"
+        text = f"# {columns}\nwcs_back,wcs-1-a,UP,9,1,100,x,L7OK,,\nwcs_back,BACKEND,UP,9,1,,,,,\nother,nginx,UP,1,0,,,,,\n"
         self.assertEqual([node["server"] for node in sync.node_states(text)], ["wcs-1-a"])
+
+
+class TakesClients(unittest.TestCase):
+    def takes(self, *rows):
+        head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
+        return sync.takes_clients(head + "".join(f"wcs_back,wcs-{row},x,L7OK,,\n" for row in rows))
+
+    def test_a_node_that_is_up_with_a_free_connection(self):
+        self.assertTrue(self.takes("1,DOWN,9,0,10", "2,UP,9,9,10"))
+
+    def test_nobody_when_all_are_down_at_weight_0_or_without_a_free_connection(self):
+        self.assertFalse(self.takes("1,DOWN,9,0,10", "2,UP,0,0,10", "3,UP,9,10,10"))
+        self.assertFalse(self.takes())
+
+
+class Report(unittest.TestCase):
+    node = {"server": "wcs-1-a", "state": "up", "reason": "", "weight": 94, "sockets": 3, "limit": 100}
+    status = {"revision": "r1", "applied": True, "error": None, "nodes": [node]}
+
+    def report(self, days_left=90, **changes):
+        return command.report({**self.status, **changes}, days_left)
+
+    def test_says_what_an_operator_asks_first(self):
+        lines, well = self.report()
+        self.assertTrue(well)
+        self.assertEqual(
+            lines,
+            [
+                "revision     r1 (applied)",
+                "certificate  90 days left",
+                "wcs-1-a  up       weight  94  3 of 100 sockets",
+            ],
+        )
+
+    def test_a_node_that_is_down_comes_with_its_reason(self):
+        lines, well = self.report(nodes=[{**self.node, "state": "down", "reason": "setup failed: wcs-checksum"}])
+        self.assertFalse(well)
+        self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
+
+    def test_is_not_well_with_an_error_or_a_certificate_that_ends_soon(self):
+        self.assertFalse(self.report(error="haproxy failed", applied=False)[1])
+        self.assertFalse(self.report(days_left=14)[1])
 
 
 class Signature(unittest.TestCase):

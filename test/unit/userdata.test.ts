@@ -15,6 +15,22 @@ describe("haproxy.cfg", () => {
     expect(files["balancer/haproxy.cfg"]).toMatchSnapshot();
   });
 
+  test.each(["roundrobin", "leastconn", "first"])("balances by %s", (algorithm) => {
+    const { "balancer/haproxy.cfg": text } = renderStack("dev", { domain: "a.example.com", algorithm });
+    expect(text).toContain(`    balance ${algorithm}\n`);
+  });
+
+  test("sets a cookie of its own for each node, when asked to", () => {
+    const { "balancer/haproxy.cfg": text = "" } = renderStack("dev", {
+      domain: "a.example.com",
+      stickiness: true,
+    });
+    const cookies = [...text.matchAll(/^ {4}server wcs-.* cookie (\S+)$/gm)].map((match) => match[1]);
+    expect(new Set(cookies).size).toBe(2);
+    expect(text).toMatch(/cookie SERVERID insert indirect nocache httponly secure attr "SameSite=None"/);
+    expect(files["balancer/haproxy.cfg"]).not.toMatch(/cookie/);
+  });
+
   test("sends the configured thresholds with each check, in a fixed order", () => {
     expect(renderAgentRequest({ bandOut: 50, cpu: 70 })).toBe("cpu 70 band-out 50;");
   });

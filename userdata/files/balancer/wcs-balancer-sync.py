@@ -140,7 +140,15 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         "reason": reason,
         "weight": int(weight or 0),
         "sockets": int(row["scur"] or 0),
+        "limit": int(row["slim"] or sys.maxsize),
     }
+
+
+def takes_clients(show_stat: str) -> bool:
+    """Whether any node takes a client: up, a weight above 0, a free connection."""
+    return any(
+        node["state"] == "up" and node["sockets"] < node["limit"] for node in node_states(show_stat)
+    )
 
 
 def node_states(show_stat: str) -> list[dict[str, Any]]:
@@ -322,6 +330,13 @@ class Balancer:
                 document["error"] = self.error or f"HAProxy's statistics cannot be read: {problem}"
         return document
 
+    def healthy(self) -> bool:
+        """Whether a client that comes now gets a node."""
+        try:
+            return takes_clients(ask_haproxy(ADMIN_SOCKET, "show stat"))
+        except (OSError, KeyError, ValueError):
+            return False
+
     def knows(self, authorization: str) -> bool:
         """Whether an Authorization header carries the stack's token."""
         try:
@@ -341,7 +356,13 @@ def serve_status(balancer: Balancer) -> None:
 
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization", "")
-            if authorization and not balancer.knows(authorization):
+            if self.path == "/healthz":
+                healthy = balancer.healthy()
+                self.send_response(200 if healthy else 503)
+                if not healthy:
+                    self.send_header("Retry-After", "10")
+                body = json.dumps({"takesClients": healthy}).encode() + b"\n"
+            elif authorization and not balancer.knows(authorization):
                 self.send_response(403)
                 body = b'{"error": "wrong token"}\n'
             else:

@@ -7,6 +7,18 @@ pages=/usr/share/nginx/html/wcs
 rm -rf "$pages.new"
 mkdir -p "$pages.new"
 tar -xzf /var/lib/wcs-setup/websdk.tar.gz -C "$pages.new" --strip-components="$WEBSDK_STRIP_COMPONENTS" --no-same-owner
+
+# The example pages would connect to 8443 of this host: their port is the page's own instead. Bundles since August
+# 2023 ask for SERVER_PORTS, in older ones and some pages the port is fixed.
+find "$pages.new" -type f \( -name utils.js -o -name ports.js \) | while read -r script; do
+  sed -i \
+    -e 's/port = "8443";/port = window.location.port || "443";/' \
+    -e 's/^\( *wss: \)8443,/\1Number(window.location.port) || 443,/' "$script"
+  if grep -q 'portsConfig = SERVER_PORTS' "$script"; then
+    sed -i '1i window.SERVER_PORTS = window.SERVER_PORTS || { wss: Number(window.location.port) || 443 };' "$script"
+  fi
+done
+
 chmod -R u=rwX,go=rX "$pages.new"
 # In its place only when it is whole.
 rm -rf "$pages"
