@@ -47,7 +47,12 @@ function get(path: string, headers: Record<string, string> = {}): Promise<Respon
         );
       },
     );
+    call.on("upgrade", (_, socket) => {
+      socket.destroy();
+      resolve({ status: 101, headers: {}, body: "" });
+    });
     call.on("error", reject);
+    call.setTimeout(10_000, () => call.destroy(new Error("no answer within 10 s")));
     call.end();
   });
 }
@@ -139,7 +144,11 @@ describe("when nobody can take a client", () => {
     expect((await get("/healthz")).status).toBe(200);
     const restore = await allDown();
     try {
-      await eventually(async () => expect((await get("/healthz")).status).toBe(503), 10);
+      // Two answers are needed: the health check's, and the one that HAProxy draws from it.
+      await eventually(async () => {
+        expect((await get("/healthz")).status).toBe(503);
+        expect((await get("/", upgrade)).status).toBe(503);
+      }, 10);
       const began = Date.now();
       const { status, headers, body } = await get("/", upgrade);
       expect(Date.now() - began).toBeLessThan(500);

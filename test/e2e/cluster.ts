@@ -15,10 +15,14 @@ export const balancerAddress = "203.0.113.10";
 /** Where these tests are. */
 export const ownAddress = "198.51.100.10";
 
+/** What is broken is seen within two minutes here, not within the rollout's quarter of an hour. */
+const environment = { ...process.env, DEADLINE_SECONDS: "120" };
+
 /** Runs a command of the sandbox as a person would. */
 export function sandbox(...args: string[]): { status: number | null; output: string } {
   const result = spawnSync("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
     cwd: projectRoot,
+    env: environment,
     encoding: "utf8",
     maxBuffer: 64 * 1024 * 1024,
   });
@@ -30,6 +34,7 @@ export function sandboxAsync(...args: string[]): Promise<{ status: number | null
   return new Promise((resolve) => {
     const child = spawn("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
       cwd: projectRoot,
+      env: environment,
     });
     let output = "";
     for (const stream of [child.stdout, child.stderr]) {
