@@ -16,7 +16,6 @@ import { propertyWarnings } from "./userdata/node";
 const config = loadConfig();
 const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
-const licenseParameter = config.wcsLicenseKey ? `${parameterPath}/wcs-license` : undefined;
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
 
 for (const warning of propertyWarnings(config.wcsProperties)) pulumi.log.warn(warning);
@@ -49,10 +48,9 @@ if (config.hostedZone) {
   new DnsRecord("domain", { domain, hostedZone, address: balancer.publicAddress });
 }
 
-const license =
-  config.wcsLicenseKey && licenseParameter
-    ? new WcsLicense("wcs-license", { parameter: licenseParameter, key: config.wcsLicenseKey })
-    : undefined;
+const license = config.wcsLicenseKey
+  ? new WcsLicense("wcs-license", { parameter: `${parameterPath}/wcs-license`, key: config.wcsLicenseKey })
+  : undefined;
 
 const cluster = new WcsCluster(
   "cluster",
@@ -60,7 +58,7 @@ const cluster = new WcsCluster(
     nodes: config.nodes,
     network,
     balancerAddresses: [balancer.privateAddress],
-    settings: nodeSettings(config, licenseParameter),
+    settings: nodeSettings(config, license?.parameter),
     role: license?.role,
     stickiness: config.stickiness,
     instanceType: config.nodeInstanceType,

@@ -10,10 +10,12 @@ export interface WcsLicenseArgs {
 
 /** The licence key where the nodes fetch it, and the role with which they may. */
 export class WcsLicense extends pulumi.ComponentResource {
+  readonly parameter: string;
   readonly role: ParameterReader;
 
   constructor(name: string, args: WcsLicenseArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:WcsLicense", name, {}, opts);
+    this.parameter = args.parameter;
     const parameter = new aws.ssm.Parameter(
       name,
       {

@@ -1,16 +1,15 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { request } from "node:https";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
-  authority,
   balancerAddress,
   canConnect,
   cloud,
   connect,
   domain,
   eventually,
+  get,
   machine,
   onMachine,
   ownAddress,
@@ -18,30 +17,6 @@ import {
   sandbox,
   sandboxAsync,
 } from "./cluster";
-
-function get(path: string, headers: Record<string, string> = {}): Promise<{ status: number; body: string }> {
-  return new Promise((resolve, reject) => {
-    const call = request(
-      {
-        host: balancerAddress,
-        servername: domain,
-        path,
-        headers: { Host: domain, ...headers },
-        ca: authority(),
-        agent: false,
-      },
-      (response) => {
-        let body = "";
-        response.setEncoding("utf8").on("data", (part: string) => {
-          body += part;
-        });
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
-      },
-    );
-    call.on("error", reject);
-    call.end();
-  });
-}
 
 async function wcsLog(node: string): Promise<string> {
   const { output } = await onMachine(

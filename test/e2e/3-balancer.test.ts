@@ -1,13 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { request } from "node:https";
 import { beforeAll, describe, expect, test } from "vitest";
 import {
-  authority,
   balancerAddress,
   type Client,
   connect,
   domain,
   eventually,
+  get,
   onMachine,
   ownAddress,
   sandbox,
@@ -18,43 +17,6 @@ const nodes = ["wcs-1", "wcs-2", "wcs-3"];
 function up(...args: string[]): void {
   const { status, output } = sandbox("up", "--nodes", "3", ...args);
   expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
-}
-
-interface Response {
-  status: number;
-  headers: Record<string, string | string[] | undefined>;
-  body: string;
-}
-
-function get(path: string, headers: Record<string, string> = {}): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    const call = request(
-      {
-        host: balancerAddress,
-        servername: domain,
-        path,
-        headers: { Host: domain, ...headers },
-        ca: authority(),
-        agent: false,
-      },
-      (response) => {
-        let body = "";
-        response.setEncoding("utf8").on("data", (part: string) => {
-          body += part;
-        });
-        response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
-        );
-      },
-    );
-    call.on("upgrade", (_, socket) => {
-      socket.destroy();
-      resolve({ status: 101, headers: {}, body: "" });
-    });
-    call.on("error", reject);
-    call.setTimeout(10_000, () => call.destroy(new Error("no answer within 10 s")));
-    call.end();
-  });
 }
 
 const upgrade = {

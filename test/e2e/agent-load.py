@@ -16,7 +16,7 @@ def ask() -> None:
     global slowest
     began = time.monotonic()
     try:
-        with socket.create_connection((host, 9707), timeout=5) as connection:
+        with socket.create_connection((host, 9707), timeout=15) as connection:
             connection.sendall(b"cpu 90 publishers 100;")
             line = connection.makefile().readline().strip()
     except OSError as error:

@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { request } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { WebSocket } from "ws";
@@ -150,4 +151,43 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
 export function canConnect(address: string, port: number): boolean {
   const { status } = spawnSync("timeout", ["1", "bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`]);
   return status === 0;
+}
+
+/** What the balancer answers to a client. */
+export interface Response {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  body: string;
+}
+
+/** Asks the balancer over https, with its certificate verified. */
+export function get(path: string, headers: Record<string, string> = {}): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const call = request(
+      {
+        host: balancerAddress,
+        servername: domain,
+        path,
+        headers: { Host: domain, ...headers },
+        ca: authority(),
+        agent: false,
+      },
+      (response) => {
+        let body = "";
+        response.setEncoding("utf8").on("data", (part: string) => {
+          body += part;
+        });
+        response.on("end", () =>
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+        );
+      },
+    );
+    call.on("upgrade", (_, socket) => {
+      socket.destroy();
+      resolve({ status: 101, headers: {}, body: "" });
+    });
+    call.on("error", reject);
+    call.setTimeout(10_000, () => call.destroy(new Error("no answer within 10 s")));
+    call.end();
+  });
 }
