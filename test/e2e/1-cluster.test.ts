@@ -304,11 +304,14 @@ describe("bad input", () => {
       `wcsPackageSha256=${"0".repeat(64)}`,
     );
     expect(status).toBe(1);
-    expect(output).toMatch(/rollout failed: .*wcs-3-[0-9a-f]{8}: down: setup failed: wcs-checksum/);
-    const cloudInit = await onMachine("wcs-3", "cloud-init status --long");
+    // Every node is a new one here, and the wait ends with the first that fails.
+    const failure = /rollout failed: .*(wcs-[123])-[0-9a-f]{8}: down: setup failed: wcs-checksum/;
+    expect(output).toMatch(failure);
+    const failed = output.match(failure)?.[1] ?? "";
+    const cloudInit = await onMachine(failed, "cloud-init status --wait --long");
     expect(cloudInit.output).toContain("status: error");
     expect(cloudInit.output).toContain("40-wcs-checksum");
-    const { id } = await machine("wcs-3");
+    const { id } = await machine(failed);
     expect(readFileSync(join(paths.machines, id, "console.log"), "utf8")).toContain(
       "set-up: step wcs-checksum failed",
     );
