@@ -305,9 +305,10 @@ describe("bad input", () => {
     );
     expect(status).toBe(1);
     // Every node is a new one here, and the wait ends with the first that fails.
-    const failure = /rollout failed: .*(wcs-[123])-[0-9a-f]{8}: down: setup failed: wcs-checksum/;
+    const failure = /rollout failed: .*wcs-[123]-([0-9a-f]{8}): down: setup failed: wcs-checksum/;
     expect(output).toMatch(failure);
-    const failed = output.match(failure)?.[1] ?? "";
+    // By its id: the node that it replaces is still there under the same name.
+    const failed = output.match(failure)?.[1] ?? "none";
     const cloudInit = await onMachine(failed, "cloud-init status --wait --long");
     expect(cloudInit.output).toContain("status: error");
     expect(cloudInit.output).toContain("40-wcs-checksum");

@@ -47,8 +47,11 @@ export function sandboxAsync(...args: string[]): Promise<{ status: number | null
   });
 }
 
+/** A machine by its name, or by the end of its id. */
 export async function machine(name: string): Promise<MachineStatus> {
-  const found = (await cloud.call("machines", {})).find((candidate) => candidate.name === name);
+  const found = (await cloud.call("machines", {})).find(
+    (candidate) => candidate.name === name || candidate.id.endsWith(name),
+  );
   if (!found) throw new Error(`no machine ${name}`);
   return found;
 }
