@@ -153,6 +153,10 @@ export const configSchema = z.strictObject({
   checks: checks
     .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
     .meta({ description: "Thresholds at which a node stops taking clients", example: "90", element: ".cpu" }),
+  drainTimeoutSeconds: integer(0, 86_400, "a number of seconds").default(600).meta({
+    description: "How long a removed node keeps its open sockets; then they are closed",
+    example: "600",
+  }),
   maxConnectionsPerNode: integer(1, 100_000, "a number of WebSockets")
     .default(100)
     .meta({ description: "WebSockets that one node takes through the balancer", example: "100" }),
@@ -189,9 +193,20 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default([])
     .meta({
-      description: "Who reaches the statistics page and metrics on 8404 of the balancer. Default: nobody",
+      description:
+        "Who reaches the statistics page and metrics on 8404 of the balancer, and SSH. Default: nobody",
       example: "203.0.113.0/24",
       element: "[0]",
+    }),
+  sshPublicKey: text(
+    /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+=*( [^\r\n]*)?$/,
+    "one line of a .pub file, such as ssh-ed25519 AAAA... name",
+  )
+    .optional()
+    .meta({
+      description:
+        "Whoever has its private key may log in by SSH, from adminCidrs. Default: no SSH. A change makes new machines",
+      example: '"$(cat ~/.ssh/id_ed25519.pub)"',
     }),
   algorithm: z
     .enum(["roundrobin", "leastconn", "first"], mustBe("roundrobin, leastconn or first"))
@@ -303,6 +318,12 @@ function contradictions(config: ConfigValues): string[] {
       `${missing} is missing; vpcId and subnetIds go together. Set it with: ${fixCommand([missing])}`,
     );
   }
+  if (config.sshPublicKey && config.adminCidrs.length === 0) {
+    problems.push(
+      "adminCidrs is empty; with sshPublicKey it must name the networks that SSH is open to. " +
+        `Set it with: ${fixCommand(["adminCidrs"])}`,
+    );
+  }
   problems.push(...certificateProblems(config), ...sizeProblems(config));
   return problems;
 }
@@ -321,6 +342,11 @@ function sizeProblems(config: ConfigValues): string[] {
   }
 }
 
+function certificatesIn(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
 function certificateProblems(config: ConfigValues): string[] {
   const { tlsCertificate, tlsChain, tlsPrivateKey, domain } = config;
   if (!tlsCertificate && !tlsChain && !tlsPrivateKey) return [];
@@ -331,6 +357,23 @@ function certificateProblems(config: ConfigValues): string[] {
     ];
   }
   try {
+    const certificates = [...certificatesIn(tlsCertificate), ...certificatesIn(tlsChain ?? "")];
+    if (certificatesIn(tlsCertificate).length > 1) {
+      return [
+        `tlsCertificate holds ${certificatesIn(tlsCertificate).length} certificates; it must be the domain's alone, ` +
+          `and the others go into tlsChain. Set it with: ${fixCommand(["tlsCertificate"])}`,
+      ];
+    }
+    for (const [index, issuer] of certificates.slice(1).entries()) {
+      const issued = certificates[index];
+      if (issued && !issued.checkIssued(issuer)) {
+        return [
+          `tlsChain has ${show(issuer.subject)} after ${show(issued.subject)}, which ${show(issued.issuer)} has ` +
+            "signed; it must be in the order in which each certificate signs the one before it, tlsCertificate " +
+            `first of all. Set it with: ${fixCommand(["tlsChain"])}`,
+        ];
+      }
+    }
     const certificate = new X509Certificate(tlsCertificate);
     if (!certificate.checkPrivateKey(createPrivateKey(tlsPrivateKey))) {
       return [

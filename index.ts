@@ -9,7 +9,13 @@ import { SecurityGroups } from "./components/security-groups";
 import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
 import { loadConfig } from "./config";
-import { balancerSettings, haproxySettings, nodeSettings, ownCertificate } from "./settings";
+import {
+  balancerSettings,
+  capacityWarnings,
+  haproxySettings,
+  nodeSettings,
+  ownCertificate,
+} from "./settings";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 import { propertyWarnings } from "./userdata/node";
 
@@ -18,7 +24,8 @@ const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
 
-for (const warning of propertyWarnings(config.wcsProperties)) pulumi.log.warn(warning);
+for (const warning of [...propertyWarnings(config.wcsProperties), ...capacityWarnings(config)])
+  pulumi.log.warn(warning);
 
 const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.subnetIds });
 
@@ -26,6 +33,7 @@ const securityGroups = new SecurityGroups("wcs", {
   vpcId: network.vpcId,
   clientCidrs: config.clientCidrs,
   adminCidrs: config.adminCidrs,
+  ssh: config.sshPublicKey !== undefined,
   openPorts: config.openPorts,
 });
 
@@ -75,6 +83,7 @@ const desiredState = new DesiredState("desired-state", {
   haproxyBase,
   serverLines: nodes.map(([, node]) => node.serverLine),
   certificate,
+  drainTimeoutSeconds: config.drainTimeoutSeconds,
 });
 
 new Rollout(

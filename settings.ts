@@ -11,6 +11,7 @@ export function balancerSettings(config: PublicConfig, parameterPath: string): B
     domain: config.domain,
     stateParameter: `${parameterPath}/desired-state`,
     secretParameter: `${parameterPath}/secret`,
+    sshPublicKey: config.sshPublicKey,
     webSdk: {
       url: config.webSdkUrl,
       sha256: config.webSdkSha256,
@@ -31,6 +32,17 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
   };
 }
 
+/** What the balancer's limits make impossible. */
+export function capacityWarnings({ nodes, maxConnectionsPerNode, maxConnections }: PublicConfig): string[] {
+  const capacity = nodes.length * maxConnectionsPerNode;
+  if (capacity <= maxConnections) return [];
+  return [
+    `maxConnections is ${maxConnections}, less than the ${capacity} WebSockets that ${nodes.length} nodes with ` +
+      `maxConnectionsPerNode ${maxConnectionsPerNode} take: the last ${capacity - maxConnections} are never used. ` +
+      `To use them: pulumi config set maxConnections ${capacity}`,
+  ];
+}
+
 function isSelfSigned(pem: string): boolean {
   const certificate = new X509Certificate(pem);
   return certificate.checkIssued(certificate);
@@ -45,6 +57,7 @@ export function nodeSettings(
     wcsProperties: config.wcsProperties,
     wcsHeap: config.wcsHeap,
     licenseParameter,
+    sshPublicKey: config.sshPublicKey,
     wcsPackage:
       config.wcsPackageUrl && config.wcsPackageSha256
         ? { url: config.wcsPackageUrl, sha256: config.wcsPackageSha256 }

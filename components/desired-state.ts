@@ -12,6 +12,7 @@ export interface DesiredStateArgs {
   haproxyBase: string;
   serverLines: pulumi.Input<string>[];
   certificate: Certificate;
+  drainTimeoutSeconds: number;
 }
 
 /** What the balancer is to run, where it fetches it. */
@@ -24,7 +25,11 @@ export class DesiredState extends pulumi.ComponentResource {
     const state = pulumi
       .all([pulumi.all(args.serverLines), certificate.hash])
       .apply(([lines, hash]) =>
-        renderDesiredState(args.haproxyBase + lines.map((line) => `${line}\n`).join(""), hash),
+        renderDesiredState(
+          args.haproxyBase + lines.map((line) => `${line}\n`).join(""),
+          hash,
+          args.drainTimeoutSeconds,
+        ),
       );
     const secret = new aws.ssm.Parameter(
       `${name}-secret`,

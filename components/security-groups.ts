@@ -7,6 +7,8 @@ export interface SecurityGroupsArgs {
   clientCidrs: string[];
   /** Networks that reach the balancer's statistics. @default nobody */
   adminCidrs?: string[];
+  /** Whether those networks reach SSH too. @default false */
+  ssh?: boolean;
   /** Further services of WCS to open. @default none */
   openPorts?: OpenPort[];
 }
@@ -27,6 +29,8 @@ const balancerPorts: Port[] = [
 ];
 
 const statisticsPort: Port = { role: "statistics", protocol: "tcp", from: 8404, to: 8404 };
+
+const sshPort: Port = { role: "ssh", protocol: "tcp", from: 22, to: 22 };
 
 /** The balancer carries signalling only: media and direct WebSockets go straight to the node. */
 const nodeClientPorts: Port[] = [
@@ -73,7 +77,11 @@ export class SecurityGroups extends pulumi.ComponentResource {
         this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, from);
     }
     for (const cidr of args.adminCidrs ?? []) {
-      this.allow(`${name}-balancer-statistics-${cidr}`, this.balancer, statisticsPort, { cidrIpv4: cidr });
+      const from = { cidrIpv4: cidr };
+      this.allow(`${name}-balancer-statistics-${cidr}`, this.balancer, statisticsPort, from);
+      if (!args.ssh) continue;
+      this.allow(`${name}-balancer-ssh-${cidr}`, this.balancer, sshPort, from);
+      this.allow(`${name}-node-ssh-${cidr}`, this.node, sshPort, from);
     }
     for (const port of nodeBalancerPorts) {
       this.allow(`${name}-node-${port.role}`, this.node, port, {

@@ -9,7 +9,7 @@ import { cache } from "./paths";
 const neededGigabytes = 6;
 
 /** What tests and measurements run of the machines' distribution besides what the machines install. */
-const testPackages = ["bc", "jq", "shellcheck"];
+const testPackages = ["bc", "jq", "shellcheck", "sslscan"];
 
 /** @throws Error when the cache's disk is too small */
 export function checkSpace(folder = cache): void {

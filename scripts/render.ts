@@ -27,8 +27,7 @@ const balancerAddress = "10.0.0.10";
 
 /**
  * Reads the plain values of a stack file. Secrets stay encrypted there, and nothing that is rendered holds
- * one: a certificate without its key would not pass, so both are left out, and of the licence key counts only
- * that there is one.
+ * one: of the licence key counts only that there is one.
  */
 function readStackFile(stack: string, directory: string): Record<string, unknown> {
   const file = parse(readFileSync(join(directory, `Pulumi.${stack}.yaml`), "utf8")) as {
@@ -38,15 +37,16 @@ function readStackFile(stack: string, directory: string): Record<string, unknown
   const values = Object.entries(file.config ?? {})
     .filter(([key]) => key.startsWith(prefix))
     .map(([key, value]) => [key.slice(prefix.length), value] as const)
-    .filter(([key]) => !key.startsWith("tls"))
     .map(([key, value]) => [key, key === "wcsLicenseKey" ? "made-up" : value] as const);
   return Object.fromEntries(values);
 }
 
-/** Every file by its name, for a stack's values. */
+/** Every file by its name, for a stack's values. Of a certificate of one's own counts only who has signed it. */
 export function renderStack(stack: string, values: Record<string, unknown>): Record<string, string> {
   const own = values.nodeAmi ? {} : madeUp;
-  const config = parseConfig({ ...own, ...values }, () => true);
+  const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
+  const config = parseConfig({ ...own, ...others }, () => true);
+  if (typeof tlsCertificate === "string") config.tlsCertificate = tlsCertificate;
   const backends = config.nodes.toSorted().map((name, index) => ({
     serverName: serverName(name, `i-0000000000000${String(index + 1).padStart(4, "0")}`),
     address: `10.0.1.${index + 1}`,
@@ -62,7 +62,11 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
     "node/haproxy-agent-check-launch.sh": machineFile("node/haproxy-agent-check-launch.sh"),
     "balancer/user-data.yaml": renderBalancerUserData(balancerSettings(config, `/wcs-balancer/${stack}`)),
     "balancer/haproxy.cfg": haproxyConfig,
-    "balancer/desired-state.base64": renderDesiredState(haproxyConfig, sha256(config.domain)).document,
+    "balancer/desired-state.base64": renderDesiredState(
+      haproxyConfig,
+      sha256(config.domain),
+      config.drainTimeoutSeconds,
+    ).document,
   };
 }
 

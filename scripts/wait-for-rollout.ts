@@ -17,7 +17,13 @@ export interface Status {
   revision: string | null;
   applied: boolean;
   error: string | null;
+  /** The revision that cannot be applied, if it is the wanted one. */
+  refused: string | null;
+  /** What the set-up of the machine does, or where it has failed; null when it is complete. */
+  setup: string | null;
   nodes: { server: string; state: "up" | "full" | "down" | "maint" | "unknown"; reason: string }[];
+  /** Servers that were removed and still have sockets. */
+  draining: { server: string; sockets: number; secondsLeft: number }[];
 }
 
 export interface Verdict {
@@ -33,10 +39,18 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
   if (status.revision !== revision) {
     const state = status.revision ? `still runs revision ${status.revision}` : "runs no revision yet";
     const why = status.error ? `: ${status.error}` : "";
-    return { done: false, failed: false, waitingFor: [`the balancer ${state}${why}`] };
+    return {
+      done: false,
+      failed: status.refused === revision,
+      waitingFor: [`the balancer ${state}${why}`],
+    };
   }
   const waitingFor: string[] = [];
   let failed = false;
+  if (status.setup) {
+    waitingFor.push(`the balancer's ${status.setup}`);
+    failed = status.setup.startsWith("setup failed");
+  }
   for (const server of servers) {
     const node = status.nodes.find((candidate) => candidate.server === server);
     if (!node) {
@@ -46,6 +60,9 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
       // The agent says so when a node's set-up has ended with an error: it will not be tried again.
       failed ||= node.reason.includes("setup failed");
     }
+  }
+  for (const { server, sockets, secondsLeft } of status.draining) {
+    waitingFor.push(`${server} to drain: ${sockets} sockets left, ${secondsLeft} s at most`);
   }
   return { done: waitingFor.length === 0, failed, waitingFor };
 }

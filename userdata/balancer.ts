@@ -1,11 +1,13 @@
 import { renderCloudConfig, setupSteps } from "./cloud-config";
-import { machineFile, shellSettings } from "./files";
+import { machineFile, pythonFile, shellSettings } from "./files";
 
 export interface BalancerSettings {
   domain: string;
   /** Names of the SSM parameters that hold the desired state, and the certificate with the status token. */
   stateParameter: string;
   secretParameter: string;
+  /** Who may log in by SSH. @default nobody */
+  sshPublicKey?: string;
   webSdk: { url: string; sha256?: string; stripComponents: number };
 }
 
@@ -21,14 +23,29 @@ export const busyPage = "/etc/wcs-balancer/503.html";
 export function renderBalancerUserData(settings: BalancerSettings): string {
   const { domain, stateParameter, secretParameter, webSdk } = settings;
   return renderCloudConfig({
-    packages: ["haproxy", "nginx"],
+    sshPublicKey: settings.sshPublicKey,
+    packages: ["haproxy", "nginx", "unattended-upgrades"],
     files: [
       { path: busyPage, content: machineFile("balancer/503.html") },
+      { path: "/etc/wcs-balancer/no-websdk.html", content: machineFile("balancer/no-websdk.html") },
       { path: "/etc/nginx/nginx.conf", content: machineFile("balancer/nginx.conf") },
       {
-        path: "/etc/systemd/system/haproxy.service.d/limits.conf",
-        content: machineFile("balancer/haproxy-limits.conf"),
+        path: "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf",
+        content: machineFile("balancer/haproxy.conf"),
       },
+      {
+        path: "/etc/systemd/system/apt-daily-upgrade.service.d/wcs-balancer.conf",
+        content: machineFile("balancer/upgrade-reload.conf"),
+      },
+      {
+        path: "/etc/apt/apt.conf.d/90wcs-balancer",
+        content: machineFile("balancer/unattended-upgrades.conf"),
+      },
+      {
+        path: "/etc/systemd/journald.conf.d/wcs-balancer.conf",
+        content: machineFile("balancer/journald.conf"),
+      },
+      { path: "/etc/sysctl.d/90-wcs-balancer.conf", content: machineFile("balancer/sysctl.conf") },
       {
         path: "/etc/wcs-balancer/settings",
         content: shellSettings({
@@ -43,19 +60,23 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
       },
       {
         path: "/usr/local/sbin/wcs-balancer-sync",
-        content: machineFile("balancer/wcs-balancer-sync.py"),
+        content: pythonFile("balancer/wcs-balancer-sync.py"),
         permissions: "0755",
       },
       {
         path: "/usr/local/sbin/wcs-balancer",
-        content: machineFile("balancer/wcs-balancer.py"),
+        content: pythonFile("balancer/wcs-balancer.py"),
         permissions: "0755",
       },
+      ...["haproxy_plan.py", "haproxy_runtime.py"].map((name) => ({
+        path: `/usr/local/lib/wcs-balancer/${name}`,
+        content: pythonFile(`balancer/${name}`),
+      })),
       {
         path: "/etc/systemd/system/wcs-balancer-sync.service",
         content: machineFile("balancer/wcs-balancer-sync.service"),
       },
-      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: machineFile("setup/aws_instance.py") },
+      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: pythonFile("setup/aws_instance.py") },
       ...setupSteps([
         "balancer/steps/haproxy-version.sh",
         "balancer/steps/sync.sh",

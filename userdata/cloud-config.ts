@@ -13,6 +13,8 @@ export interface MachineFile {
 export interface CloudConfig {
   packages: string[];
   files: MachineFile[];
+  /** Who may log in by SSH as the image's own user. @default nobody */
+  sshPublicKey?: string;
 }
 
 /**
@@ -32,10 +34,11 @@ export function setupSteps(names: string[]): MachineFile[] {
 export const userDataLimitBytes = 16_384;
 
 /** Renders user-data that suits apt and dnf images. */
-export function renderCloudConfig({ packages, files }: CloudConfig): string {
+export function renderCloudConfig({ packages, files, sshPublicKey }: CloudConfig): string {
   const document = {
     package_update: true,
     packages,
+    ...(sshPublicKey ? { ssh_authorized_keys: [sshPublicKey] } : {}),
     write_files: files.map(({ path, content, permissions = "0644" }) => ({ path, permissions, content })),
   };
   return `#cloud-config\n${stringify(document, { lineWidth: 0 })}`;

@@ -20,9 +20,14 @@ export function sha256(text: string): string {
 }
 
 /** Renders what the balancer is to run. */
-export function renderDesiredState(haproxyConfig: string, certificateHash: string): DesiredState {
-  const revision = sha256(`${haproxyConfig}\n${certificateHash}`).slice(0, 12);
-  const json = JSON.stringify({ revision, haproxyConfig, certificateHash });
+export function renderDesiredState(
+  haproxyConfig: string,
+  certificateHash: string,
+  drainTimeoutSeconds: number,
+): DesiredState {
+  const content = { haproxyConfig, certificateHash, drainTimeoutSeconds };
+  const revision = sha256(JSON.stringify(content)).slice(0, 12);
+  const json = JSON.stringify({ revision, ...content });
   // fflate, not Node's gzip: the bytes must be the same on every machine that runs `pulumi up`.
   const document = Buffer.from(gzipSync(strToU8(json), { level: 9, mtime: 0 })).toString("base64");
   if (document.length > parameterLimitBytes) {
@@ -47,7 +52,7 @@ export function checkStateFits(settings: HaproxySettings, nodes: string[]): void
     };
   });
   try {
-    renderDesiredState(renderHaproxyConfig(settings, backends), sha256(settings.domain));
+    renderDesiredState(renderHaproxyConfig(settings, backends), sha256(settings.domain), 0);
   } catch (error) {
     if (!(error instanceof TooLargeError)) throw error;
     throw new TooLargeError(

@@ -28,3 +28,21 @@ export function shellSettings(values: Record<string, string>): string {
     .map(([name, value]) => `${name}='${value.replaceAll("'", "'\\''")}'\n`)
     .join("");
 }
+
+/**
+ * A Python file as it goes into user-data: without docstrings and comments, which EC2's 16 KB have no room for.
+ * Where they are, its second line says.
+ */
+export function pythonFile(name: string): string {
+  const [interpreter = "", ...lines] = machineFile(name)
+    .replace(/^( *)"""[^"]*"""\n(?=\s*?( *)\S)/gm, (_, indent: string, next: string) =>
+      // A docstring may be all that a body has.
+      next.length < indent.length ? `${indent}pass\n` : "",
+    )
+    .replace(/^ *#(?!!).*\n/gm, "")
+    .split("\n");
+  const source = `# Comments are in the project's ${name}.`;
+  return (
+    interpreter.startsWith("#!") ? [interpreter, source, ...lines] : [source, interpreter, ...lines]
+  ).join("\n");
+}

@@ -51,6 +51,14 @@ export function renderServer({ serverName, address }: Backend, stickiness: boole
   return `    server ${serverName} ${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
 }
 
+/** HAProxy's runtime API, for root only. */
+export const runtimeSocket = "/run/haproxy/wcs-balancer.sock";
+
+/** Connections that HAProxy takes beyond maxConnections. */
+const reservedConnections = 100;
+
+const statusPath = "/.well-known/wcs-balancer/status";
+
 /** SameSite=None, since pages of other sites may connect too. */
 const cookieLines = `    # One value a node. A node that is full keeps its clients, one that is down loses them.
     cookie SERVERID insert indirect nocache httponly secure attr "SameSite=None"
@@ -69,8 +77,12 @@ global
     chroot /var/lib/haproxy
     user haproxy
     group haproxy
-    maxconn ${maxConnections}
-    stats socket /run/haproxy/admin.sock mode 600 level admin
+    # Beyond maxConnections: operators and machines still get an answer, and so do clients that are refused.
+    maxconn ${maxConnections + reservedConnections}
+    # Not the distribution's admin.sock: a reload inherits that one with its mode, open to HAProxy's group.
+    stats socket ${runtimeSocket} user root group root mode 600 level admin
+    # How many reloads an old worker with open sockets may live through.
+    mworker-max-reloads 100
     # Kept over a reload: without, a node that its agent took out would count as up until the next answer.
     server-state-file /var/lib/haproxy/server-state
     # Mozilla's intermediate profile.
@@ -98,15 +110,26 @@ defaults
     timeout check 1s
     # An open WebSocket may be silent for long; a client that is gone is noticed by WCS's own pings.
     timeout tunnel 24h
+    # A peer that has closed its side, or is gone without a word, does not hold the other one.
     timeout client-fin 30s
+    timeout server-fin 30s
+    option clitcpka
+    clitcpka-idle 30s
+    clitcpka-intvl 10s
+    clitcpka-cnt 3
+    option srvtcpka
+    srvtcpka-idle 30s
+    srvtcpka-intvl 10s
+    srvtcpka-cnt 3
 
 frontend redirect-to-https
     bind :80
     http-request redirect scheme https code 301
 
 frontend wcs-balancer
-    # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers.
-    bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1
+    # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers. Who asks for another name gets this certificate
+    # too, and decides.
+    bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1 tcp-ut 60s
     acl is_websocket hdr(Upgrade) -i WebSocket
     acl is_websocket hdr(Sec-WebSocket-Key) -m found
     # WCS puts X-Client-IP into the session id. Only the balancer sets it: whatever a client sends under this name,
@@ -114,13 +137,14 @@ frontend wcs-balancer
     http-request del-header x[-_]client[-_]ip -m reg
     http-request del-header x[-_]forwarded[-_] -m reg
     http-request del-header ^forwarded$ -m reg
-    # Sockets that no node can take do not queue.
+    # What no node can take, or would be one connection too many, does not queue.
+    http-request return status 503 default-errorfiles if { fe_conn gt ${maxConnections} } !{ path /healthz ${statusPath} }
     acl no_node nbsrv(wcs_back) lt 1
     acl no_node be_conn_free(wcs_back) lt 1
     http-request return status 503 default-errorfiles if is_websocket no_node
     http-response set-header X-Content-Type-Options nosniff
     http-response set-header Referrer-Policy strict-origin-when-cross-origin
-${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz /.well-known/wcs-balancer/status }
+${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz ${statusPath} }
     use_backend wcs_back if is_websocket
     default_backend wcs_web_admin
 

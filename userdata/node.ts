@@ -1,5 +1,5 @@
 import { renderCloudConfig, setupSteps } from "./cloud-config";
-import { fillIn, machineFile, shellSettings } from "./files";
+import { fillIn, machineFile, pythonFile, shellSettings } from "./files";
 
 export type AgentListener = "xinetd" | "systemd";
 
@@ -16,6 +16,8 @@ export interface NodeSettings {
   wcsHeap?: string;
   /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
   licenseParameter?: string;
+  /** Who may log in by SSH. @default nobody */
+  sshPublicKey?: string;
 }
 
 /** What WCS must be told for the balancer to work (Flashphoner's guide, "WCS setup"). */
@@ -47,6 +49,7 @@ export function renderNodeUserData(settings: NodeSettings): string {
   const { wcsPackage, javaPackage, licenseParameter } = settings;
   const listener = renderAgentListener(settings);
   return renderCloudConfig({
+    sshPublicKey: settings.sshPublicKey,
     packages: ["telnet", ...listener.packages, ...(wcsPackage ? [javaPackage, "wget"] : [])],
     files: [
       {
@@ -79,10 +82,10 @@ export function renderNodeUserData(settings: NodeSettings): string {
           2,
         )}\n`,
       },
-      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: machineFile("setup/aws_instance.py") },
+      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: pythonFile("setup/aws_instance.py") },
       {
         path: "/usr/local/sbin/wcs-configure",
-        content: machineFile("node/wcs-configure.py"),
+        content: pythonFile("node/wcs-configure.py"),
         permissions: executable,
       },
       {
@@ -93,7 +96,7 @@ export function renderNodeUserData(settings: NodeSettings): string {
         ? [
             {
               path: "/usr/local/sbin/wcs-license",
-              content: machineFile("node/wcs-license.py"),
+              content: pythonFile("node/wcs-license.py"),
               permissions: executable,
             },
             {

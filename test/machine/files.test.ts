@@ -2,11 +2,12 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { newKeys, pemOf, selfSigned } from "../../sandbox/certificates";
+import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
 import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { busyPage, certificatePath } from "../../userdata/balancer";
+import { pythonFile } from "../../userdata/files";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
@@ -41,7 +42,30 @@ test.each(files.filter((name) => name.endsWith(".py")))("%s compiles for the mac
   succeeds("python3", "-W", "error", "-m", "py_compile", `/project/${name}`);
 });
 
-test.each(["test_sync", "test_node"])("%s.py passes", (name) => {
+test.each(
+  files.filter((name) => name.startsWith("userdata/") && name.endsWith(".py")),
+)("%s says the same on the machine, where it has no comments", (name) => {
+  debian.write("tmp/stripped.py", pythonFile(name.replace("userdata/files/", "")));
+  const compare = `
+import ast, sys
+
+def code(path):
+    tree = ast.parse(open(path).read())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [
+                line
+                for line in body
+                if not isinstance(line, ast.Pass) and not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+            ]
+    return ast.dump(tree)
+
+sys.exit(code(sys.argv[1]) != code(sys.argv[2]))`;
+  succeeds("python3", "-c", compare, `/project/${name}`, "/tmp/stripped.py");
+  succeeds("python3", "-W", "error", "-m", "py_compile", "/tmp/stripped.py");
+});
+
+test.each(["test_plan", "test_sync", "test_node"])("%s.py passes", (name) => {
   succeeds("python3", "-W", "error", `/project/test/machine/${name}.py`, "--verbose");
 });
 
@@ -59,9 +83,9 @@ test("cloud-init refuses a key that it does not know, so the check above can fai
 
 describe("HAProxy", () => {
   beforeAll(async () => {
+    debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);
     const { keys, pem } = await newKeys();
     const certificate = await selfSigned({ keys, commonName: domain, hours: 1 });
-    debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);
     debian.write(certificatePath(domain), pemOf(certificate) + pem);
   });
 
@@ -69,6 +93,37 @@ describe("HAProxy", () => {
     debian.write("tmp/haproxy.cfg", rendered["balancer/haproxy.cfg"] ?? "");
     succeeds("haproxy", "-c", "-dW", "-f", "/tmp/haproxy.cfg");
   });
+
+  test("accepts every combination of options, up to 150 nodes", async () => {
+    const { keys } = await newKeys();
+    const authorityKeys = (await newKeys()).keys;
+    const authority = await selfSigned({ keys: authorityKeys, commonName: "CA", hours: 1 });
+    const names = { commonName: domain, dnsNames: [domain], hours: 1 };
+    const signed = pemOf(await signServer({ publicKey: keys.publicKey, ...names, authority, authorityKeys }));
+
+    const options: Record<string, unknown[]> = {
+      algorithm: ["roundrobin", "leastconn", "first"],
+      stickiness: [false, true],
+      checks: [{ cpu: 90 }, { cpu: 70, publishers: 5, subscribers: 9, hls: 3, bandIn: 40, bandOut: 50 }],
+      tlsCertificate: [undefined, signed],
+      nodes: [1, 2, 150].map((count) => Array.from({ length: count }, (_, index) => `wcs-${index + 1}`)),
+      maxConnections: [100, 400_000],
+      maxConnectionsPerNode: [1, 100_000],
+    };
+    const matrix = Object.entries(options).reduce<Record<string, unknown>[]>(
+      (rows, [key, values]) => rows.flatMap((row) => values.map((value) => ({ ...row, [key]: value }))),
+      [{ domain }],
+    );
+    expect(matrix).toHaveLength(3 * 2 * 2 * 2 * 3 * 2 * 2);
+    const texts = new Set(matrix.map((values) => renderStack("dev", values)["balancer/haproxy.cfg"] ?? ""));
+    expect(texts.size).toBe(matrix.length);
+    for (const [index, text] of [...texts].entries()) debian.write(`tmp/matrix/${index}.cfg`, text);
+    succeeds(
+      "sh",
+      "-c",
+      "for file in /tmp/matrix/*.cfg; do haproxy -c -dW -f $file || { cat $file; exit 1; }; done",
+    );
+  }, 120_000);
 
   test("refuses a server line that is none, so the check above can fail", () => {
     debian.write("tmp/bad.cfg", `${rendered["balancer/haproxy.cfg"]}    server wcs-9 nowhere:port\n`);

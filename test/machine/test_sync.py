@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 files = Path(__file__).parents[2] / "userdata/files"
-sys.path.insert(0, str(files / "setup"))
+sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
 import aws_instance
 
 
@@ -27,13 +27,13 @@ command = load("wcs-balancer")
 
 
 def document(**values):
-    content = {"revision": "r1", "haproxyConfig": "global\n", "certificateHash": "c1", **values}
+    content = {"revision": "r1", "haproxyConfig": "global\n", "certificateHash": "c1", "drainTimeoutSeconds": 600, **values}
     return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
 
 
 class DecodeDocument(unittest.TestCase):
     def test_reads_what_the_program_renders(self):
-        self.assertEqual(sync.decode_document(document()), sync.State("r1", "global\n", "c1"))
+        self.assertEqual(sync.decode_document(document()), sync.State("r1", "global\n", "c1", 600))
 
     def test_refuses_what_is_cut_in_half(self):
         text = document()
@@ -47,6 +47,7 @@ class DecodeDocument(unittest.TestCase):
             base64.b64encode(b"plain").decode(),
             base64.b64encode(gzip.compress(b"{}")).decode(),
             document(revision=7),
+            document(drainTimeoutSeconds="soon"),
             base64.b64encode(gzip.compress(b"0" * 2_000_000)).decode(),
         ]
         for text in wrong:
@@ -54,31 +55,28 @@ class DecodeDocument(unittest.TestCase):
                 sync.decode_document(text)
 
 
-class Plan(unittest.TestCase):
-    applied = sync.State("r1", "config", "c1")
+class WhatMatters(unittest.TestCase):
+    def test_leaves_out_notices_and_process_ids_so_that_the_same_error_has_the_same_text(self):
+        output = (
+            "[NOTICE]   (1368) : haproxy version is 3.0.11\n"
+            "[ALERT]    (1368) : config : parsing [a.cfg:65] : unknown keyword\n"
+            "[WARNING]  (1368) : config : missing timeouts\n"
+        )
+        self.assertEqual(
+            sync.what_matters(output), "config : parsing [a.cfg:65] : unknown keyword; config : missing timeouts"
+        )
 
-    def plan(self, **changes):
-        return sync.plan(sync.State(**{**self.applied.__dict__, **changes}), self.applied)
 
-    def test_nothing_when_it_is_applied(self):
-        self.assertTrue(sync.plan(self.applied, self.applied).idle)
+class Limits(unittest.TestCase):
+    config = "global\n    maxconn 4100\nbackend wcs_back\n    default-server maxconn 9\n"
 
-    def test_everything_on_a_new_machine(self):
-        plan = sync.plan(self.applied, None)
-        self.assertTrue(plan.fetch_certificate and plan.write_config and plan.reload)
+    def test_fit_into_the_open_files(self):
+        self.assertIsNone(sync.limits_problem(self.config, 8300))
 
-    def test_a_new_configuration_needs_no_certificate(self):
-        plan = self.plan(revision="r2", haproxy_config="other")
-        self.assertFalse(plan.fetch_certificate)
-        self.assertTrue(plan.write_config and plan.reload)
-
-    def test_a_new_certificate_is_fetched_and_put_into_force(self):
-        plan = self.plan(revision="r2", certificate_hash="c2")
-        self.assertTrue(plan.fetch_certificate and plan.reload)
-
-    def test_a_new_revision_alone_reloads_nothing(self):
-        plan = self.plan(revision="r2")
-        self.assertFalse(plan.idle or plan.reload)
+    def test_that_do_not_fit_are_named_with_both_ways_out(self):
+        problem = sync.limits_problem(self.config, 8299)
+        self.assertIn("maxConnections needs 8300 open files, and HAProxy may have 8299", problem)
+        self.assertIn("lower maxConnections, or raise LimitNOFILE", problem)
 
 
 class NodeStates(unittest.TestCase):
@@ -108,6 +106,9 @@ class NodeStates(unittest.TestCase):
     def test_maintenance_is_not_down(self):
         self.assertEqual(self.state(status="MAINT")["state"], "maint")
 
+    def test_is_named_as_in_the_configuration_too(self):
+        self.assertEqual(self.state(svname="wcs-1-0a1b2c3d")["node"], "wcs-1")
+
     def test_reads_only_the_servers_of_the_nodes(self):
         columns = "pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk"
         text = f"# {columns}\nwcs_back,wcs-1-a,UP,9,1,100,x,L7OK,,\nwcs_back,BACKEND,UP,9,1,,,,,\nother,nginx,UP,1,0,,,,,\n"
@@ -128,7 +129,7 @@ class TakesClients(unittest.TestCase):
 
 
 class Report(unittest.TestCase):
-    node = {"server": "wcs-1-a", "state": "up", "reason": "", "weight": 94, "sockets": 3, "limit": 100}
+    node = {"server": "wcs-1-0a1b2c3d", "node": "wcs-1", "state": "up", "reason": "", "weight": 94, "sockets": 3, "limit": 100}
     status = {"revision": "r1", "applied": True, "error": None, "nodes": [node]}
 
     def report(self, days_left=90, **changes):
@@ -142,7 +143,7 @@ class Report(unittest.TestCase):
             [
                 "revision     r1 (applied)",
                 "certificate  90 days left",
-                "wcs-1-a  up       weight  94  3 of 100 sockets",
+                "wcs-1 (wcs-1-0a1b2c3d)  up       weight  94  3 of 100 sockets",
             ],
         )
 
@@ -150,6 +151,17 @@ class Report(unittest.TestCase):
         lines, well = self.report(nodes=[{**self.node, "state": "down", "reason": "setup failed: wcs-checksum"}])
         self.assertFalse(well)
         self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
+
+    def test_a_server_that_drains_comes_with_its_sockets(self):
+        row = {"server": "wcs-2-0a1b2c3d", "node": "wcs-2", "sockets": 7, "secondsLeft": 90}
+        lines, well = self.report(draining=[row])
+        self.assertTrue(well)
+        self.assertEqual(lines[-1], "wcs-2 (wcs-2-0a1b2c3d)  drains   7 sockets, 90 s at most")
+
+    def test_a_set_up_that_failed_is_named(self):
+        lines, well = self.report(setup="setup failed: websdk-download")
+        self.assertFalse(well)
+        self.assertIn("set-up       failed: websdk-download; see: cloud-init status --long", lines)
 
     def test_is_not_well_with_an_error_or_a_certificate_that_ends_soon(self):
         self.assertFalse(self.report(error="haproxy failed", applied=False)[1])

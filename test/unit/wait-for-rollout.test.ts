@@ -5,7 +5,10 @@ const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => (
   revision: "r2",
   applied: true,
   error: null,
+  refused: null,
+  setup: null,
   nodes,
+  draining: [],
   ...more,
 });
 const up = { server: "wcs-1-a", state: "up" as const, reason: "" };
@@ -41,6 +44,30 @@ test("gives up at once on a node whose set-up has failed", () => {
 test("waits while an older revision runs, and passes the balancer's error on", () => {
   const verdict = judge(status([up], { revision: "r1", error: "haproxy failed (1)" }), "r2", ["wcs-1-a"]);
   expect(verdict.waitingFor).toEqual(["the balancer still runs revision r1: haproxy failed (1)"]);
+});
+
+test("gives up at once on a revision that HAProxy refuses", () => {
+  const refused = status([up], { revision: "r1", refused: "r2", error: "haproxy failed (1)" });
+  expect(judge(refused, "r2", ["wcs-1-a"]).failed).toBe(true);
+  expect(judge(refused, "r3", ["wcs-1-a"]).failed).toBe(false);
+});
+
+test("waits for the balancer's set-up, and gives up when it has failed", () => {
+  const running = judge(status([up], { setup: "setup running: websdk-download" }), "r2", ["wcs-1-a"]);
+  expect(running).toEqual({
+    done: false,
+    failed: false,
+    waitingFor: ["the balancer's setup running: websdk-download"],
+  });
+  const failed = judge(status([up], { setup: "setup failed: websdk-download" }), "r2", ["wcs-1-a"]);
+  expect(failed.failed).toBe(true);
+});
+
+test("waits for removed servers to drain, and says how many sockets are left", () => {
+  const draining = [{ server: "wcs-2-b", sockets: 12, secondsLeft: 540 }];
+  expect(judge(status([up], { draining }), "r2", ["wcs-1-a"]).waitingFor).toEqual([
+    "wcs-2-b to drain: 12 sockets left, 540 s at most",
+  ]);
 });
 
 test("waits for a node that HAProxy does not know", () => {

@@ -2,17 +2,19 @@
 """Keeps this balancer in the state that `pulumi up` asked for.
 
 Polls the desired state (an SSM parameter: haproxy.cfg and the hash of the certificate under one revision),
-fetches the certificate when its hash is new, checks everything with `haproxy -c`, writes it and reloads
-HAProxy. The same path at boot, at a change and at a renewal. What HAProxy refuses is not applied: the old
-state serves on and the status says why. The record of what is applied is written last, so a run that is
-killed at any step is done again by the next.
+fetches the certificate when its hash is new, checks everything with `haproxy -c` and brings HAProxy there:
+servers come and go through the runtime API, a certificate is swapped in place, anything else is a reload that
+keeps the servers' states. The same path at boot, at a change and at a renewal.
+
+What HAProxy refuses is not applied: the old state serves on and the status says why. The record of what is
+applied is written last, so a run that is killed at any step is done again by the next. A server that leaves
+gets no new client, and is removed when its last socket has ended in every worker, or at the drain time-out.
 
 Status on 127.0.0.1:8181, reached through HAProxy: the revision for everybody, errors and nodes with the
 stack's token.
 """
 
 import base64
-import csv
 import gzip
 import hashlib
 import hmac
@@ -21,30 +23,37 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
-sys.path.insert(0, "/usr/local/lib/wcs-setup")
+sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
+import haproxy_runtime as haproxy
 from aws_instance import AwsError, get_parameter
+from haproxy_plan import (
+    PlanError,
+    needs_reload,
+    parse_configuration,
+    parse_servers_state,
+    plan_joining,
+    plan_leaving,
+    plan_removal,
+)
+from haproxy_runtime import HaproxyError, replace_file
 
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
-APPLIED = Path("/var/lib/wcs-balancer/applied.json")
+STATE = Path("/var/lib/wcs-balancer")
 HAPROXY_CONFIG = Path("/etc/haproxy/haproxy.cfg")
-SERVER_STATE = Path("/var/lib/haproxy/server-state")
-ADMIN_SOCKET = "/run/haproxy/admin.sock"
-MASTER_SOCKET = "/run/haproxy-master.sock"
-BACKEND = "wcs_back"
+SETUP_STATE = Path("/var/lib/wcs-setup/state")
 POLL_SECONDS = 5
 REQUEST_SECONDS = 10
 MAX_DOCUMENT_BYTES = 1_000_000
 CERTIFICATE_DEADLINE_SECONDS = 60
-
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
@@ -54,6 +63,13 @@ class SyncError(Exception):
     """Why the desired state is not applied, in one line for an operator."""
 
 
+class RefusedError(SyncError):
+    """The desired state cannot be applied, however long one waits."""
+
+
+ERRORS = (SyncError, AwsError, HaproxyError, PlanError, OSError, subprocess.SubprocessError)
+
+
 @dataclass(frozen=True)
 class State:
     """What is to run, or runs: the document's content."""
@@ -61,26 +77,21 @@ class State:
     revision: str
     haproxy_config: str
     certificate_hash: str
+    drain_timeout_seconds: int
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What has to be done to get from one state to another."""
+class Secret(NamedTuple):
+    """The content of the secret parameter."""
 
-    fetch_certificate: bool
-    write_config: bool
-    reload: bool
-
-    @property
-    def idle(self) -> bool:
-        return not (self.fetch_certificate or self.write_config or self.reload)
+    pem: str
+    token: str
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-# --- Pure: what the document says, what is to be done, what is running ---
+# --- Pure: what the document says, what the statistics mean ---
 
 
 def decode_document(text: str) -> State:
@@ -91,36 +102,52 @@ def decode_document(text: str) -> State:
         if len(raw) > MAX_DOCUMENT_BYTES:
             raise ValueError(f"more than {MAX_DOCUMENT_BYTES} bytes")
         document = json.loads(raw)
-        state = State(document["revision"], document["haproxyConfig"], document["certificateHash"])
+        state = State(
+            document["revision"],
+            document["haproxyConfig"],
+            document["certificateHash"],
+            document["drainTimeoutSeconds"],
+        )
         if not all(isinstance(value, str) for value in (state.revision, state.haproxy_config, state.certificate_hash)):
             raise ValueError("a value is no text")
+        if not isinstance(state.drain_timeout_seconds, int):
+            raise ValueError("drainTimeoutSeconds is no number")
     except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
         raise SyncError(f"the desired state cannot be read: {error or type(error).__name__}") from error
     return state
 
 
-def plan(wanted: State, applied: State | None) -> Plan:
-    """Decides what to do. `applied` is what a finished run recorded and the files on disk still hold."""
-    if applied is None:
-        return Plan(fetch_certificate=True, write_config=True, reload=True)
-    new_certificate = wanted.certificate_hash != applied.certificate_hash
-    new_config = wanted.haproxy_config != applied.haproxy_config
-    return Plan(
-        fetch_certificate=new_certificate,
-        write_config=new_config or wanted.revision != applied.revision,
-        reload=new_certificate or new_config,
+def what_matters(output: str) -> str:
+    """The output of a command on one line: of HAProxy's the alerts and warnings, without process ids."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[NOTICE]")]
+    return "; ".join(re.sub(r"^\[(ALERT|WARNING)\] +\(\d+\) : ", "", line) for line in lines)
+
+
+def limits_problem(config: str, open_files: int) -> str | None:
+    """Why HAProxy cannot hold its connections, if it cannot: each takes two open files, one to either side."""
+    found = re.search(r"^ +maxconn (\d+)$", config, re.M)
+    if not found or (needed := 2 * int(found.group(1)) + 100) <= open_files:
+        return None
+    return (
+        f"maxConnections needs {needed} open files, and HAProxy may have {open_files} on this machine: "
+        "lower maxConnections, or raise LimitNOFILE of haproxy.service"
     )
+
+
+def node_name(server: str) -> str:
+    """The name in the configuration: without the part that makes a server's name unique to its instance."""
+    return re.sub(r"-[0-9a-f]{8}$", "", server)
 
 
 def node_state(row: dict[str, str]) -> dict[str, Any]:
     """One server of HAProxy's `show stat` as the status shows it."""
     status, weight = row["status"], row["weight"]
     reason = ""
-    if row.get("agent_status", "") == "":
+    if status.startswith("MAINT"):
+        state = "maint"
+    elif row.get("agent_status", "") == "":
         state = "unknown"
         reason = "no agent check has run"
-    elif status.startswith("MAINT"):
-        state = "maint"
     elif status.startswith("DOWN"):
         state = "down"
         agent = AGENT_REASON.fullmatch(row.get("last_agt", ""))
@@ -135,6 +162,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         state = "up"
     return {
         "server": row["svname"],
+        "node": node_name(row["svname"]),
         "address": row["addr"],
         "state": state,
         "reason": reason,
@@ -144,21 +172,14 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def takes_clients(show_stat: str) -> bool:
-    """Whether any node takes a client: up, a weight above 0, a free connection."""
-    return any(
-        node["state"] == "up" and node["sockets"] < node["limit"] for node in node_states(show_stat)
-    )
-
-
 def node_states(show_stat: str) -> list[dict[str, Any]]:
     """The servers of the WCS backend out of the CSV of `show stat`."""
-    rows = csv.DictReader(io.StringIO(show_stat.removeprefix("# ")))
-    return [
-        node_state(row)
-        for row in rows
-        if row["pxname"] == BACKEND and row["svname"] not in ("FRONTEND", "BACKEND")
-    ]
+    return [node_state(row) for row in haproxy.statistics(show_stat)]
+
+
+def takes_clients(show_stat: str) -> bool:
+    """Whether any node takes a client: up, a weight above 0, a free connection."""
+    return any(node["state"] == "up" and node["sockets"] < node["limit"] for node in node_states(show_stat))
 
 
 # --- This machine ---
@@ -168,79 +189,61 @@ def run(*command: str) -> None:
     """Runs a command; its output becomes the error."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=90)
     if result.returncode != 0:
-        output = " ".join((result.stdout + result.stderr).split())
-        raise SyncError(f"{command[0]} failed ({result.returncode}): {output}")
+        raise SyncError(f"{command[0]} failed ({result.returncode}): {what_matters(result.stdout + result.stderr)}")
 
 
-def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
-    """Writes a file in one step: readers see the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def ask_haproxy(path: str, command: str) -> str:
-    """Sends one command to a socket of HAProxy and gives its answer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(REQUEST_SECONDS)
-        client.connect(path)
-        client.sendall(command.encode() + b"\n")
-        parts = []
-        while part := client.recv(65536):
-            parts.append(part)
-    return b"".join(parts).decode()
-
-
-def save_server_state() -> None:
-    """Keeps the servers' states over a reload: without, a node that its agent took out counts as up again."""
+def setup_state() -> str | None:
+    """What the set-up of this machine does or where it has failed; None when it is complete."""
     try:
-        replace_file(SERVER_STATE, ask_haproxy(ADMIN_SOCKET, "show servers state"))
+        return SETUP_STATE.read_text(encoding="utf-8").strip()
     except OSError:
-        return  # HAProxy does not run yet, or still runs the distribution's configuration.
+        return None
 
 
-def reload_haproxy() -> None:
-    """Puts the files on disk into force; open sockets stay in the old worker."""
-    save_server_state()
-    if subprocess.run(["systemctl", "is-active", "--quiet", "haproxy"], timeout=30).returncode != 0:
-        run("systemctl", "restart", "haproxy")
-        return
-    # The master's own command, since `systemctl reload` does not wait for the new worker's verdict.
-    answer = ask_haproxy(MASTER_SOCKET, "reload")
-    if not answer.startswith("Success=1"):
-        raise SyncError(f"HAProxy did not reload: {' '.join(answer.split())}")
+class Changes:
+    """Servers on their way in and out. On disk before HAProxy hears of them, so that the next run knows."""
 
+    path = STATE / "changes.json"
 
-class Secret(NamedTuple):
-    """The content of the secret parameter."""
+    def __init__(self) -> None:
+        self.joining: list[str] = []
+        self.leaving: dict[str, float] = {}
+        """When each server was taken out, in seconds since the epoch."""
+        try:
+            saved = json.loads(self.path.read_text(encoding="utf-8"))
+            self.joining, self.leaving = saved["joining"], saved["leaving"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
 
-    pem: str
-    token: str
+    def save(self, joining: list[str], leaving: dict[str, float]) -> None:
+        replace_file(self.path, json.dumps({"joining": joining, "leaving": leaving}))
+        self.joining, self.leaving = joining, leaving
 
 
 class Balancer:
     """This machine's state and the way to the wanted one."""
 
-    def __init__(self, settings: dict[str, str]):
+    def __init__(self, settings: dict[str, str], report: Callable[[str], None]):
         self.state_parameter = settings["stateParameter"]
         self.secret_parameter = settings["secretParameter"]
         self.certificate = Path(settings["certificatePath"])
-        self.token_file = Path("/var/lib/wcs-balancer/status-token")
-        self.applied: State | None = None
+        self.token_file = STATE / "status-token"
+        self.record = STATE / "applied.json"
+        self.report = report
+        self.changes = Changes()
+        self.applied = self.load_applied()
         self.error: str | None = None
+        self.refused: str | None = None
+        """The revision that cannot be applied, if it is the wanted one."""
+        self.last_stat = (float("-inf"), "")
 
     def load_applied(self) -> State | None:
         """What the last finished run recorded, unless the files were changed since."""
         try:
-            record = json.loads(APPLIED.read_text(encoding="utf-8"))
-            state = State(record["revision"], HAPROXY_CONFIG.read_text(encoding="utf-8"), record["certificateHash"])
-            if sha256(state.haproxy_config.encode()) != record["haproxyConfigHash"]:
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+            config = HAPROXY_CONFIG.read_text(encoding="utf-8")
+            state = State(record["revision"], config, record["certificateHash"], record["drainTimeoutSeconds"])
+            if sha256(config.encode()) != record["haproxyConfigHash"]:
                 return None
             if sha256(self.certificate.read_bytes()) != state.certificate_hash:
                 return None
@@ -268,52 +271,135 @@ class Balancer:
 
     def check(self, config: str, pem: str) -> None:
         """Lets HAProxy judge configuration and certificate before anything is replaced."""
-        directory = Path("/var/lib/wcs-balancer/candidate")
-        certificate, path = directory / "cert.pem", directory / "haproxy.cfg"
+        certificate, path = STATE / "candidate/cert.pem", STATE / "candidate/haproxy.cfg"
         replace_file(certificate, pem, 0o600)
         replace_file(path, config.replace(str(self.certificate), str(certificate)))
         try:
             run("haproxy", "-c", "-dW", "-f", str(path))
+        except SyncError as error:
+            raise RefusedError(str(error)) from error
         finally:
             certificate.unlink()
+        open_files = haproxy.open_files_limit()
+        if open_files and (problem := limits_problem(config, open_files)):
+            raise RefusedError(problem)
 
-    def apply(self, wanted: State, report: Callable[[str], None]) -> None:
-        """Brings this machine to the wanted state, or raises SyncError and leaves the old one serving."""
+    def apply(self, wanted: State) -> None:
+        """Brings this machine to the wanted state, or raises an error and leaves the old one serving."""
         applied = self.load_applied()
-        todo = plan(wanted, applied)
-        if todo.idle:
+        if wanted == applied and not self.changes.joining:
             self.applied = applied
             return
-        report(f"revision {wanted.revision}: {todo}")
-        secret = self.fetch_secret(wanted.certificate_hash) if todo.fetch_certificate else None
-        pem = secret.pem if secret else self.certificate.read_text(encoding="utf-8")
-        self.check(wanted.haproxy_config, pem)
-        if secret:
-            replace_file(self.certificate, secret.pem, 0o600)
-            replace_file(self.token_file, secret.token, 0o600)
-        if todo.write_config:
-            replace_file(HAPROXY_CONFIG, wanted.haproxy_config)
-        if todo.reload:
-            reload_haproxy()
+        if wanted.revision != self.refused:
+            self.report(f"revision {wanted.revision}: changes")
+        secret = None
+        if applied is None or wanted.certificate_hash != applied.certificate_hash:
+            secret = self.fetch_secret(wanted.certificate_hash)
+        self.check(wanted.haproxy_config, secret.pem if secret else self.certificate.read_text(encoding="utf-8"))
+        self.change_haproxy(wanted, applied, secret)
         record = {
             "revision": wanted.revision,
             "certificateHash": wanted.certificate_hash,
             "haproxyConfigHash": sha256(wanted.haproxy_config.encode()),
+            "drainTimeoutSeconds": wanted.drain_timeout_seconds,
         }
-        replace_file(APPLIED, json.dumps(record))
+        replace_file(self.record, json.dumps(record))
+        self.changes.save([], self.changes.leaving)
         self.applied = wanted
-        report(f"revision {wanted.revision}: applied")
+        self.report(f"revision {wanted.revision}: applied")
 
-    def poll(self, report: Callable[[str], None]) -> None:
-        """One round. An error is reported when it is new, not every five seconds."""
+    def change_haproxy(self, wanted: State, applied: State | None, secret: Secret | None) -> None:
+        """Brings files and running HAProxy to the wanted state, with a reload only where nothing else does."""
+        config = parse_configuration(wanted.haproxy_config)
+        before = parse_configuration(applied.haproxy_config) if applied else None
         try:
-            self.apply(decode_document(get_parameter(self.state_parameter)), report)
-            error = None
-        except (SyncError, AwsError, OSError, subprocess.SubprocessError) as problem:
-            error = str(problem)
+            running = parse_servers_state(haproxy.ask("show servers state"))
+        except OSError:
+            self.write_files(wanted, secret)
+            self.report("starts HAProxy")
+            run("systemctl", "restart", "haproxy")
+            return
+        reloads = needs_reload(config, before)
+        joining = [name for name in config.servers if name not in running]
+        now = time.time()
+        unfinished = {*self.changes.joining, *self.changes.leaving}
+        leaving = {name: self.changes.leaving.get(name, now) for name in {*running, *self.changes.leaving}}
+        self.changes.save(
+            [*joining, *(unfinished & set(config.servers))],
+            {name: since for name, since in leaving.items() if name not in config.servers},
+        )
+        new_request = before is None or before.agent_request != config.agent_request
+        for command in plan_joining(config, running, unfinished, new_request):
+            haproxy.tell(command)
+        if not reloads:
+            for command in plan_leaving(self.changes.leaving, running):
+                haproxy.tell(command)
+            self.write_files(wanted, secret)
+            if secret:
+                haproxy.set_certificate(self.certificate, secret.pem)
+        else:
+            # The servers that leave are none of the new worker's; a state that does not start changes nothing.
+            with self.files_restored_on_error():
+                self.write_files(wanted, secret)
+                haproxy.reload()
+
+    def write_files(self, wanted: State, secret: Secret | None) -> None:
+        if secret:
+            replace_file(self.certificate, secret.pem, 0o600)
+            replace_file(self.token_file, secret.token, 0o600)
+        replace_file(HAPROXY_CONFIG, wanted.haproxy_config)
+
+    @contextmanager
+    def files_restored_on_error(self) -> Iterator[None]:
+        """What HAProxy could not start with does not stay on disk, where a reboot would find it."""
+        kept = {path: path.read_text(encoding="utf-8") for path in (HAPROXY_CONFIG, self.certificate) if path.exists()}
+        try:
+            yield
+        except HaproxyError as error:
+            for path, content in kept.items():
+                replace_file(path, content, 0o600 if path == self.certificate else 0o644)
+            raise RefusedError(str(error)) from error
+
+    def drain(self) -> None:
+        """Removes servers whose last socket has ended; at the time-out ends what is left of them."""
+        if not self.changes.leaving or self.applied is None:
+            return
+        running = parse_servers_state(haproxy.ask("show servers state"))
+        sockets = haproxy.sockets_of(self.changes.leaving)
+        for name, since in list(self.changes.leaving.items()):
+            if name in running and not running[name].maintenance:
+                continue  # A change that did not come about; the next one decides.
+            if sockets[name] == 0:
+                for command in plan_removal(name) if name in running else []:
+                    haproxy.tell(command)
+                self.changes.save(
+                    self.changes.joining, {other: at for other, at in self.changes.leaving.items() if other != name}
+                )
+                self.report(f"{name} is drained")
+            elif time.time() - since > self.applied.drain_timeout_seconds:
+                self.report(f"{name}: drain time-out, closes {haproxy.close_sockets(name)} sockets")
+
+    def poll(self) -> None:
+        """One round. An error is reported when it is new, not every five seconds."""
+        problems: list[str] = []
+        refused: str | None = None
+        try:
+            wanted = decode_document(get_parameter(self.state_parameter))
+            try:
+                self.apply(wanted)
+            except RefusedError:
+                refused = wanted.revision
+                raise
+        except ERRORS as error:
+            problems.append(str(error))
+        try:
+            self.drain()
+        except ERRORS as error:
+            problems.append(f"the drain goes on at the next poll: {error}")
+        error = "; ".join(problems) or None
         if error and error != self.error:
-            report(f"error: {error}")
-        self.error = error
+            self.report(f"error: {error}")
+        self.error, self.refused = error, refused
 
     def status(self, detailed: bool) -> dict[str, Any]:
         """What the status page shows: with `detailed` also errors and nodes."""
@@ -321,19 +407,46 @@ class Balancer:
             "revision": self.applied.revision if self.applied else None,
             "applied": self.applied is not None and self.error is None,
         }
-        if detailed:
-            document["error"] = self.error
-            try:
-                document["nodes"] = node_states(ask_haproxy(ADMIN_SOCKET, "show stat"))
-            except (OSError, KeyError, ValueError) as problem:
-                document["nodes"] = []
-                document["error"] = self.error or f"HAProxy's statistics cannot be read: {problem}"
-        return document
+        if not detailed:
+            return document
+        problems = [self.error] if self.error else []
+        nodes: list[dict[str, Any]] = []
+        leaving: dict[str, int] = {}
+        try:
+            nodes = node_states(self.show_stat())
+            leaving = haproxy.sockets_of(self.changes.leaving) if self.changes.leaving else {}
+        except (OSError, KeyError, ValueError) as problem:
+            problems.append(f"HAProxy's statistics cannot be read: {problem}")
+        timeout = self.applied.drain_timeout_seconds if self.applied else 0
+        return {
+            **document,
+            "error": "; ".join(problems) or None,
+            "refused": self.refused,
+            "setup": setup_state(),
+            "nodes": [node for node in nodes if node["server"] not in self.changes.leaving],
+            "draining": [
+                {
+                    "server": name,
+                    "node": node_name(name),
+                    "sockets": leaving.get(name),
+                    "secondsLeft": max(0, round(since + timeout - time.time())),
+                }
+                for name, since in self.changes.leaving.items()
+            ],
+        }
+
+    def show_stat(self) -> str:
+        """HAProxy's statistics, at most a second old: everybody may ask for what follows from them."""
+        asked_at, answer = self.last_stat
+        if time.monotonic() - asked_at > 1:
+            answer = haproxy.ask("show stat")
+            self.last_stat = (time.monotonic(), answer)
+        return answer
 
     def healthy(self) -> bool:
         """Whether a client that comes now gets a node."""
         try:
-            return takes_clients(ask_haproxy(ADMIN_SOCKET, "show stat"))
+            return takes_clients(self.show_stat())
         except (OSError, KeyError, ValueError):
             return False
 
@@ -390,11 +503,10 @@ def main() -> None:
         if console:
             print(f"wcs-balancer-sync: {message}", file=console, flush=True)
 
-    balancer = Balancer(json.loads(SETTINGS.read_text(encoding="utf-8")))
-    balancer.applied = balancer.load_applied()
+    balancer = Balancer(json.loads(SETTINGS.read_text(encoding="utf-8")), report)
     serve_status(balancer)
     while True:
-        balancer.poll(report)
+        balancer.poll()
         time.sleep(POLL_SECONDS)
 
 

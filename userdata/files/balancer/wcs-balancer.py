@@ -1,9 +1,5 @@
 #!/usr/bin/python3
-"""What an operator asks this balancer first: wcs-balancer status
-
-Prints the revision, each node with its state, reason and sockets, and how long the certificate lasts. Ends
-with 1 when something is wrong: an error, a node that is down, a certificate that ends within two weeks.
-"""
+"""What an operator asks this balancer."""
 
 import json
 import ssl
@@ -14,15 +10,26 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, "/usr/local/lib/wcs-balancer")
+from haproxy_runtime import save_server_states
+
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
 TOKEN = Path("/var/lib/wcs-balancer/status-token")
 WARN_DAYS = 14
+
+USAGE = """Usage: wcs-balancer status | save-server-states
+
+status              prints the revision, each node with its state, reason and sockets, what drains, and how long
+                    the certificate lasts. Ends with 1 when something is wrong: an error, a set-up that failed,
+                    a node that is down, a certificate that ends within two weeks.
+save-server-states  keeps the servers' states over the reload that follows; HAProxy's service calls it"""
 
 
 def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
     """The lines to print, and whether all is well."""
     nodes = status.get("nodes", [])
-    well = status["applied"] and not status.get("error") and days_left > WARN_DAYS
+    setup = status.get("setup")
+    well = status["applied"] and not status.get("error") and days_left > WARN_DAYS and not setup
     well = well and all(node["state"] in ("up", "full", "maint") for node in nodes)
     lines = [
         f"revision     {status['revision'] or 'none'} ({'applied' if status['applied'] else 'not what is wanted'})",
@@ -30,11 +37,17 @@ def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
     ]
     if status.get("error"):
         lines.append(f"error        {status['error']}")
-    width = max((len(node["server"]) for node in nodes), default=0)
-    for node in nodes:
+    if setup:
+        lines.append(f"set-up       {setup.removeprefix('setup ')}; see: cloud-init status --long")
+    draining = status.get("draining", [])
+    names = [f"{row['node']} ({row['server']})" for row in nodes + draining]
+    width = max(map(len, names), default=0)
+    for name, node in zip(names, nodes):
         reason = f"  {node['reason']}" if node["reason"] else ""
         sockets = f"{node['sockets']} of {node['limit']} sockets"
-        lines.append(f"{node['server']:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
+        lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
+    for name, node in zip(names[len(nodes) :], draining):
+        lines.append(f"{name:{width}}  drains   {node['sockets']} sockets, {node['secondsLeft']} s at most")
     return lines, bool(well)
 
 
@@ -47,10 +60,13 @@ def days_left(certificate: Path) -> int:
 
 def main(arguments: list[str]) -> int:
     if arguments in (["help"], ["--help"]):
-        print(__doc__)
+        print(USAGE)
+        return 0
+    if arguments == ["save-server-states"]:
+        save_server_states()
         return 0
     if arguments != ["status"]:
-        print(__doc__, file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     try:
         token = TOKEN.read_text(encoding="utf-8")
