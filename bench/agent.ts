@@ -4,6 +4,8 @@ import { Worker } from "node:worker_threads";
 import { DebianRoot } from "../sandbox/debian-root";
 import { projectRoot } from "../sandbox/paths";
 import { run } from "../sandbox/shell";
+import { inNamespace } from "./namespace";
+import { median, table, thisMachine, writeSection } from "./report";
 
 const rounds = 10;
 const checksPerRound = 50;
@@ -63,18 +65,9 @@ echo "$((after - before - 1))"`;
   };
 }
 
-function median(values: number[]): number {
-  return [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)] ?? 0;
-}
-
-/** In a network namespace of its own, where port 8081 is free. Prints a table. */
+/** In a network namespace of its own, where port 8081 is free. Prints a table, with the guide's to docs/benchmarks.md too. */
 export async function benchAgent(guideFile: string | undefined): Promise<void> {
-  if (process.env.WCS_BENCH_NAMESPACE === undefined) {
-    const args = ["--net", "--mount", process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-    process.env.WCS_BENCH_NAMESPACE = "1";
-    process.stdout.write(run("unshare", args));
-    return;
-  }
+  if (!inNamespace()) return;
   const debian = new DebianRoot();
   try {
     await debian.install(["bc", "jq"]);
@@ -106,15 +99,21 @@ export async function benchAgent(guideFile: string | undefined): Promise<void> {
         list.push(measure(debian.root, `/usr/local/bin/agent-${index}`));
     }
     await wcs.terminate();
-    console.log(`all six checks, median of ${rounds} rounds of ${checksPerRound}, alternating\n`);
-    console.log("agent         CPU a check   processes a check");
     const medians = costs.map((list) => median(list.map(({ milliseconds }) => milliseconds)));
-    for (const [index, name] of Object.keys(scripts).entries()) {
-      const processes = median((costs[index] ?? []).map((cost) => cost.processes));
-      console.log(`${name.padEnd(12)}  ${(medians[index] ?? 0).toFixed(1).padStart(8)} ms   ${processes}`);
-    }
+    const rows = Object.keys(scripts).map((name, index) => [
+      name,
+      `${(medians[index] ?? 0).toFixed(1)} ms`,
+      String(median((costs[index] ?? []).map(({ processes }) => processes))),
+    ]);
     const [own, theirs] = medians;
-    if (own && theirs) console.log(`\nours costs 1/${(theirs / own).toFixed(1)} of the guide's CPU`);
+    const ratio = own && theirs ? `\n\nOurs costs 1/${(theirs / own).toFixed(1)} of the guide's CPU.` : "";
+    const text = `## The agent: \`npm run bench -- agent --guide FILE\`
+
+All six checks, median of ${rounds} rounds of ${checksPerRound}, alternating. ${thisMachine()}.
+
+${table(["agent", "CPU a check", "processes a check"], rows)}${ratio}`;
+    console.log(text);
+    if (guideFile) writeSection("agent", text);
   } finally {
     debian.remove();
   }

@@ -2,15 +2,18 @@ import { parseArgs } from "node:util";
 import { checkSpace, machinePackages, prepare } from "../sandbox/prepare";
 import { stackSettings, stackValues } from "../sandbox/stack";
 import { benchAgent } from "./agent";
+import { benchBalancer } from "./balancer";
 
-const usage = `Usage: npm run bench -- agent [--guide FILE]
+const usage = `Usage: npm run bench -- agent|balancer --guide FILE
 
-Measures what the project promises, as ratios against the guide's set-up in the same run.
+Measures what the project promises, as ratios against the guide's set-up in the same run, and writes the tables to
+docs/benchmarks.md.
 
   agent          CPU and processes of one answer of the agent
+  balancer       HAProxy: CPU of a TLS handshake, round trip of a message, memory of an idle WebSocket (3 minutes)
 
-  --guide FILE   the text of Flashphoner's guide, out of which the script to compare with is cut;
-                 without it ours is measured alone
+  --guide FILE   the text of Flashphoner's guide, out of which the scripts and the haproxy.cfg to compare with are
+                 cut; without it only the agent can be measured, alone
 `;
 
 async function main(): Promise<void> {
@@ -23,12 +26,18 @@ async function main(): Promise<void> {
     process.stdout.write(usage);
     return;
   }
-  if (name !== "agent") throw new Error(`there is no measurement "${name}"; see: npm run bench -- help`);
+  if (name !== "agent" && name !== "balancer")
+    throw new Error(`there is no measurement "${name}"; see: npm run bench -- help`);
   if (process.platform !== "linux" || process.getuid?.() !== 0)
     throw new Error("measuring needs Linux and root");
   checkSpace();
-  await prepare(machinePackages("dev", stackValues(stackSettings("dev", {}))));
-  await benchAgent(values.guide);
+  await prepare([...machinePackages("dev", stackValues(stackSettings("dev", {}))), "gnuplot-nox"]);
+  if (name === "agent") {
+    await benchAgent(values.guide);
+    return;
+  }
+  if (!values.guide) throw new Error("there is nothing to compare with; add: --guide FILE");
+  await benchBalancer(values.guide);
 }
 
 main().catch((error: Error) => {

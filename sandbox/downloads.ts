@@ -93,8 +93,8 @@ export function wcsPackage(): Download {
 }
 
 /** The real WebSDK, from npm, in the layout of the guide's bundle: two leading folders. */
-export function webSdkBundle(): Download {
-  const manifest = require.resolve("@flashphoner/websdk/package.json", { paths: [projectRoot] });
+export function webSdkBundle(packageName = "@flashphoner/websdk"): Download {
+  const manifest = require.resolve(`${packageName}/package.json`, { paths: [projectRoot] });
   const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
   return pack(`flashphoner-api-${version}`, version, (folder) => {
     cpSync(dirname(manifest), join(folder, "flashphoner_client/wcs_api-2.0"), { recursive: true });

@@ -22,12 +22,17 @@ export function mountRoot(folder: string): string {
   return root;
 }
 
-/** Removes a folder with everything that is mounted in it. */
-export function removeWithMounts(folder: string): void {
+/** Unmounts everything that is mounted in a folder. */
+export function unmountAll(folder: string): void {
   const mounts = readFileSync("/proc/mounts", "utf8")
     .split("\n")
     .map((line) => line.split(" ")[1] ?? "")
     .filter((path) => path.startsWith(`${folder}/`));
   for (const path of mounts.reverse()) run("umount", ["--lazy", path]);
+}
+
+/** Removes a folder with everything that is mounted in it. */
+export function removeWithMounts(folder: string): void {
+  unmountAll(folder);
   rmSync(folder, { recursive: true, force: true });
 }

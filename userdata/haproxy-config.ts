@@ -108,11 +108,11 @@ defaults
     timeout client 1m
     timeout server 1m
     timeout check 1s
-    # An open WebSocket may be silent for long; a client that is gone is noticed by WCS's own pings.
-    timeout tunnel 24h
-    # A peer that has closed its side, or is gone without a word, does not hold the other one.
+    # WCS pings each WebSocket every five seconds: one that is silent for an hour has a dead end.
+    timeout tunnel 1h
     timeout client-fin 30s
     timeout server-fin 30s
+    # A peer that is gone without a word does not hold the other one.
     option clitcpka
     clitcpka-idle 30s
     clitcpka-intvl 10s

@@ -9,10 +9,11 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as addresses from "../addresses";
-import { mountRoot, removeWithMounts } from "../overlay";
+import { mountRoot, removeWithMounts, unmountAll } from "../overlay";
 import { cached, cgroupRoots, type SandboxPaths } from "../paths";
 import { run, succeeds } from "../shell";
 
@@ -72,6 +73,10 @@ export class NspawnMachines implements Machines {
 
   async remove(id: string): Promise<void> {
     await this.stop(id);
+    const folder = join(this.paths.machines, id);
+    unmountAll(folder);
+    // The bulk of the work, beside the questions of other machines.
+    await rm(folder, { recursive: true, force: true });
     removeMachine(this.paths, id);
     this.running.delete(id);
   }

@@ -161,14 +161,17 @@ export interface Response {
   status: number;
   headers: Record<string, string | string[] | undefined>;
   body: string;
+  /** The body as it came, compressed or not. */
+  raw: Buffer;
 }
 
 /** Asks the balancer over https, with its certificate verified. */
-export function get(path: string, headers: Record<string, string> = {}): Promise<Response> {
+export function get(path: string, headers: Record<string, string> = {}, port = 443): Promise<Response> {
   return new Promise((resolve, reject) => {
     const call = request(
       {
         host: balancerAddress,
+        port,
         servername: domain,
         path,
         headers: { Host: domain, ...headers },
@@ -176,18 +179,22 @@ export function get(path: string, headers: Record<string, string> = {}): Promise
         agent: false,
       },
       (response) => {
-        let body = "";
-        response.setEncoding("utf8").on("data", (part: string) => {
-          body += part;
+        const parts: Buffer[] = [];
+        response.on("data", (part: Buffer) => parts.push(part));
+        response.on("end", () => {
+          const raw = Buffer.concat(parts);
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: raw.toString("utf8"),
+            raw,
+          });
         });
-        response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
-        );
       },
     );
     call.on("upgrade", (_, socket) => {
       socket.destroy();
-      resolve({ status: 101, headers: {}, body: "" });
+      resolve({ status: 101, headers: {}, body: "", raw: Buffer.alloc(0) });
     });
     call.on("error", reject);
     call.setTimeout(10_000, () => call.destroy(new Error("no answer within 10 s")));

@@ -73,8 +73,9 @@ class Model:
             case "set", "server", ["state", state]:
                 assert state == "maint" or server["health"] and server["agent"], f"{command}: takes clients unchecked"
                 server["maintenance"] = state == "maint"
-            case "set", "server", ["health" | "agent", "down"]:
+            case "set", "server", ["health" | "agent" as check, "down"]:
                 assert server["maintenance"], f"{command}: takes clients from a server that has some"
+                assert check == "health" or server["agent"], f"{command}: agent checks are not enabled"
                 server["proven"] = True
             case "set", "server", ["agent-send", request]:
                 server["request"] = request

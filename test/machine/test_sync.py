@@ -87,6 +87,7 @@ class NodeStates(unittest.TestCase):
 
     def test_up_once_its_agent_has_said_so(self):
         self.assertEqual(self.state()["state"], "up")
+        self.assertEqual(self.state(agent_status="* L7OK")["state"], "up")
         self.assertEqual(self.state(agent_status="INI")["state"], "unknown")
         self.assertEqual(self.state(agent_status="")["state"], "unknown")
 

@@ -103,9 +103,9 @@ def plan_joining(
         if name not in running or (name in unfinished and running[name].maintenance):
             commands += [
                 f"set server {server} health down",
+                f"enable agent {server}",
                 f"set server {server} agent down",
                 f"enable health {server}",
-                f"enable agent {server}",
                 f"set server {server} state ready",
             ]
     return commands

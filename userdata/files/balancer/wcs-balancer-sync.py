@@ -142,10 +142,12 @@ def node_name(server: str) -> str:
 def node_state(row: dict[str, str]) -> dict[str, Any]:
     """One server of HAProxy's `show stat` as the status shows it."""
     status, weight = row["status"], row["weight"]
+    # An asterisk marks a check that is under way.
+    agent_status = row.get("agent_status", "").removeprefix("* ")
     reason = ""
     if status.startswith("MAINT"):
         state = "maint"
-    elif row.get("agent_status", "") == "":
+    elif agent_status == "":
         state = "unknown"
         reason = "no agent check has run"
     elif status.startswith("DOWN"):
@@ -153,9 +155,9 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         agent = AGENT_REASON.fullmatch(row.get("last_agt", ""))
         by_agent = "agent" in status
         reason = (agent.group(1) if agent and by_agent else row.get("last_chk", "")) or status
-    elif row["agent_status"] != "L7OK":
+    elif agent_status != "L7OK":
         state = "unknown"
-        reason = f"no answer from the agent ({row['agent_status']})"
+        reason = f"no answer from the agent ({agent_status})"
     elif weight == "0":
         state = "full"
     else:
@@ -178,8 +180,11 @@ def node_states(show_stat: str) -> list[dict[str, Any]]:
 
 
 def takes_clients(show_stat: str) -> bool:
-    """Whether any node takes a client: up, a weight above 0, a free connection."""
-    return any(node["state"] == "up" and node["sockets"] < node["limit"] for node in node_states(show_stat))
+    """Whether HAProxy gives any node a client: up, a weight above 0, a free connection."""
+    return any(
+        row["status"].startswith("UP") and row["weight"] != "0" and int(row["scur"]) < int(row["slim"] or sys.maxsize)
+        for row in haproxy.statistics(show_stat)
+    )
 
 
 # --- This machine ---
@@ -235,6 +240,7 @@ class Balancer:
         self.error: str | None = None
         self.refused: str | None = None
         """The revision that cannot be applied, if it is the wanted one."""
+        self.attempted: str | None = None
         self.last_stat = (float("-inf"), "")
 
     def load_applied(self) -> State | None:
@@ -275,7 +281,8 @@ class Balancer:
         replace_file(certificate, pem, 0o600)
         replace_file(path, config.replace(str(self.certificate), str(certificate)))
         try:
-            run("haproxy", "-c", "-dW", "-f", str(path))
+            # Errors only: of every server in a saved state that is up again it warns too.
+            run("haproxy", "-c", "-f", str(path))
         except SyncError as error:
             raise RefusedError(str(error)) from error
         finally:
@@ -290,8 +297,9 @@ class Balancer:
         if wanted == applied and not self.changes.joining:
             self.applied = applied
             return
-        if wanted.revision != self.refused:
+        if wanted.revision != self.attempted:
             self.report(f"revision {wanted.revision}: changes")
+            self.attempted = wanted.revision
         secret = None
         if applied is None or wanted.certificate_hash != applied.certificate_hash:
             secret = self.fetch_secret(wanted.certificate_hash)

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Sourced by each step of a machine's set-up. cloud-init runs the steps once, in the order of their names, and
 # shows in `cloud-init status --long` the name of the one that failed. After a failure the others do nothing.
-set -euo pipefail
+# With -E the trap below sees what fails inside a function, too.
+set -Eeuo pipefail
 
 readonly state_file=/var/lib/wcs-setup/state
 step=${0##*/}

@@ -24,7 +24,6 @@ chmod -R u=rwX,go=rX "$pages.new"
 rm -rf "$pages"
 mv "$pages.new" "$pages"
 rm /var/lib/wcs-setup/websdk.tar.gz
-systemctl restart nginx
 
 rm "$state_file"
 echo "set-up: done"
