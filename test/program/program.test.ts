@@ -189,6 +189,21 @@ test("further services are opened to clients, the CDN between the nodes, statist
   ]);
 });
 
+test("SSH is open to operators alone, and only with a key", async () => {
+  const open = async (config: Record<string, unknown>) => {
+    const { resources } = await runProgram({ ...minimal, adminCidrs: ["203.0.113.0/24"], ...config });
+    return resources
+      .filter(({ type, inputs }) => type.includes("IngressRule") && inputs.fromPort === 22)
+      .map(({ inputs }) => `${inputs.securityGroupId} ${inputs.cidrIpv4}`)
+      .sort();
+  };
+  expect(await open({})).toEqual([]);
+  expect(await open({ sshPublicKey: "ssh-ed25519 AAAA" })).toEqual([
+    "wcs-balancer-id 203.0.113.0/24",
+    "wcs-node-id 203.0.113.0/24",
+  ]);
+});
+
 test("a hosted zone gets the record of the domain; without one there is none", async () => {
   const records = ofType("aws:route53/record:Record");
   expect(records).toEqual([]);

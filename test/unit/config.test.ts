@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { ConfigError, fromEngine, parseConfig } from "../../config";
+import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
+import { capacityWarnings, haproxySettings } from "../../settings";
 
 const minimal = {
   domain: "wcs.example.com",
@@ -153,6 +155,27 @@ describe("each mistake gives one message with key, value, what is allowed and th
   });
 });
 
+test("a public key for SSH needs networks that it is for, and is one line", () => {
+  const sshPublicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me@example.com";
+  expect(errorOf({ ...minimal, sshPublicKey })).toMatch(
+    /^adminCidrs is empty; with sshPublicKey it must name the networks that SSH is open to/,
+  );
+  const config = { ...minimal, sshPublicKey, adminCidrs: ["203.0.113.0/24"] };
+  expect(parseConfig(config, () => false).sshPublicKey).toBe(sshPublicKey);
+  expect(errorOf({ ...config, sshPublicKey: "/root/.ssh/id_ed25519" })).toMatch(
+    /^sshPublicKey is .*; it must be one line of a \.pub file/,
+  );
+});
+
+test("limits that leave sockets of the nodes unused are warned of", () => {
+  const config = parseConfig({ ...minimal, nodes: ["a", "b"], maxConnectionsPerNode: 3000 }, () => false);
+  expect(capacityWarnings(config)).toEqual([
+    "maxConnections is 4000, less than the 6000 WebSockets that 2 nodes with maxConnectionsPerNode 3000 take: the " +
+      "last 2000 are never used. To use them: pulumi config set maxConnections 6000",
+  ]);
+  expect(capacityWarnings({ ...config, maxConnections: 6000 })).toEqual([]);
+});
+
 test("150 nodes fit into the desired state", () => {
   const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
   expect(parseConfig({ ...minimal, nodes }, () => false).nodes).toHaveLength(150);
@@ -227,6 +250,60 @@ describe("a certificate of one's own", () => {
 
   test("is refused without its key", () => {
     expect(errorOf({ ...minimal, tlsCertificate: files["right.crt"] })).toMatch(/^tlsPrivateKey is missing/);
+  });
+
+  describe("with a chain", () => {
+    const chain = { leaf: "", key: "", intermediate: "", root: "" };
+
+    beforeAll(async () => {
+      const [root, intermediate, leaf] = await Promise.all([newKeys(), newKeys(), newKeys()]);
+      const rootCertificate = await selfSigned({ keys: root.keys, commonName: "root", hours: 1 });
+      const intermediateCertificate = await x509.X509CertificateGenerator.create({
+        subject: [{ CN: ["intermediate"] }],
+        issuer: rootCertificate.subject,
+        publicKey: intermediate.keys.publicKey,
+        signingKey: root.keys.privateKey,
+        signingAlgorithm: signing,
+        extensions: [new x509.BasicConstraintsExtension(true, undefined, true)],
+      });
+      const leafCertificate = await signServer({
+        publicKey: leaf.keys.publicKey,
+        commonName: "wcs.example.com",
+        dnsNames: ["wcs.example.com"],
+        hours: 1,
+        authority: intermediateCertificate,
+        authorityKeys: intermediate.keys,
+      });
+      chain.root = pemOf(rootCertificate);
+      chain.intermediate = pemOf(intermediateCertificate);
+      chain.leaf = pemOf(leafCertificate);
+      chain.key = leaf.pem;
+    });
+
+    const withChain = (tlsChain: string, tlsCertificate = chain.leaf) => ({
+      ...minimal,
+      tlsCertificate,
+      tlsChain,
+      tlsPrivateKey: chain.key,
+    });
+
+    test("is accepted in the order in which each signs the one before it", () => {
+      const config = parseConfig(withChain(chain.intermediate + chain.root), () => true);
+      expect(config.tlsChain).toContain("BEGIN CERTIFICATE");
+      expect(haproxySettings(config).strictTransportSecurity).toBe(true);
+    });
+
+    test("is refused in another order, which is shown", () => {
+      expect(errorOf(withChain(chain.root + chain.intermediate))).toMatch(
+        /^tlsChain has "CN=root" after "CN=wcs.example.com", which "CN=intermediate" has signed; it must be in the order .* pulumi config set tlsChain < chain.pem$/,
+      );
+    });
+
+    test("is refused in tlsCertificate", () => {
+      expect(errorOf(withChain(chain.root, chain.leaf + chain.intermediate))).toMatch(
+        /^tlsCertificate holds 2 certificates; it must be the domain's alone, and the others go into tlsChain/,
+      );
+    });
   });
 
   test("a key that is none is not shown", () => {
