@@ -31,6 +31,8 @@ function unique(values: string[]): boolean {
 
 const cidrRule = mustBe("an IPv4 network such as 203.0.113.0/24, without host bits");
 const cidr = z.string(cidrRule).refine(isCidr, cidrRule);
+const ipv4Rule = mustBe("an IPv4 address such as 203.0.113.7");
+const ipv4 = z.string(ipv4Rule).refine((value) => ipaddr.IPv4.isValidFourPartDecimal(value), ipv4Rule);
 const sha256 = text(/^[0-9a-f]{64}$/, "a SHA-256 checksum of 64 lower-case hexadecimal digits");
 const httpUrlRule = mustBe("an https:// or http:// address");
 const httpUrl = z.url({ protocol: /^https?$/, ...httpUrlRule });
@@ -91,6 +93,47 @@ export const configSchema = z.strictObject({
       example: "wcs-1",
       element: "[0]",
     }),
+  externalNodes: z
+    .array(
+      z.strictObject({ name: nodeName, address: ipv4 }, mustBe("an object with name and address")),
+      mustBe("a list of objects with name and address"),
+    )
+    .refine((nodes) => unique(nodes.map(({ name }) => name)), mustBe("a list without a name twice"))
+    .default([])
+    .meta({
+      description:
+        "WCS servers that exist already, elsewhere: they run the agent, and let this balancer reach 8080 and 9707",
+      example: "name=wcs-old",
+      element: "[0]",
+    }),
+  nodeStack: text(
+    /^[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+$/,
+    "ORGANIZATION/PROJECT/STACK, such as organization/wcs-balancer/nodes",
+  )
+    .optional()
+    .meta({
+      description:
+        "Another stack whose nodes (output wcsNodes) this balancer uses too; it names us in balancerCidrs",
+      example: "organization/wcs-balancer/nodes",
+    }),
+  balancerCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description: "Balancers of other stacks that may use this stack's nodes. A change makes new nodes",
+      example: "172.31.0.10/32",
+      element: "[0]",
+    }),
+  directAccess: z.boolean(mustBe("true or false")).default(true).meta({
+    description: "Whether clients may connect straight to a node, on 8443; the balancer does not see them",
+    example: "false",
+  }),
+  rollout: z.enum(["wait", "skip"], mustBe("wait or skip")).default("wait").meta({
+    description:
+      "Whether `pulumi up` waits for the balancer; skip where it cannot reach 443: removed nodes go without a drain",
+    example: "skip",
+  }),
   nodeInstanceType: instanceType
     .default("c7i.large")
     .meta({ description: "Instance type of a node", example: "c7i.large" }),
@@ -324,6 +367,13 @@ function contradictions(config: ConfigValues): string[] {
         `Set it with: ${fixCommand(["adminCidrs"])}`,
     );
   }
+  const twice = config.externalNodes.find(({ name }) => config.nodes.includes(name));
+  if (twice) {
+    problems.push(
+      `externalNodes has ${show(twice.name)}, which is in nodes too; its names must be others. ` +
+        `Set it with: ${fixCommand(["externalNodes"])}`,
+    );
+  }
   problems.push(...certificateProblems(config), ...sizeProblems(config));
   return problems;
 }
@@ -331,7 +381,8 @@ function contradictions(config: ConfigValues): string[] {
 function sizeProblems(config: ConfigValues): string[] {
   const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
   try {
-    checkStateFits(haproxySettings(config), config.nodes);
+    const names = [...config.nodes, ...config.externalNodes.map(({ name }) => name)];
+    checkStateFits(haproxySettings(config), names);
     if (tlsCertificate && tlsPrivateKey) {
       renderSecret(renderPem(tlsCertificate, tlsChain, tlsPrivateKey), "0".repeat(64));
     }

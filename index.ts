@@ -3,6 +3,7 @@ import { Balancer } from "./components/balancer";
 import { Certificate } from "./components/certificate";
 import { DesiredState } from "./components/desired-state";
 import { DnsRecord } from "./components/dns-record";
+import { FurtherNodes } from "./components/further-nodes";
 import { Network } from "./components/network";
 import { Rollout } from "./components/rollout";
 import { SecurityGroups } from "./components/security-groups";
@@ -15,6 +16,7 @@ import {
   haproxySettings,
   nodeSettings,
   ownCertificate,
+  rolloutWarnings,
 } from "./settings";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 import { propertyWarnings } from "./userdata/node";
@@ -24,7 +26,11 @@ const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
 
-for (const warning of [...propertyWarnings(config.wcsProperties), ...capacityWarnings(config)])
+for (const warning of [
+  ...propertyWarnings(config.wcsProperties),
+  ...capacityWarnings(config),
+  ...rolloutWarnings(config),
+])
   pulumi.log.warn(warning);
 
 const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.subnetIds });
@@ -35,9 +41,15 @@ const securityGroups = new SecurityGroups("wcs", {
   adminCidrs: config.adminCidrs,
   ssh: config.sshPublicKey !== undefined,
   openPorts: config.openPorts,
+  balancerCidrs: config.balancerCidrs,
+  directAccess: config.directAccess,
 });
 
-const certificate = new Certificate("certificate", { domain: config.domain, own: ownCertificate(config) });
+const certificate = new Certificate("certificate", {
+  domain: config.domain,
+  own: ownCertificate(config),
+  now: new Date(process.env.WCS_BALANCER_DATE ?? Date.now()),
+});
 
 const balancer = new Balancer(
   "balancer",
@@ -65,7 +77,7 @@ const cluster = new WcsCluster(
   {
     nodes: config.nodes,
     network,
-    balancerAddresses: [balancer.privateAddress],
+    balancerAddresses: [balancer.privateAddress, ...config.balancerCidrs],
     settings: nodeSettings(config, license?.parameter),
     role: license?.role,
     stickiness: config.stickiness,
@@ -76,29 +88,40 @@ const cluster = new WcsCluster(
   { dependsOn: securityGroups },
 );
 const nodes = Object.entries(cluster.nodes);
+const furtherNodes = new FurtherNodes("further-nodes", {
+  externalNodes: config.externalNodes,
+  nodeStack: config.nodeStack,
+  stickiness: config.stickiness,
+});
 
 const desiredState = new DesiredState("desired-state", {
   stateParameter: settings.stateParameter,
   secretParameter: settings.secretParameter,
   haproxyBase,
-  serverLines: nodes.map(([, node]) => node.serverLine),
+  serverLines: pulumi
+    .all([pulumi.all(nodes.map(([, node]) => node.serverLine)), furtherNodes.serverLines])
+    .apply(([own, further]) => [...own, ...further]),
   certificate,
   drainTimeoutSeconds: config.drainTimeoutSeconds,
 });
 
-new Rollout(
-  "rollout",
-  {
-    domain: config.domain,
-    balancerAddress: balancer.publicAddress,
-    balancerInstanceId: balancer.instanceId,
-    revision: desiredState.revision,
-    serverNames: nodes.map(([, node]) => node.serverName),
-    certificateAuthority: certificate.certificateAuthority,
-    statusToken: certificate.statusToken,
-  },
-  { dependsOn: [balancer, cluster, desiredState] },
-);
+if (config.rollout === "wait") {
+  new Rollout(
+    "rollout",
+    {
+      domain: config.domain,
+      balancerAddress: balancer.publicAddress,
+      balancerInstanceId: balancer.instanceId,
+      revision: desiredState.revision,
+      serverNames: nodes.map(([, node]) => node.serverName),
+      furtherServerNames: furtherNodes.serverNames,
+      drainTimeoutSeconds: config.drainTimeoutSeconds,
+      certificateAuthority: certificate.certificateAuthority,
+      statusToken: certificate.statusToken,
+    },
+    { dependsOn: [balancer, cluster, desiredState] },
+  );
+}
 
 /** The guide's example page. */
 export const url = `https://${config.domain}/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html`;
@@ -116,6 +139,7 @@ export const wcsNodes = nodes.map(([name, node]) => ({
 export const haproxyConfig = {
   base: haproxyBase,
   servers: Object.fromEntries(nodes.map(([name, node]) => [name, node.serverLine])),
+  furtherServers: furtherNodes.serverLines,
 };
 export const certificateAuthority = certificate.certificateAuthority;
 export const revision = desiredState.revision;

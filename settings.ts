@@ -33,13 +33,23 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
 }
 
 /** What the balancer's limits make impossible. */
-export function capacityWarnings({ nodes, maxConnectionsPerNode, maxConnections }: PublicConfig): string[] {
-  const capacity = nodes.length * maxConnectionsPerNode;
+export function capacityWarnings(config: PublicConfig): string[] {
+  const { maxConnectionsPerNode, maxConnections } = config;
+  const count = config.nodes.length + config.externalNodes.length;
+  const capacity = count * maxConnectionsPerNode;
   if (capacity <= maxConnections) return [];
   return [
-    `maxConnections is ${maxConnections}, less than the ${capacity} WebSockets that ${nodes.length} nodes with ` +
+    `maxConnections is ${maxConnections}, less than the ${capacity} WebSockets that ${count} nodes with ` +
       `maxConnectionsPerNode ${maxConnectionsPerNode} take: the last ${capacity - maxConnections} are never used. ` +
       `To use them: pulumi config set maxConnections ${capacity}`,
+  ];
+}
+
+export function rolloutWarnings({ rollout }: PublicConfig): string[] {
+  if (rollout === "wait") return [];
+  return [
+    "rollout is skip: nobody waits for the balancer, and a node that is removed or replaced goes at once, with the " +
+      "sockets that it has. To take it back: pulumi config rm rollout",
   ];
 }
 

@@ -6,6 +6,8 @@ import { renderPem, sha256 } from "../userdata/desired-state";
 export interface CertificateArgs {
   /** The name that the certificate is for. */
   domain: string;
+  /** Today; a certificate of the stack's own CA is renewed by the first `up` of each quarter of a year. */
+  now: Date;
   /** A certificate of one's own. @default one signed by a CA of the stack's own */
   own?: { certificate: string; chain?: string; privateKey: pulumi.Input<string> };
 }
@@ -28,7 +30,7 @@ export class Certificate extends pulumi.ComponentResource {
     super("wcs-balancer:certificate:Certificate", name, {}, opts);
     const { certificate, chain, privateKey, authority } = args.own
       ? { ...args.own, authority: undefined }
-      : this.sign(name, args.domain);
+      : this.sign(name, args.domain, args.now);
 
     this.certificateAuthority = authority;
     this.pem = pulumi.secret(
@@ -43,7 +45,7 @@ export class Certificate extends pulumi.ComponentResource {
     this.registerOutputs({ hash: this.hash });
   }
 
-  private sign(name: string, domain: string) {
+  private sign(name: string, domain: string, now: Date) {
     const parent = { parent: this };
     const authorityKey = new tls.PrivateKey(`${name}-ca`, key, parent);
     const authority = new tls.SelfSignedCert(
@@ -63,8 +65,10 @@ export class Certificate extends pulumi.ComponentResource {
       { privateKeyPem: serverKey.privateKeyPem, subject: { commonName: domain }, dnsNames: [domain] },
       parent,
     );
+    // The name brings the renewal: the provider itself never asks for one (pulumi-tls issue 39).
+    const quarter = `${now.getUTCFullYear()}q${Math.floor(now.getUTCMonth() / 3) + 1}`;
     const server = new tls.LocallySignedCert(
-      `${name}-server`,
+      `${name}-server-${quarter}`,
       {
         certRequestPem: request.certRequestPem,
         caPrivateKeyPem: authorityKey.privateKeyPem,

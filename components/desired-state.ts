@@ -10,7 +10,7 @@ export interface DesiredStateArgs {
   secretParameter: string;
   /** haproxy.cfg without the servers, and one line a node: a preview shows what is known of it. */
   haproxyBase: string;
-  serverLines: pulumi.Input<string>[];
+  serverLines: pulumi.Input<string[]>;
   certificate: Certificate;
   drainTimeoutSeconds: number;
 }
@@ -23,7 +23,7 @@ export class DesiredState extends pulumi.ComponentResource {
     super("wcs-balancer:balancer:DesiredState", name, {}, opts);
     const { certificate } = args;
     const state = pulumi
-      .all([pulumi.all(args.serverLines), certificate.hash])
+      .all([args.serverLines, certificate.hash])
       .apply(([lines, hash]) =>
         renderDesiredState(
           args.haproxyBase + lines.map((line) => `${line}\n`).join(""),

@@ -10,12 +10,18 @@ export interface RolloutArgs {
   revision: pulumi.Input<string>;
   /** Server names of the nodes that must be up. */
   serverNames: pulumi.Input<string>[];
+  /** Those of servers that this stack does not make: one that is down is a warning. */
+  furtherServerNames: pulumi.Input<string[]>;
+  drainTimeoutSeconds: number;
   /** The CA to trust besides the system's. */
   certificateAuthority?: pulumi.Input<string>;
   statusToken: pulumi.Input<string>;
 }
 
-/** Ends when the balancer runs the revision and every node is up, so that `pulumi up` ends when it is true. */
+/**
+ * Ends when the balancer runs the revision, every node is up and every removed one drained, so that `pulumi up`
+ * ends when it is true. Pulumi deletes last: until then a removed node lives.
+ */
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:Rollout", name, {}, opts);
@@ -33,6 +39,8 @@ export class Rollout extends pulumi.ComponentResource {
           DOMAIN: args.domain,
           REVISION: args.revision,
           SERVERS: pulumi.all(args.serverNames).apply((names) => names.join(" ")),
+          FURTHER_SERVERS: pulumi.output(args.furtherServerNames).apply((names) => names.join(" ")),
+          DRAIN_TIMEOUT_SECONDS: String(args.drainTimeoutSeconds),
           CERTIFICATE_AUTHORITY: args.certificateAuthority ?? "",
           STATUS_TOKEN: args.statusToken,
         },

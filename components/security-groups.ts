@@ -9,6 +9,10 @@ export interface SecurityGroupsArgs {
   adminCidrs?: string[];
   /** Whether those networks reach SSH too. @default false */
   ssh?: boolean;
+  /** Balancers of other stacks that reach the nodes. @default none */
+  balancerCidrs?: string[];
+  /** Whether clients may connect straight to a node. @default true */
+  directAccess?: boolean;
   /** Further services of WCS to open. @default none */
   openPorts?: OpenPort[];
 }
@@ -32,9 +36,10 @@ const statisticsPort: Port = { role: "statistics", protocol: "tcp", from: 8404, 
 
 const sshPort: Port = { role: "ssh", protocol: "tcp", from: 22, to: 22 };
 
-/** The balancer carries signalling only: media and direct WebSockets go straight to the node. */
-const nodeClientPorts: Port[] = [
-  { role: "wss", protocol: "tcp", from: 8443, to: 8443 },
+/** The balancer carries signalling only: direct WebSockets and media go straight to the node. */
+const directPort: Port = { role: "wss", protocol: "tcp", from: 8443, to: 8443 };
+
+const mediaPorts: Port[] = [
   { role: "media-tcp", protocol: "tcp", from: 30000, to: 33000 },
   { role: "media-udp", protocol: "udp", from: 30000, to: 33000 },
 ];
@@ -69,12 +74,12 @@ export class SecurityGroups extends pulumi.ComponentResource {
 
     const openPorts = args.openPorts ?? [];
     const services = openPorts.flatMap((service) => (service === "cdn" ? [] : servicePorts[service]));
+    const clientPorts = [...(args.directAccess === false ? [] : [directPort]), ...mediaPorts, ...services];
     for (const cidr of args.clientCidrs) {
       const from = { cidrIpv4: cidr };
       for (const port of balancerPorts)
         this.allow(`${name}-balancer-${port.role}-${cidr}`, this.balancer, port, from);
-      for (const port of [...nodeClientPorts, ...services])
-        this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, from);
+      for (const port of clientPorts) this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, from);
     }
     for (const cidr of args.adminCidrs ?? []) {
       const from = { cidrIpv4: cidr };
@@ -87,6 +92,8 @@ export class SecurityGroups extends pulumi.ComponentResource {
       this.allow(`${name}-node-${port.role}`, this.node, port, {
         referencedSecurityGroupId: this.balancer.id,
       });
+      for (const cidr of args.balancerCidrs ?? [])
+        this.allow(`${name}-node-${port.role}-${cidr}`, this.node, port, { cidrIpv4: cidr });
     }
     if (openPorts.includes("cdn")) {
       this.allow(`${name}-node-cdn`, this.node, cdnPort, { referencedSecurityGroupId: this.node.id });

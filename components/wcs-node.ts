@@ -7,7 +7,7 @@ import { instanceDefaults, newestDebian } from "./instance-image";
 import type { ParameterReader } from "./parameter-reader";
 
 export interface WcsNodeArgs {
-  /** Private addresses of the balancers, the only ones that the agent answers. */
+  /** Private addresses and networks of the balancers, the only ones that the agent answers. */
   balancerAddresses: pulumi.Input<string>[];
   settings: Omit<NodeSettings, "balancerAddresses">;
   instanceType: string;

@@ -1,9 +1,12 @@
 /**
- * Waits until the balancer runs a revision and every node is up; what it waits for is printed while it does.
+ * Waits until the balancer runs a revision, every node is up and every removed node is drained; what it waits for
+ * is printed while it does.
  * Asks the balancer's address with the domain as SNI, so it needs no DNS and nothing but port 443.
  *
  * Environment: BALANCER_ADDRESS, BALANCER_INSTANCE, DOMAIN, REVISION, SERVERS (server names, by blanks),
- * CERTIFICATE_AUTHORITY (PEM, may be empty), STATUS_TOKEN, DEADLINE_SECONDS (default 900).
+ * FURTHER_SERVERS (those that this stack does not make), CERTIFICATE_AUTHORITY (PEM, may be empty), STATUS_TOKEN,
+ * DEADLINE_SECONDS (default 900; time in which nothing but drains is missing does not count),
+ * DRAIN_TIMEOUT_SECONDS.
  */
 import { request } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +14,10 @@ import { rootCertificates } from "node:tls";
 
 const pollMilliseconds = 2000;
 const requestMilliseconds = 5000;
+/** How long after the drain time-out the balancer may still close sockets. */
+const drainMarginSeconds = 60;
+/** How long to wait for servers that this stack does not make, before a warning. */
+const furtherSeconds = 20;
 
 /** The detailed status of wcs-balancer-sync. */
 export interface Status {
@@ -32,6 +39,18 @@ export interface Verdict {
   failed: boolean;
   /** What is missing, in an operator's words; empty when done. */
   waitingFor: string[];
+  /** Whether nothing is missing but drains, which have a deadline of their own. */
+  onlyDrains: boolean;
+}
+
+/** Which servers take no clients for another reason than that they are full, and why. */
+export function notUp(status: Status, servers: string[]): string[] {
+  return servers.flatMap((server) => {
+    const node = status.nodes.find((candidate) => candidate.server === server);
+    if (!node) return [`${server}: not in HAProxy`];
+    if (node.state !== "down" && node.state !== "unknown") return [];
+    return [`${server}: ${node.state}${node.reason ? `: ${node.reason}` : ""}`];
+  });
 }
 
 /** Judges a status: pure, so that every case can be tested. */
@@ -43,6 +62,7 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
       done: false,
       failed: status.refused === revision,
       waitingFor: [`the balancer ${state}${why}`],
+      onlyDrains: false,
     };
   }
   const waitingFor: string[] = [];
@@ -51,20 +71,20 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
     waitingFor.push(`the balancer's ${status.setup}`);
     failed = status.setup.startsWith("setup failed");
   }
-  for (const server of servers) {
-    const node = status.nodes.find((candidate) => candidate.server === server);
-    if (!node) {
-      waitingFor.push(`${server}: not in HAProxy`);
-    } else if (node.state === "down" || node.state === "unknown") {
-      waitingFor.push(`${server}: ${node.state}${node.reason ? `: ${node.reason}` : ""}`);
-      // The agent says so when a node's set-up has ended with an error: it will not be tried again.
-      failed ||= node.reason.includes("setup failed");
-    }
-  }
-  for (const { server, sockets, secondsLeft } of status.draining) {
-    waitingFor.push(`${server} to drain: ${sockets} sockets left, ${secondsLeft} s at most`);
-  }
-  return { done: waitingFor.length === 0, failed, waitingFor };
+  const missing = notUp(status, servers);
+  waitingFor.push(...missing);
+  // The agent says so when a node's set-up has ended with an error: it will not be tried again.
+  failed ||= missing.some((reason) => reason.includes("setup failed"));
+  const drains = status.draining.map(
+    ({ server, sockets, secondsLeft }) =>
+      `${server} to drain: ${sockets} sockets left, ${Math.ceil(secondsLeft / 60)} min at most`,
+  );
+  return {
+    done: waitingFor.length + drains.length === 0,
+    failed,
+    onlyDrains: waitingFor.length === 0 && drains.length > 0,
+    waitingFor: [...waitingFor, ...drains],
+  };
 }
 
 /** Reads the detailed status. */
@@ -119,10 +139,13 @@ function required(name: string): string {
   return value;
 }
 
+const names = (list: string) => list.split(" ").filter(Boolean);
+
 async function main(): Promise<void> {
   const address = required("BALANCER_ADDRESS");
   const revision = required("REVISION");
-  const servers = required("SERVERS").split(" ").filter(Boolean);
+  const servers = names(required("SERVERS"));
+  const furtherServers = names(process.env.FURTHER_SERVERS ?? "");
   const target = {
     address,
     domain: required("DOMAIN"),
@@ -130,37 +153,43 @@ async function main(): Promise<void> {
     token: required("STATUS_TOKEN"),
   };
   const deadlineSeconds = Number(process.env.DEADLINE_SECONDS ?? 900);
-  const deadline = Date.now() + deadlineSeconds * 1000;
+  const drainSeconds = Number(process.env.DRAIN_TIMEOUT_SECONDS ?? 0) + drainMarginSeconds;
+  /** What is left of each deadline, in seconds. */
+  const patience = { rollout: deadlineSeconds, drain: drainSeconds, further: furtherSeconds };
 
   let last = "";
   let reached = false;
   while (true) {
     let verdict: Verdict;
+    let furtherDown: string[] = [];
+    const asked = Date.now();
     try {
-      verdict = judge(await fetchStatus(target), revision, servers);
+      const status = await fetchStatus(target);
+      verdict = judge(status, revision, servers);
+      furtherDown = notUp(status, furtherServers);
       reached = true;
     } catch (error) {
-      verdict = {
-        done: false,
-        failed: false,
-        waitingFor: [`https://${address} as ${target.domain}: ${(error as Error).message}`],
-      };
+      const reason = `https://${address} as ${target.domain}: ${(error as Error).message}`;
+      verdict = { done: false, failed: false, waitingFor: [reason], onlyDrains: false };
     }
-    if (verdict.done) {
+    if (verdict.done && (furtherDown.length === 0 || patience.further <= 0)) {
+      for (const reason of furtherDown) console.log(`warning: ${reason}`);
       console.log(`revision ${revision} is applied, ${servers.length} of ${servers.length} nodes are up`);
       return;
     }
-    const message = verdict.waitingFor.join("; ");
+    const message = (verdict.done ? furtherDown : verdict.waitingFor).join("; ");
     if (verdict.failed) throw new Error(message);
-    if (Date.now() > deadline) {
-      const console_ = `aws ec2 get-console-output --latest --output text --instance-id ${process.env.BALANCER_INSTANCE}`;
-      throw new Error(
-        `not done after ${deadlineSeconds} s: ${message}${reached ? "" : `. See the machine's console with: ${console_}`}`,
-      );
+    if (patience.rollout <= 0) {
+      const command = `aws ec2 get-console-output --latest --output text --instance-id ${process.env.BALANCER_INSTANCE}`;
+      const hint = reached ? "" : `. See the machine's console with: ${command}`;
+      throw new Error(`not done after ${deadlineSeconds} s: ${message}${hint}`);
     }
+    if (patience.drain <= 0) throw new Error(`not drained after ${drainSeconds} s: ${message}`);
     if (message !== last) console.log(`waiting for ${message}`);
     last = message;
     await sleep(pollMilliseconds);
+    const clock = verdict.done ? "further" : verdict.onlyDrains ? "drain" : "rollout";
+    patience[clock] -= (Date.now() - asked) / 1000;
   }
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { AgentChecks } from "../config";
 import { busyPage, certificatePath } from "./balancer";
 
@@ -27,6 +28,11 @@ export interface Backend {
 /** A server name that no other instance ever has: the node's name and the last 8 digits of the instance id. */
 export function serverName(nodeName: string, instanceId: string): string {
   return `${nodeName}-${instanceId.slice(-8)}`;
+}
+
+/** The same for a server that is no instance: its name and a hash of its address. */
+export function externalServerName(name: string, address: string): string {
+  return `${name}-${createHash("sha256").update(address).digest("hex").slice(0, 8)}`;
 }
 
 const agentWords: Record<keyof AgentChecks, string> = {

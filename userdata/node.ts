@@ -4,7 +4,7 @@ import { fillIn, machineFile, pythonFile, shellSettings } from "./files";
 export type AgentListener = "xinetd" | "systemd";
 
 export interface NodeSettings {
-  /** Private addresses of the balancers, the only ones besides localhost that the agent answers. */
+  /** Private addresses and networks of the balancers, the only ones besides localhost that the agent answers. */
   balancerAddresses: string[];
   agentListener: AgentListener;
   /** The WCS tarball to install; none when the image has WCS in it. */

@@ -18,6 +18,7 @@ test("ends when the revision is applied and every node is up or full", () => {
   expect(judge(status(nodes), "r2", ["wcs-1-a", "wcs-2-b"])).toEqual({
     done: true,
     failed: false,
+    onlyDrains: false,
     waitingFor: [],
   });
 });
@@ -32,6 +33,7 @@ test("waits for a node that is down, and says why", () => {
   expect(verdict).toEqual({
     done: false,
     failed: false,
+    onlyDrains: false,
     waitingFor: ["wcs-1-a: down: WCS statistics unreadable"],
   });
 });
@@ -57,6 +59,7 @@ test("waits for the balancer's set-up, and gives up when it has failed", () => {
   expect(running).toEqual({
     done: false,
     failed: false,
+    onlyDrains: false,
     waitingFor: ["the balancer's setup running: websdk-download"],
   });
   const failed = judge(status([up], { setup: "setup failed: websdk-download" }), "r2", ["wcs-1-a"]);
@@ -65,9 +68,12 @@ test("waits for the balancer's set-up, and gives up when it has failed", () => {
 
 test("waits for removed servers to drain, and says how many sockets are left", () => {
   const draining = [{ server: "wcs-2-b", sockets: 12, secondsLeft: 540 }];
-  expect(judge(status([up], { draining }), "r2", ["wcs-1-a"]).waitingFor).toEqual([
-    "wcs-2-b to drain: 12 sockets left, 540 s at most",
-  ]);
+  expect(judge(status([up], { draining }), "r2", ["wcs-1-a"])).toEqual({
+    done: false,
+    failed: false,
+    onlyDrains: true,
+    waitingFor: ["wcs-2-b to drain: 12 sockets left, 9 min at most"],
+  });
 });
 
 test("waits for a node that HAProxy does not know", () => {
