@@ -116,7 +116,7 @@ if (config.rollout === "wait") {
       serverNames: nodes.map(([, node]) => node.serverName),
       furtherServerNames: furtherNodes.serverNames,
       drainTimeoutSeconds: config.drainTimeoutSeconds,
-      certificateAuthority: certificate.certificateAuthority,
+      trusted: certificate.trusted,
       statusToken: certificate.statusToken,
     },
     { dependsOn: [balancer, cluster, desiredState] },

@@ -25,6 +25,8 @@ export class Certificate extends pulumi.ComponentResource {
   readonly statusToken: pulumi.Output<string>;
   /** The CA to trust besides the system's; none with a certificate of one's own. */
   readonly certificateAuthority?: pulumi.Output<string>;
+  /** What `pulumi up` itself trusts besides the system's CAs: the chain, with a certificate of one's own as well. */
+  readonly trusted: pulumi.Output<string>;
 
   constructor(name: string, args: CertificateArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:certificate:Certificate", name, {}, opts);
@@ -33,6 +35,7 @@ export class Certificate extends pulumi.ComponentResource {
       : this.sign(name, args.domain, args.now);
 
     this.certificateAuthority = authority;
+    this.trusted = pulumi.all([certificate, chain]).apply((parts) => parts.filter(Boolean).join("\n"));
     this.pem = pulumi.secret(
       pulumi.all([certificate, chain, privateKey]).apply(([crt, ca, key]) => renderPem(crt, ca, key)),
     );

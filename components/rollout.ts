@@ -13,8 +13,8 @@ export interface RolloutArgs {
   /** Those of servers that this stack does not make: one that is down is a warning. */
   furtherServerNames: pulumi.Input<string[]>;
   drainTimeoutSeconds: number;
-  /** The CA to trust besides the system's. */
-  certificateAuthority?: pulumi.Input<string>;
+  /** Certificates to trust besides the system's, PEM. */
+  trusted: pulumi.Input<string>;
   statusToken: pulumi.Input<string>;
 }
 
@@ -41,7 +41,7 @@ export class Rollout extends pulumi.ComponentResource {
           SERVERS: pulumi.all(args.serverNames).apply((names) => names.join(" ")),
           FURTHER_SERVERS: pulumi.output(args.furtherServerNames).apply((names) => names.join(" ")),
           DRAIN_TIMEOUT_SECONDS: String(args.drainTimeoutSeconds),
-          CERTIFICATE_AUTHORITY: args.certificateAuthority ?? "",
+          TRUSTED: args.trusted,
           STATUS_TOKEN: args.statusToken,
         },
       },

@@ -29,7 +29,8 @@ Options:
   --nodes N             with up and preview: N nodes, wcs-1 to wcs-N, instead of the file's, this time
   --config KEY=VALUE    with up and preview: another value of the configuration, this time; repeatable
   --secret KEY=VALUE    the same for a value that is stored encrypted
-  --stack NAME          the stack to use (default dev)
+  --stack NAME          the stack to use (default dev); one sandbox can hold several
+  --file FILE           the file to read the stack's configuration from (default Pulumi.STACK.yaml)
   --name NAME           the sandbox to use, so that several can stand side by side (default default)
 `;
 
@@ -40,6 +41,7 @@ interface Options {
   stack: string;
   overrides: Record<string, unknown>;
   secrets: Record<string, string>;
+  file: string | undefined;
   /** What stands behind the command. */
   rest: string[];
 }
@@ -93,23 +95,23 @@ const engineOutput = {
   onError: (text: string) => void process.stderr.write(text),
 };
 
-async function prepareFor({ stack, overrides, secrets }: Options): Promise<void> {
+async function prepareFor({ stack, overrides, secrets, file }: Options): Promise<void> {
   checkSpace();
-  const values = { ...stackValues(stackSettings(stack, overrides)), ...secrets };
+  const values = { ...stackValues(stackSettings(stack, overrides, file)), ...secrets };
   await prepare(machinePackages(stack, values));
 }
 
 async function up(options: Options): Promise<void> {
-  const { paths, stack, overrides, secrets } = options;
+  const { paths, stack, overrides, secrets, file } = options;
   const began = Date.now();
   await prepareFor(options);
   console.log("Bringing up the stack; the machines boot and install as on EC2.");
   await startCloud(paths);
-  const outputs = await withStack(paths, stack, overrides, secrets, async (opened) => {
+  const outputs = await withStack(paths, stack, overrides, secrets, file, async (opened) => {
     const result = await opened.up(engineOutput);
     return result.outputs;
   });
-  const authority = join(paths.state, "ca.pem");
+  const authority = join(paths.state, `ca-${stack}.pem`);
   if (outputs.certificateAuthority) writeFileSync(authority, String(outputs.certificateAuthority.value));
   const address = String(outputs.balancerAddress?.value);
   const url = new URL(String(outputs.url?.value));
@@ -129,7 +131,7 @@ Stop with:
 
 async function preview(options: Options): Promise<void> {
   await prepareFor(options);
-  await withStack(options.paths, options.stack, options.overrides, options.secrets, (opened) =>
+  await withStack(options.paths, options.stack, options.overrides, options.secrets, options.file, (opened) =>
     opened.preview({ ...engineOutput, diff: true }),
   );
 }
@@ -268,6 +270,7 @@ async function main(): Promise<number> {
       config: { type: "string", multiple: true, default: [] },
       secret: { type: "string", multiple: true, default: [] },
       stack: { type: "string", default: "dev" },
+      file: { type: "string" },
       name: { type: "string", default: "default" },
       help: { type: "boolean", short: "h" },
     },
@@ -295,6 +298,7 @@ async function main(): Promise<number> {
     stack: values.stack,
     overrides: parseOverrides(values.nodes, values.config),
     secrets: Object.fromEntries(values.secret.map((pair) => parsePair("secret", pair))),
+    file: values.file,
     rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
   };
   const status = await command.run(options);

@@ -1,5 +1,5 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation";
 import { parse, stringify } from "yaml";
 import { CloudClient } from "./cloud/client";
@@ -27,9 +27,10 @@ function packageVersion(name: string): string {
 export function stackSettings(
   stack: string,
   overrides: Record<string, unknown>,
+  file = `Pulumi.${stack}.yaml`,
 ): { config: Record<string, unknown> } {
-  const path = join(projectRoot, `Pulumi.${stack}.yaml`);
-  if (!existsSync(path)) throw new Error(`there is no Pulumi.${stack}.yaml`);
+  const path = resolve(projectRoot, file);
+  if (!existsSync(path)) throw new Error(`there is no ${file}`);
   const { config = {} } = parse(readFileSync(path, "utf8")) as { config?: Record<string, unknown> };
   const wcs = wcsPackage();
   const webSdk = webSdkBundle();
@@ -63,6 +64,7 @@ export async function withStack<T>(
   stackName: string,
   overrides: Record<string, unknown>,
   secrets: Record<string, string>,
+  file: string | undefined,
   use: (stack: Stack) => Promise<T>,
 ): Promise<T> {
   const workDir = join(paths.engineState, "project");
@@ -76,7 +78,7 @@ export async function withStack<T>(
   const kept = existsSync(stackFile)
     ? (parse(readFileSync(stackFile, "utf8")) as Record<string, unknown>)
     : {};
-  writeFileSync(stackFile, stringify({ ...kept, ...stackSettings(stackName, overrides) }));
+  writeFileSync(stackFile, stringify({ ...kept, ...stackSettings(stackName, overrides, file) }));
 
   const cloud = new CloudClient(paths);
   const context = { cloud, log: (_urn: string, message: string) => console.log(`    ${message}`) };

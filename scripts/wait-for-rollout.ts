@@ -4,10 +4,11 @@
  * Asks the balancer's address with the domain as SNI, so it needs no DNS and nothing but port 443.
  *
  * Environment: BALANCER_ADDRESS, BALANCER_INSTANCE, DOMAIN, REVISION, SERVERS (server names, by blanks),
- * FURTHER_SERVERS (those that this stack does not make), CERTIFICATE_AUTHORITY (PEM, may be empty), STATUS_TOKEN,
+ * FURTHER_SERVERS (those that this stack does not make), TRUSTED (PEM besides the system's CAs), STATUS_TOKEN,
  * DEADLINE_SECONDS (default 900; time in which nothing but drains is missing does not count),
  * DRAIN_TIMEOUT_SECONDS.
  */
+import { existsSync, readFileSync } from "node:fs";
 import { request } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { rootCertificates } from "node:tls";
@@ -30,7 +31,13 @@ export interface Status {
   setup: string | null;
   nodes: { server: string; state: "up" | "full" | "down" | "maint" | "unknown"; reason: string }[];
   /** Servers that were removed and still have sockets. */
-  draining: { server: string; sockets: number; secondsLeft: number }[];
+  draining: {
+    server: string;
+    sockets: number;
+    secondsLeft: number;
+    /** Whether it serves on until the nodes that come in its place are up. */
+    held: boolean;
+  }[];
 }
 
 export interface Verdict {
@@ -76,8 +83,9 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
   // The agent says so when a node's set-up has ended with an error: it will not be tried again.
   failed ||= missing.some((reason) => reason.includes("setup failed"));
   const drains = status.draining.map(
-    ({ server, sockets, secondsLeft }) =>
-      `${server} to drain: ${sockets} sockets left, ${Math.ceil(secondsLeft / 60)} min at most`,
+    ({ server, sockets, secondsLeft, held }) =>
+      `${server} to drain: ${sockets} sockets left, ` +
+      (held ? "serves on until the new nodes are up" : `${Math.ceil(secondsLeft / 60)} min at most`),
   );
   return {
     done: waitingFor.length + drains.length === 0,
@@ -87,12 +95,24 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
   };
 }
 
+/** The CAs that this machine's operator has added, on Debian's and Red Hat's families; Node knows only its own list. */
+function systemAuthorities(): string[] {
+  const files = [
+    process.env.SSL_CERT_FILE,
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+  ];
+  const found = files.find((file) => file && existsSync(file));
+  return found ? [readFileSync(found, "utf8")] : [];
+}
+
 /** Reads the detailed status. */
 export function fetchStatus(target: {
   address: string;
   port?: number;
   domain: string;
-  certificateAuthority: string;
+  /** PEM of certificates to trust besides the system's CAs. */
+  trusted: string;
   token: string;
 }): Promise<Status> {
   return new Promise((resolve, reject) => {
@@ -103,7 +123,7 @@ export function fetchStatus(target: {
         servername: target.domain,
         path: "/.well-known/wcs-balancer/status",
         headers: { Host: target.domain, Authorization: `Bearer ${target.token}` },
-        ca: [...rootCertificates, ...(target.certificateAuthority ? [target.certificateAuthority] : [])],
+        ca: [...rootCertificates, ...systemAuthorities(), target.trusted],
         agent: false,
         timeout: requestMilliseconds,
       },
@@ -149,7 +169,7 @@ async function main(): Promise<void> {
   const target = {
     address,
     domain: required("DOMAIN"),
-    certificateAuthority: required("CERTIFICATE_AUTHORITY"),
+    trusted: required("TRUSTED"),
     token: required("STATUS_TOKEN"),
   };
   const deadlineSeconds = Number(process.env.DEADLINE_SECONDS ?? 900);

@@ -11,6 +11,13 @@ export interface MachineStatus {
   state: string;
 }
 
+export interface Faults {
+  /** Systems Manager: every connection is dropped, or each value comes cut in half. */
+  ssm?: "away" | "half";
+  /** The metadata service: every connection is dropped. */
+  metadata?: "away";
+}
+
 /** What the sandbox's cloud can be asked; the answers' types by method. */
 export interface CloudMethods {
   ping: { args: Record<string, never>; result: { pid: number } };
@@ -26,6 +33,8 @@ export interface CloudMethods {
   stopInstance: { args: { id: string }; result: undefined };
   startInstance: { args: { id: string }; result: undefined };
   machines: { args: Record<string, never>; result: MachineStatus[] };
+  /** What is wrong with a service, until it is called again with other values. */
+  setFaults: { args: Faults; result: undefined };
 }
 
 /** Talks to the cloud of a sandbox over its socket, from whatever network namespace. */

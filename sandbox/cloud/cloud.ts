@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import * as addresses from "../addresses";
 import { accountId, region } from "../provider/aws";
 import { run } from "../shell";
-import type { MachineStatus } from "./client";
+import type { Faults, MachineStatus } from "./client";
 import { type FirewallModel, type Interface, type Rule, renderFirewall } from "./firewall";
 import type { Machines } from "./machine";
 
@@ -54,6 +54,8 @@ export class Cloud {
   private readonly resources = new Map<string, Resource>();
   private readonly instances = new Map<string, Instance>();
   private readonly credentials = new Map<string, Credentials>();
+  /** What tests have broken. */
+  faults: Faults = {};
   private privateCount = 0;
   private publicCount = 0;
 

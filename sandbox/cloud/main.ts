@@ -41,7 +41,8 @@ async function publicServer(cloud: Cloud) {
   });
   return createTlsServer({ cert: pemOf(certificate), key: pem }, (request, response) => {
     const host = (request.headers.host ?? "").split(":")[0];
-    if (host === ssmHost) void answerSsm(request, response, cloud);
+    if (host === ssmHost && cloud.faults.ssm === "away") request.socket.destroy();
+    else if (host === ssmHost) void answerSsm(request, response, cloud);
     else if (host === addresses.downloadsHost) serveDownload(request, response);
     else response.writeHead(421).end();
   });
@@ -67,6 +68,10 @@ async function main(name: string): Promise<void> {
       return undefined;
     },
     machines: () => cloud.status(),
+    setFaults: (faults) => {
+      cloud.faults = faults;
+      return undefined;
+    },
   };
 
   (await publicServer(cloud)).listen(443, addresses.publicServices);

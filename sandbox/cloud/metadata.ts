@@ -37,6 +37,7 @@ function metadataOf(instance: Instance, cloud: Cloud): Record<string, string | u
 export function metadataServer(cloud: Cloud): Server {
   const sessions = new Map<string, { instance: string; expires: number }>();
   return createServer((request, response) => {
+    if (cloud.faults.metadata === "away") return request.socket.destroy();
     const answer = (status: number, body = "") =>
       response.writeHead(status, { "Content-Type": "text/plain" }).end(body);
     const instance = cloud.instanceAt(request.socket.remoteAddress ?? "");

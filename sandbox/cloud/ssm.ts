@@ -90,6 +90,8 @@ function getParameter(body: string, policies: string[], cloud: Cloud): unknown {
   const parameter = cloud.parameter(name);
   if (!parameter) throw new SsmError("ParameterNotFound", "");
   const secret = parameter.type === "SecureString";
+  const value =
+    cloud.faults.ssm === "half" ? parameter.value.slice(0, parameter.value.length / 2) : parameter.value;
   return {
     Parameter: {
       ARN: arn,
@@ -97,7 +99,7 @@ function getParameter(body: string, policies: string[], cloud: Cloud): unknown {
       Type: parameter.type,
       Version: parameter.version,
       DataType: "text",
-      Value: secret && !decrypt ? Buffer.from("encrypted").toString("base64") : parameter.value,
+      Value: secret && !decrypt ? Buffer.from("encrypted").toString("base64") : value,
     },
   };
 }

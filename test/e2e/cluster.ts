@@ -30,21 +30,44 @@ export function sandbox(...args: string[]): { status: number | null; output: str
   return { status: result.status, output: `${result.stdout}${result.stderr}` };
 }
 
-/** The same, beside others. */
-export function sandboxAsync(...args: string[]): Promise<{ status: number | null; output: string }> {
-  return new Promise((resolve) => {
-    const child = spawn("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
-      cwd: projectRoot,
-      env: environment,
-    });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (part: string) => {
-        output += part;
-      });
-    }
-    child.on("close", (status) => resolve({ status, output }));
+/** A command of the sandbox that runs beside the test. */
+export interface Running {
+  /** What it has printed so far. */
+  output: string;
+  /** When it printed each line, in milliseconds. */
+  lines: { at: number; line: string }[];
+  ended: Promise<{ status: number | null; output: string }>;
+  /** What Ctrl-C does. */
+  interrupt(): void;
+}
+
+export function startSandbox(args: string[], variables: Record<string, string> = {}): Running {
+  const child = spawn("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
+    cwd: projectRoot,
+    env: { ...environment, ...variables },
+    // A process group of its own, as a shell gives it.
+    detached: true,
   });
+  const running: Running = {
+    output: "",
+    lines: [],
+    ended: new Promise((resolve) =>
+      child.on("close", (status) => resolve({ status, output: running.output })),
+    ),
+    interrupt: () => process.kill(-(child.pid ?? 0), "SIGINT"),
+  };
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (part: string) => {
+      running.output += part;
+      for (const line of part.split("\n")) running.lines.push({ at: Date.now(), line });
+    });
+  }
+  return running;
+}
+
+/** The same, until it ends. */
+export function sandboxAsync(...args: string[]): Promise<{ status: number | null; output: string }> {
+  return startSandbox(args).ended;
 }
 
 /** A machine by its name, or by the end of its id. */
@@ -97,8 +120,11 @@ export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): P
   }
 }
 
-export function authority(): string {
-  return readFileSync(join(paths.state, "ca.pem"), "utf8");
+/** CAs to trust besides the stack's own. */
+export const furtherAuthorities: string[] = [];
+
+export function authority(): string[] {
+  return [readFileSync(join(paths.state, "ca-dev.pem"), "utf8"), ...furtherAuthorities];
 }
 
 export interface Client {

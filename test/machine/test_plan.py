@@ -78,6 +78,7 @@ class Model:
                 assert check == "health" or server["agent"], f"{command}: agent checks are not enabled"
                 server["proven"] = True
             case "set", "server", ["agent-send", request]:
+                assert server["agent"], f"{command}: agent checks are not enabled"
                 server["request"] = request
             case _:
                 raise AssertionError(f"unknown command: {command}")
@@ -160,6 +161,10 @@ class Pairs(unittest.TestCase):
                 }
                 with self.subTest(seed=seed, stop=stop):
                     joining, leaving, steps = converge(model, wanted, set(), leaving, True, stop)
+                    if chance.random() < 0.5:
+                        # The next run may want something else.
+                        wanted = self.generated(chance)[0]
+                        by_operator -= leaving
                     _, leaving, _ = converge(model, wanted, joining, leaving, True)
                     self.assert_converged(model, wanted, by_operator, leaving, sockets)
                 stop += 1

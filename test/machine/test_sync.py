@@ -154,10 +154,10 @@ class Report(unittest.TestCase):
         self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
 
     def test_a_server_that_drains_comes_with_its_sockets(self):
-        row = {"server": "wcs-2-0a1b2c3d", "node": "wcs-2", "sockets": 7, "secondsLeft": 90}
+        row = {"server": "wcs-2-0a1b2c3d", "node": "wcs-2", "sockets": 7, "secondsLeft": 90, "held": False}
         lines, well = self.report(draining=[row])
         self.assertTrue(well)
-        self.assertEqual(lines[-1], "wcs-2 (wcs-2-0a1b2c3d)  drains   7 sockets, 90 s at most")
+        self.assertEqual(lines[-1], "wcs-2 (wcs-2-0a1b2c3d)  drains   90 s at most, 7 sockets")
 
     def test_a_set_up_that_failed_is_named(self):
         lines, well = self.report(setup="setup failed: websdk-download")

@@ -67,7 +67,7 @@ test("waits for the balancer's set-up, and gives up when it has failed", () => {
 });
 
 test("waits for removed servers to drain, and says how many sockets are left", () => {
-  const draining = [{ server: "wcs-2-b", sockets: 12, secondsLeft: 540 }];
+  const draining = [{ server: "wcs-2-b", sockets: 12, secondsLeft: 540, held: false }];
   expect(judge(status([up], { draining }), "r2", ["wcs-1-a"])).toEqual({
     done: false,
     failed: false,

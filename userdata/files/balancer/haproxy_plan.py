@@ -96,14 +96,16 @@ def plan_joining(
     commands: list[str] = []
     for name, options in wanted.servers.items():
         server = f"{BACKEND}/{name}"
+        request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if new_request else []
         if name not in running:
             commands.append(f"add server {server} {options} {wanted.defaults}")
-        elif new_request:
-            commands.append(f"set server {server} agent-send {escaped(wanted.agent_request)}")
-        if name not in running or (name in unfinished and running[name].maintenance):
+        elif not joins(name, running, unfinished):
+            commands += request
+        if joins(name, running, unfinished):
             commands += [
                 f"set server {server} health down",
                 f"enable agent {server}",
+                *request,
                 f"set server {server} agent down",
                 f"enable health {server}",
                 f"set server {server} state ready",
@@ -111,14 +113,27 @@ def plan_joining(
     return commands
 
 
+def joins(name: str, running: Mapping[str, RunningServer], unfinished: Collection[str]) -> bool:
+    """Whether a wanted server takes no clients yet: it is new, or a run that ended early has left it in maintenance."""
+    return name not in running or (name in unfinished and running[name].maintenance)
+
+
+def server_lines(servers: Mapping[str, str]) -> str:
+    """Servers as the last lines of haproxy.cfg."""
+    return "".join(f"    server {name} {options}\n" for name, options in servers.items())
+
+
 def plan_leaving(leaving: Collection[str], running: Mapping[str, RunningServer]) -> list[str]:
-    """Commands after which servers get no client any more, not even one with a cookie, and keep their sockets."""
+    """Commands after which servers get no client any more, not even one with a cookie, and keep their sockets.
+
+    Maintenance comes first: a run that ends early leaves by it a server of which the next one knows.
+    """
     return [
         command
         for name in leaving
         if name in running
         for server in [f"{BACKEND}/{name}"]
-        for command in (f"disable agent {server}", f"disable health {server}", f"set server {server} state maint")
+        for command in (f"set server {server} state maint", f"disable agent {server}", f"disable health {server}")
     ]
 
 

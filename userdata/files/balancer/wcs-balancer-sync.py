@@ -4,7 +4,8 @@
 Polls the desired state (an SSM parameter: haproxy.cfg and the hash of the certificate under one revision),
 fetches the certificate when its hash is new, checks everything with `haproxy -c` and brings HAProxy there:
 servers come and go through the runtime API, a certificate is swapped in place, anything else is a reload that
-keeps the servers' states. The same path at boot, at a change and at a renewal.
+keeps the servers' states. The same path at boot, at a change and at a renewal. When servers come and others go
+in one change, those that go serve on until those that come are up.
 
 What HAProxy refuses is not applied: the old state serves on and the status says why. The record of what is
 applied is written last, so a run that is killed at any step is done again by the next. A server that leaves
@@ -30,24 +31,29 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
 import haproxy_runtime as haproxy
 from aws_instance import AwsError, get_parameter
 from haproxy_plan import (
+    Configuration,
     PlanError,
+    RunningServer,
+    joins,
     needs_reload,
     parse_configuration,
     parse_servers_state,
     plan_joining,
     plan_leaving,
     plan_removal,
+    server_lines,
 )
 from haproxy_runtime import HaproxyError, replace_file
 
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
 STATE = Path("/var/lib/wcs-balancer")
+CHANGES = STATE / "changes.json"
 HAPROXY_CONFIG = Path("/etc/haproxy/haproxy.cfg")
 SETUP_STATE = Path("/var/lib/wcs-setup/state")
 POLL_SECONDS = 5
@@ -205,24 +211,42 @@ def setup_state() -> str | None:
         return None
 
 
+class Leaving(NamedTuple):
+    """A server that is to go."""
+
+    options: str
+    """Its address and options in haproxy.cfg."""
+    since: float | None
+    """When it was taken out, in seconds since the epoch. None while it is held: it serves on until the servers
+    that come in its place have come up."""
+
+
+@dataclass
 class Changes:
     """Servers on their way in and out. On disk before HAProxy hears of them, so that the next run knows."""
 
-    path = STATE / "changes.json"
+    joining: list[str]
+    """Those whose commands may not all be given yet."""
+    unproven: list[str]
+    """Those that have not been up yet."""
+    leaving: dict[str, Leaving]
 
-    def __init__(self) -> None:
-        self.joining: list[str] = []
-        self.leaving: dict[str, float] = {}
-        """When each server was taken out, in seconds since the epoch."""
+    @classmethod
+    def load(cls) -> "Changes":
         try:
-            saved = json.loads(self.path.read_text(encoding="utf-8"))
-            self.joining, self.leaving = saved["joining"], saved["leaving"]
+            saved = json.loads(CHANGES.read_text(encoding="utf-8"))
+            leaving = {name: Leaving(*values) for name, values in saved["leaving"].items()}
+            return cls(saved["joining"], saved["unproven"], leaving)
         except (OSError, ValueError, KeyError, TypeError):
-            pass
+            return cls([], [], {})
 
-    def save(self, joining: list[str], leaving: dict[str, float]) -> None:
-        replace_file(self.path, json.dumps({"joining": joining, "leaving": leaving}))
-        self.joining, self.leaving = joining, leaving
+    def save(self) -> None:
+        replace_file(CHANGES, json.dumps(vars(self)))
+
+    @property
+    def held(self) -> dict[str, str]:
+        """The lines' content of servers that serve on though they are not wanted any more."""
+        return {name: server.options for name, server in self.leaving.items() if server.since is None}
 
 
 class Balancer:
@@ -235,7 +259,7 @@ class Balancer:
         self.token_file = STATE / "status-token"
         self.record = STATE / "applied.json"
         self.report = report
-        self.changes = Changes()
+        self.changes = Changes.load()
         self.applied = self.load_applied()
         self.error: str | None = None
         self.refused: str | None = None
@@ -248,9 +272,10 @@ class Balancer:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
             config = HAPROXY_CONFIG.read_text(encoding="utf-8")
-            state = State(record["revision"], config, record["certificateHash"], record["drainTimeoutSeconds"])
             if sha256(config.encode()) != record["haproxyConfigHash"]:
                 return None
+            wanted = config.removesuffix(server_lines(self.changes.held))
+            state = State(record["revision"], wanted, record["certificateHash"], record["drainTimeoutSeconds"])
             if sha256(self.certificate.read_bytes()) != state.certificate_hash:
                 return None
             return state
@@ -305,16 +330,25 @@ class Balancer:
             secret = self.fetch_secret(wanted.certificate_hash)
         self.check(wanted.haproxy_config, secret.pem if secret else self.certificate.read_text(encoding="utf-8"))
         self.change_haproxy(wanted, applied, secret)
-        record = {
-            "revision": wanted.revision,
-            "certificateHash": wanted.certificate_hash,
-            "haproxyConfigHash": sha256(wanted.haproxy_config.encode()),
-            "drainTimeoutSeconds": wanted.drain_timeout_seconds,
-        }
-        replace_file(self.record, json.dumps(record))
-        self.changes.save([], self.changes.leaving)
+        self.write_record(wanted)
+        self.changes.joining = []
+        self.changes.save()
         self.applied = wanted
         self.report(f"revision {wanted.revision}: applied")
+
+    def write_record(self, state: State) -> None:
+        """What is applied, for the next run: the last step of each change."""
+        record = {
+            "revision": state.revision,
+            "certificateHash": state.certificate_hash,
+            "haproxyConfigHash": sha256(self.file_content(state).encode()),
+            "drainTimeoutSeconds": state.drain_timeout_seconds,
+        }
+        replace_file(self.record, json.dumps(record))
+
+    def file_content(self, state: State) -> str:
+        """haproxy.cfg as it stands on disk: what is wanted, and the servers that are held."""
+        return state.haproxy_config + server_lines(self.changes.held)
 
     def change_haproxy(self, wanted: State, applied: State | None, secret: Secret | None) -> None:
         """Brings files and running HAProxy to the wanted state, with a reload only where nothing else does."""
@@ -328,19 +362,13 @@ class Balancer:
             run("systemctl", "restart", "haproxy")
             return
         reloads = needs_reload(config, before)
-        joining = [name for name in config.servers if name not in running]
-        now = time.time()
         unfinished = {*self.changes.joining, *self.changes.leaving}
-        leaving = {name: self.changes.leaving.get(name, now) for name in {*running, *self.changes.leaving}}
-        self.changes.save(
-            [*joining, *(unfinished & set(config.servers))],
-            {name: since for name, since in leaving.items() if name not in config.servers},
-        )
+        self.plan_changes(wanted, config, running, unfinished)
         new_request = before is None or before.agent_request != config.agent_request
         for command in plan_joining(config, running, unfinished, new_request):
             haproxy.tell(command)
         if not reloads:
-            for command in plan_leaving(self.changes.leaving, running):
+            for command in plan_leaving(self.changes.leaving.keys() - self.changes.held.keys(), running):
                 haproxy.tell(command)
             self.write_files(wanted, secret)
             if secret:
@@ -351,11 +379,54 @@ class Balancer:
                 self.write_files(wanted, secret)
                 haproxy.reload()
 
+    def plan_changes(
+        self, wanted: State, config: Configuration, running: Mapping[str, RunningServer], unfinished: set[str]
+    ) -> None:
+        """Notes who comes and who goes. Who goes is held until who comes is up, where HAProxy can run with both."""
+        changes = self.changes
+        changes.joining = [name for name in config.servers if joins(name, running, unfinished)]
+        changes.unproven = [name for name in config.servers if name in {*changes.unproven, *changes.joining}]
+        on_disk = parse_configuration(HAPROXY_CONFIG.read_text(encoding="utf-8")).servers
+        since = None if changes.unproven else time.time()
+        leaving = {name: Leaving(on_disk.get(name, ""), since) for name in running if name not in config.servers}
+        leaving |= {name: server for name, server in changes.leaving.items() if name not in config.servers}
+        changes.leaving = {
+            name: server if server.options else server._replace(since=server.since or time.time())
+            for name, server in leaving.items()
+        }
+        if changes.held:
+            try:
+                pem = self.certificate.read_text(encoding="utf-8")
+                self.check(self.file_content(wanted), pem)
+            except RefusedError as error:
+                self.report(f"does not wait for new nodes before old ones leave: {error}")
+                changes.leaving = {name: server._replace(since=time.time()) for name, server in leaving.items()}
+        changes.save()
+
     def write_files(self, wanted: State, secret: Secret | None) -> None:
         if secret:
             replace_file(self.certificate, secret.pem, 0o600)
             replace_file(self.token_file, secret.token, 0o600)
-        replace_file(HAPROXY_CONFIG, wanted.haproxy_config)
+        replace_file(HAPROXY_CONFIG, self.file_content(wanted))
+
+    def release(self) -> None:
+        """Takes out the servers that were held, when those that came in their place are up."""
+        changes = self.changes
+        if self.applied is None or not changes.unproven and not changes.held:
+            return
+        up = {row["svname"] for row in haproxy.statistics(haproxy.ask("show stat")) if row["status"].startswith("UP")}
+        if proven := up & set(changes.unproven):
+            changes.unproven = [name for name in changes.unproven if name not in proven]
+            changes.save()
+        if changes.unproven or not changes.held:
+            return
+        for command in plan_leaving(changes.held, parse_servers_state(haproxy.ask("show servers state"))):
+            haproxy.tell(command)
+        now = time.time()
+        changes.leaving = {name: server._replace(since=server.since or now) for name, server in changes.leaving.items()}
+        changes.save()
+        replace_file(HAPROXY_CONFIG, self.file_content(self.applied))
+        self.write_record(self.applied)
 
     @contextmanager
     def files_restored_on_error(self) -> Iterator[None]:
@@ -374,15 +445,14 @@ class Balancer:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
         sockets = haproxy.sockets_of(self.changes.leaving)
-        for name, since in list(self.changes.leaving.items()):
-            if name in running and not running[name].maintenance:
-                continue  # A change that did not come about; the next one decides.
+        for name, (_, since) in list(self.changes.leaving.items()):
+            if since is None or name in running and not running[name].maintenance:
+                continue  # Held, or of a change that did not come about: the next one decides.
             if sockets[name] == 0:
                 for command in plan_removal(name) if name in running else []:
                     haproxy.tell(command)
-                self.changes.save(
-                    self.changes.joining, {other: at for other, at in self.changes.leaving.items() if other != name}
-                )
+                del self.changes.leaving[name]
+                self.changes.save()
                 self.report(f"{name} is drained")
             elif time.time() - since > self.applied.drain_timeout_seconds:
                 self.report(f"{name}: drain time-out, closes {haproxy.close_sockets(name)} sockets")
@@ -401,6 +471,7 @@ class Balancer:
         except ERRORS as error:
             problems.append(str(error))
         try:
+            self.release()
             self.drain()
         except ERRORS as error:
             problems.append(f"the drain goes on at the next poll: {error}")
@@ -437,9 +508,10 @@ class Balancer:
                     "server": name,
                     "node": node_name(name),
                     "sockets": leaving.get(name),
-                    "secondsLeft": max(0, round(since + timeout - time.time())),
+                    "held": since is None,
+                    "secondsLeft": max(0, round((since or time.time()) + timeout - time.time())),
                 }
-                for name, since in self.changes.leaving.items()
+                for name, (_, since) in self.changes.leaving.items()
             ],
         }
 

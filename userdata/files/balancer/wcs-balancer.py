@@ -47,7 +47,8 @@ def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
         sockets = f"{node['sockets']} of {node['limit']} sockets"
         lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
     for name, node in zip(names[len(nodes) :], draining):
-        lines.append(f"{name:{width}}  drains   {node['sockets']} sockets, {node['secondsLeft']} s at most")
+        what = "serves until the new nodes are up" if node["held"] else f"drains   {node['secondsLeft']} s at most"
+        lines.append(f"{name:{width}}  {what}, {node['sockets']} sockets")
     return lines, bool(well)
 
 

@@ -1,0 +1,153 @@
+import { appendFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
+import type { Status } from "../../scripts/wait-for-rollout";
+import { get, onMachine, type Running, startSandbox } from "./cluster";
+import { Fleet, Newcomers, type Tally } from "./fleet";
+
+/** Sockets that are open while something changes. */
+const fleetSize = 200;
+
+/** Seconds from the moment at which the desired state was written. */
+export interface Times {
+  /** The balancer has applied it. */
+  seen?: number;
+  /** Every node takes clients. */
+  serving?: number;
+  /** The last removed node has no socket left. */
+  drained?: number;
+}
+
+/** The detailed status, as `pulumi up` sees it. */
+export async function status(): Promise<Status> {
+  const { output: token } = await onMachine("balancer", "cat /var/lib/wcs-balancer/status-token");
+  const { body } = await get("/.well-known/wcs-balancer/status", { Authorization: `Bearer ${token}` });
+  return JSON.parse(body) as Status;
+}
+
+/** Process ids of HAProxy's workers. A reload makes a new one. */
+export async function workers(): Promise<string> {
+  return (await onMachine("balancer", "pgrep -P $(systemctl show -p MainPID --value haproxy) | sort | xargs"))
+    .output;
+}
+
+/** Watches the balancer while something changes. */
+class Watcher {
+  private running = true;
+  private readonly done: Promise<void>;
+  readonly seen: { at: number; status: Status }[] = [];
+
+  constructor() {
+    this.done = this.run();
+  }
+
+  private async run(): Promise<void> {
+    while (this.running) {
+      try {
+        this.seen.push({ at: Date.now(), status: await status() });
+      } catch {
+        // No balancer, for the moment.
+      }
+      await sleep(250);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.running = false;
+    await this.done;
+  }
+
+  times(written: number | undefined): Times {
+    if (written === undefined) return {};
+    const last = this.seen.at(-1)?.status.revision;
+    const after = this.seen.filter(({ at, status }) => at >= written && status.revision === last);
+    const first = (condition: (status: Status) => boolean) => {
+      const found = after.find(({ status }) => condition(status));
+      return found && Math.max(0, Math.round((found.at - written) / 100) / 10);
+    };
+    const drains = after.some(({ status }) => status.draining.length > 0);
+    return {
+      seen: first(() => true),
+      serving: first(({ nodes }) => nodes.every(({ state }) => state !== "down" && state !== "unknown")),
+      drained: drains ? first(({ draining }) => draining.length === 0) : undefined,
+    };
+  }
+}
+
+export interface Change {
+  /** How it is called in the table. */
+  name: string;
+  /** Arguments of `sandbox up`. */
+  args?: string[];
+  variables?: Record<string, string>;
+  /** What happens meanwhile. Without `args` this is all that happens. */
+  meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<void>;
+  /** Whether the command is to fail. */
+  fails?: boolean;
+  /** Headers of the new clients. */
+  headers?: Record<string, string>;
+  /** Sockets that end by design: a count, or any number. @default 0 */
+  closes?: number | "any";
+  /** Whether new clients may have to wait: when the balancer itself is away. */
+  outage?: boolean;
+}
+
+export interface Outcome {
+  tally: Tally;
+  times: Times;
+  newcomers: Newcomers;
+  output: string;
+  seconds: number;
+}
+
+/** Makes a change while 200 sockets talk and new clients come, and checks that nobody has noticed. */
+export async function during(change: Change): Promise<Outcome> {
+  const fleet = await Fleet.open(fleetSize);
+  const newcomers = new Newcomers(change.headers);
+  const watcher = new Watcher();
+  const began = Date.now();
+  let output = "";
+  let written: number | undefined;
+  try {
+    const up = startSandbox(["up", ...(change.args ?? [])], change.variables);
+    await change.meanwhile?.(fleet, up, newcomers);
+    const ended = await up.ended;
+    output = ended.output;
+    expect(ended.status === 0, output.slice(-3000)).toBe(!change.fails);
+    written = up.lines.find(({ line }) => /desired-state-document (updated|created)/.test(line))?.at;
+  } finally {
+    await sleep(500);
+    await Promise.all([newcomers.stop(), watcher.stop()]);
+  }
+  const tally = await fleet.finish();
+  const outcome = {
+    tally,
+    times: watcher.times(written),
+    newcomers,
+    output,
+    seconds: (Date.now() - began) / 1000,
+  };
+  report(change.name, outcome);
+  expect(tally.lost).toBe(0);
+  if (change.closes !== "any") expect(tally.closed).toBe(change.closes ?? 0);
+  expect(tally.messages).toBeGreaterThan(tally.sockets);
+  if (!change.outage) expect(newcomers.failures).toEqual([]);
+  expect(newcomers.landings.length).toBeGreaterThan(0);
+  return outcome;
+}
+
+/** A line for `npm run bench -- changes`. */
+function report(name: string, { tally, times, newcomers, seconds }: Outcome): void {
+  const file = process.env.WCS_CHANGES_REPORT;
+  if (!file) return;
+  const row = {
+    name,
+    ...tally,
+    ...times,
+    newClients: newcomers.landings.length,
+    refusedClients: newcomers.failures.length,
+    outage: newcomers.outage() / 1000,
+    seconds,
+  };
+  appendFileSync(file, `${JSON.stringify(row)}\n`);
+}

@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Client, connect } from "./cluster";
+
+const intervalMilliseconds = 200;
+
+interface Member {
+  client: Client;
+  /** The server that the balancer has chosen, out of its cookie. */
+  server: string;
+  sent: number;
+  received: number;
+  /** How the socket has ended; undefined while it is open. */
+  ended?: "by us" | "orderly" | "broken";
+}
+
+export interface Tally {
+  sockets: number;
+  messages: number;
+  lost: number;
+  /** Sockets that ended though nobody here closed them. */
+  closed: number;
+}
+
+/** The server that a client is on, by the cookie that it got. */
+export function serverOf(client: Client): string {
+  return client.cookie.match(/^SERVERID=([^;]+)/)?.[1] ?? "";
+}
+
+/**
+ * WebSockets through the balancer, each of which sends a numbered message every 200 ms and gets it back: as pings,
+ * which a WebSocket server has to answer with their content, in order.
+ */
+export class Fleet {
+  private readonly members: Member[] = [];
+  private timer?: NodeJS.Timeout;
+
+  static async open(count: number): Promise<Fleet> {
+    const fleet = new Fleet();
+    while (fleet.members.length < count) {
+      const batch = Math.min(20, count - fleet.members.length);
+      const clients = await Promise.all(Array.from({ length: batch }, () => connect()));
+      for (const client of clients) fleet.add(client);
+    }
+    fleet.timer = setInterval(() => fleet.ping(), intervalMilliseconds);
+    return fleet;
+  }
+
+  private add(client: Client): void {
+    const member: Member = { client, server: serverOf(client), sent: 0, received: 0 };
+    this.members.push(member);
+    let broken = false;
+    client.socket.on("pong", (data) => {
+      // One that is missing makes every later one count as lost.
+      if (Number(data.toString()) === member.received + 1) member.received++;
+    });
+    client.socket.on("error", () => {
+      broken = true;
+    });
+    client.socket.on("close", () => {
+      member.ended ??= broken ? "broken" : "orderly";
+    });
+  }
+
+  private ping(): void {
+    for (const member of this.members) {
+      if (member.ended) continue;
+      member.sent++;
+      member.client.socket.ping(String(member.sent));
+    }
+  }
+
+  /** Open sockets by server. */
+  perServer(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const { server, ended } of this.members) if (!ended) counts[server] = (counts[server] ?? 0) + 1;
+    return counts;
+  }
+
+  ended(how: Member["ended"], server?: string): number {
+    return this.members.filter((member) => member.ended === how && (!server || member.server === server))
+      .length;
+  }
+
+  /** Ends the sockets of some servers as clients do, when every answer is there. */
+  async close(servers?: (server: string) => boolean): Promise<void> {
+    const leaving = this.members.filter(({ server, ended }) => !ended && (!servers || servers(server)));
+    for (const member of leaving) member.ended = "by us";
+    const deadline = Date.now() + 3000;
+    while (leaving.some(({ sent, received }) => received < sent) && Date.now() < deadline) await sleep(20);
+    await Promise.all(leaving.map(({ client }) => client.close()));
+  }
+
+  /** Ends all and counts. What a socket that was closed from outside had under way at that moment is not counted. */
+  async finish(): Promise<Tally> {
+    await this.close();
+    clearInterval(this.timer);
+    const ours = this.members.filter(({ ended }) => ended === "by us");
+    return {
+      sockets: this.members.length,
+      messages: this.members.reduce((sum, { received }) => sum + received, 0),
+      lost: ours.reduce((sum, { sent, received }) => sum + sent - received, 0),
+      closed: this.members.length - ours.length,
+    };
+  }
+}
+
+/** New clients, one after the other, for as long as something lasts: each must get a session. */
+export class Newcomers {
+  private running = true;
+  private readonly done: Promise<void>;
+  /** The servers that clients landed on, with the time. */
+  readonly landings: { server: string; at: number }[] = [];
+  readonly failures: { error: string; at: number }[] = [];
+
+  constructor(private readonly headers: Record<string, string> = {}) {
+    this.done = this.run();
+  }
+
+  private async run(): Promise<void> {
+    while (this.running) {
+      try {
+        const client = await connect(this.headers);
+        this.landings.push({ server: serverOf(client), at: Date.now() });
+        await client.close();
+      } catch (error) {
+        this.failures.push({ error: (error as Error).message, at: Date.now() });
+      }
+      await sleep(100);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.running = false;
+    await this.done;
+  }
+
+  /** The longest time without a client that got a session, in milliseconds. */
+  outage(): number {
+    let longest = 0;
+    for (const [index, { at }] of this.landings.entries()) {
+      longest = Math.max(longest, at - (this.landings[index - 1]?.at ?? at));
+    }
+    return longest;
+  }
+}

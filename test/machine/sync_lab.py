@@ -1,0 +1,244 @@
+"""Kills wcs-balancer-sync at every step of a change, with a real HAProxy and open WebSockets, and lets it run again.
+
+Runs in a Debian root and in a network of its own. The arguments are files with haproxy.cfg before and after the
+change. Prints one line a step.
+"""
+
+import asyncio
+import base64
+import gzip
+import hashlib
+import importlib.util
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+FILES = Path("/project/userdata/files")
+sys.path[:0] = [str(FILES / "setup"), str(FILES / "balancer")]
+import haproxy_plan
+import haproxy_runtime as haproxy
+
+spec = importlib.util.spec_from_file_location("sync", FILES / "balancer/wcs-balancer-sync.py")
+sync = importlib.util.module_from_spec(spec)
+sys.modules["sync"] = sync
+spec.loader.exec_module(sync)
+
+CERTIFICATE = Path("/etc/pki/tls/wcs.example.com/cert.pem")
+NODES = [f"127.0.0.{number}" for number in (2, 3, 4)]
+
+
+class Killed(BaseException):
+    """What nothing in the service catches."""
+
+
+async def node(reader, writer):
+    """A WCS node as far as this needs one: upgrades, then sends everything back."""
+    try:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return writer.close()  # A health check.
+    key = next(line.split(": ")[1] for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+    accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
+    head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    writer.write(f"{head}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+    while data := await reader.read(1000):
+        writer.write(data)
+    writer.close()
+
+
+async def agent(_, writer):
+    writer.write(b"up 100%\n")
+    await writer.drain()
+    writer.close()
+
+
+def serve_nodes():
+    async def serve():
+        for address in NODES:
+            await asyncio.start_server(node, address, 8080)
+            await asyncio.start_server(agent, address, 9707)
+        ready.set()
+        await asyncio.Event().wait()
+
+    ready = threading.Event()
+    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+    ready.wait()
+
+
+class Client:
+    """An open WebSocket through HAProxy."""
+
+    def __init__(self):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.socket = context.wrap_socket(socket.create_connection(("127.0.0.1", 443), timeout=5))
+        self.socket.sendall(
+            b"GET / HTTP/1.1\r\nHost: wcs.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += self.socket.recv(1)
+        assert answer.startswith(b"HTTP/1.1 101"), answer
+
+    def talk(self):
+        self.socket.sendall(b"numbered message")
+        assert self.socket.recv(100) == b"numbered message"
+
+
+def eventually(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+
+
+def new_pem():
+    command = "openssl req -x509 -nodes -days 2 -subj /CN=wcs.example.com -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+    subprocess.run([*command.split(), "-keyout", "/key", "-out", "/crt"], check=True, capture_output=True)
+    return Path("/crt").read_text() + Path("/key").read_text()
+
+
+def target(config, pem, revision):
+    content = {"revision": revision, "haproxyConfig": config, "drainTimeoutSeconds": 600}
+    content["certificateHash"] = hashlib.sha256(pem.encode()).hexdigest()
+    return {
+        "state": base64.b64encode(gzip.compress(json.dumps(content).encode())).decode(),
+        "secret": json.dumps({"pem": pem, "token": "token"}),
+        "config": config,
+        "pem": pem,
+        "revision": revision,
+    }
+
+
+parameters = {}
+sync.get_parameter = lambda name: parameters[name]
+SETTINGS = {"stateParameter": "state", "secretParameter": "secret", "certificatePath": str(CERTIFICATE)}
+
+
+def fresh():
+    return sync.Balancer(SETTINGS, lambda message: None)
+
+
+def bring_to(wanted):
+    parameters.update(state=wanted["state"], secret=wanted["secret"])
+    balancer = fresh()
+    settle(balancer)
+    eventually(lambda: not (balancer.poll() or balancer.changes.leaving), "the drain")
+    return balancer
+
+
+def kill_before(step):
+    """From now on the service ends before its side effect number `step`. Gives what takes that back, and a count."""
+    originals = {(module, name): getattr(module, name) for module, name in SIDE_EFFECTS}
+    count = 0
+
+    def wrap(original):
+        def killing(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return original(*args, **kwargs)
+
+        return killing
+
+    for (module, name), original in originals.items():
+        setattr(module, name, wrap(original))
+
+    def restore():
+        for (module, name), original in originals.items():
+            setattr(module, name, original)
+
+    return restore
+
+
+SIDE_EFFECTS = [(sync, "replace_file"), (haproxy, "replace_file"), (haproxy, "ask"), (sync, "run")]
+
+
+def running_servers():
+    state = haproxy_plan.parse_servers_state(haproxy.ask("show servers state"))
+    return {name for name, server in state.items() if not server.maintenance}
+
+
+def all_up():
+    return all(row["status"] == "UP" for row in haproxy.statistics(haproxy.ask("show stat")) if row["status"] != "MAINT")
+
+
+def settle(balancer):
+    """Polls until nobody is held any more. The steps of these rounds are killed at, too."""
+
+    def settled():
+        balancer.poll()
+        assert balancer.error is None, balancer.error
+        return not balancer.changes.held and not balancer.changes.unproven
+
+    eventually(settled, "the new nodes")
+
+
+def check(wanted, balancer, clients):
+    assert balancer.error is None, balancer.error
+    assert balancer.applied and balancer.applied.revision == wanted["revision"]
+    assert sync.HAPROXY_CONFIG.read_text() == wanted["config"]
+    assert CERTIFICATE.read_text() == wanted["pem"]
+    assert running_servers() == set(haproxy_plan.parse_configuration(wanted["config"]).servers)
+    served = ssl.get_server_certificate(("127.0.0.1", 443))
+    assert wanted["pem"].startswith(served.strip()), "HAProxy serves another certificate than the file holds"
+    for client in clients:
+        client.talk()
+
+
+def main():
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    serve_nodes()
+    before = target(Path(sys.argv[1]).read_text(), new_pem(), "before")
+    after = target(Path(sys.argv[2]).read_text(), new_pem(), "after")
+    sync.replace_file(CERTIFICATE, before["pem"], 0o600)
+    sync.replace_file(sync.HAPROXY_CONFIG, before["config"])
+    Path("/run/haproxy").mkdir(exist_ok=True)
+    # As the service does: another run's servers may have had the same names.
+    haproxy.SERVER_STATE.unlink(missing_ok=True)
+    master = subprocess.Popen(["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg", "-S", haproxy.MASTER_SOCKET], stderr=subprocess.DEVNULL)
+    eventually(lambda: Path(haproxy.RUNTIME_SOCKET).exists() and not master.poll(), "HAProxy")
+    try:
+        step = 0
+        killed = True
+        while killed:
+            bring_to(before)
+            eventually(all_up, "the nodes")
+            clients = [Client() for _ in range(4)]
+            parameters.update(state=after["state"], secret=after["secret"])
+            restore = kill_before(step)
+            try:
+                settle(fresh())
+                killed = False
+            except Killed:
+                pass
+            finally:
+                restore()
+            for client in clients:
+                client.talk()
+            balancer = fresh()
+            settle(balancer)
+            check(after, balancer, clients)
+            for client in clients:
+                client.socket.close()
+            eventually(lambda: not (balancer.poll() or balancer.changes.leaving), "the drain")
+            check(after, fresh(), [])
+            print(f"killed before step {step}" if killed else f"all {step} steps", flush=True)
+            step += 1
+    finally:
+        master.terminate()
+        master.wait()
+
+
+if __name__ == "__main__":
+    if shutil.which("haproxy") is None:
+        sys.exit("this needs haproxy")
+    main()
