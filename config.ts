@@ -103,8 +103,8 @@ export const configSchema = z.strictObject({
     .meta({
       description:
         "WCS servers that exist already, elsewhere: they run the agent, and let this balancer reach 8080 and 9707",
-      example: "name=wcs-old",
-      element: "[0]",
+      example: "192.0.2.7",
+      element: "[0].address",
     }),
   nodeStack: text(
     /^[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+$/,

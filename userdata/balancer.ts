@@ -1,5 +1,5 @@
 import { renderCloudConfig, setupSteps } from "./cloud-config";
-import { machineFile, pythonFile, shellSettings } from "./files";
+import { leanFile, machineFile, shellSettings } from "./files";
 
 export interface BalancerSettings {
   domain: string;
@@ -28,14 +28,14 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
     files: [
       { path: busyPage, content: machineFile("balancer/503.html") },
       { path: "/etc/wcs-balancer/no-websdk.html", content: machineFile("balancer/no-websdk.html") },
-      { path: "/etc/nginx/nginx.conf", content: machineFile("balancer/nginx.conf") },
+      { path: "/etc/nginx/nginx.conf", content: leanFile("balancer/nginx.conf") },
       {
         path: "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf",
-        content: machineFile("balancer/haproxy.conf"),
+        content: leanFile("balancer/haproxy.conf"),
       },
       {
         path: "/etc/systemd/system/apt-daily-upgrade.service.d/wcs-balancer.conf",
-        content: machineFile("balancer/upgrade-reload.conf"),
+        content: leanFile("balancer/upgrade-reload.conf"),
       },
       {
         path: "/etc/apt/apt.conf.d/90wcs-balancer",
@@ -43,9 +43,9 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
       },
       {
         path: "/etc/systemd/journald.conf.d/wcs-balancer.conf",
-        content: machineFile("balancer/journald.conf"),
+        content: leanFile("balancer/journald.conf"),
       },
-      { path: "/etc/sysctl.d/90-wcs-balancer.conf", content: machineFile("balancer/sysctl.conf") },
+      { path: "/etc/sysctl.d/90-wcs-balancer.conf", content: leanFile("balancer/sysctl.conf") },
       {
         path: "/etc/wcs-balancer/settings",
         content: shellSettings({
@@ -60,23 +60,23 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
       },
       {
         path: "/usr/local/sbin/wcs-balancer-sync",
-        content: pythonFile("balancer/wcs-balancer-sync.py"),
+        content: leanFile("balancer/wcs-balancer-sync.py"),
         permissions: "0755",
       },
       {
         path: "/usr/local/sbin/wcs-balancer",
-        content: pythonFile("balancer/wcs-balancer.py"),
+        content: leanFile("balancer/wcs-balancer.py"),
         permissions: "0755",
       },
       ...["haproxy_plan.py", "haproxy_runtime.py"].map((name) => ({
         path: `/usr/local/lib/wcs-balancer/${name}`,
-        content: pythonFile(`balancer/${name}`),
+        content: leanFile(`balancer/${name}`),
       })),
       {
         path: "/etc/systemd/system/wcs-balancer-sync.service",
-        content: machineFile("balancer/wcs-balancer-sync.service"),
+        content: leanFile("balancer/wcs-balancer-sync.service"),
       },
-      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: pythonFile("setup/aws_instance.py") },
+      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: leanFile("setup/aws_instance.py") },
       ...setupSteps([
         "balancer/steps/haproxy-version.sh",
         "balancer/steps/sync.sh",

@@ -1,6 +1,6 @@
 import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
-import { machineFile } from "./files";
+import { leanFile } from "./files";
 
 /** A file that cloud-init writes before packages are installed. */
 export interface MachineFile {
@@ -24,10 +24,10 @@ export interface CloudConfig {
 export function setupSteps(names: string[]): MachineFile[] {
   const steps = names.map((name, index) => ({
     path: `/var/lib/cloud/scripts/per-instance/${(index + 1) * 10}-${name.replace(/^.*\/|\.sh$/g, "")}`,
-    content: machineFile(name),
+    content: leanFile(name),
     permissions: "0755",
   }));
-  return [{ path: "/usr/local/lib/wcs-setup/step.sh", content: machineFile("setup/step.sh") }, ...steps];
+  return [{ path: "/usr/local/lib/wcs-setup/step.sh", content: leanFile("setup/step.sh") }, ...steps];
 }
 
 /** EC2 takes 16 KB of user-data, before base64 (Amazon EC2 User Guide, "Run commands when you launch"). */

@@ -30,10 +30,10 @@ export function shellSettings(values: Record<string, string>): string {
 }
 
 /**
- * A Python file as it goes into user-data: without docstrings and comments, which EC2's 16 KB have no room for.
+ * A file as it goes into user-data where EC2's 16 KB are scarce: without comments and a Python file's docstrings.
  * Where they are, its second line says.
  */
-export function pythonFile(name: string): string {
+export function leanFile(name: string): string {
   const [interpreter = "", ...lines] = machineFile(name)
     .replace(/^( *)"""[^"]*"""\n(?=\s*?( *)\S)/gm, (_, indent: string, next: string) =>
       // A docstring may be all that a body has.
@@ -41,7 +41,7 @@ export function pythonFile(name: string): string {
     )
     .replace(/^ *#(?!!).*\n/gm, "")
     .split("\n");
-  const source = `# Comments are in the project's ${name}.`;
+  const source = `# Comments: ${name}`;
   return (
     interpreter.startsWith("#!") ? [interpreter, source, ...lines] : [source, interpreter, ...lines]
   ).join("\n");

@@ -1,5 +1,5 @@
 import { renderCloudConfig, setupSteps } from "./cloud-config";
-import { fillIn, machineFile, pythonFile, shellSettings } from "./files";
+import { fillIn, leanFile, machineFile, shellSettings } from "./files";
 
 export type AgentListener = "xinetd" | "systemd";
 
@@ -82,10 +82,10 @@ export function renderNodeUserData(settings: NodeSettings): string {
           2,
         )}\n`,
       },
-      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: pythonFile("setup/aws_instance.py") },
+      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: leanFile("setup/aws_instance.py") },
       {
         path: "/usr/local/sbin/wcs-configure",
-        content: pythonFile("node/wcs-configure.py"),
+        content: leanFile("node/wcs-configure.py"),
         permissions: executable,
       },
       {
@@ -96,7 +96,7 @@ export function renderNodeUserData(settings: NodeSettings): string {
         ? [
             {
               path: "/usr/local/sbin/wcs-license",
-              content: pythonFile("node/wcs-license.py"),
+              content: leanFile("node/wcs-license.py"),
               permissions: executable,
             },
             {

@@ -42,10 +42,11 @@ async function serverName(name: string): Promise<string> {
   return `${name}-${(await machine(name)).id.slice(-8)}`;
 }
 
-/** Waits until a server drains, and gives its sockets. */
+/** Waits until a server gets no more clients and drains, and gives its sockets. */
 async function draining(server: string): Promise<number> {
   return eventually(async () => {
     const found = (await status()).draining.find((candidate) => candidate.server === server);
+    expect(found?.held).toBe(false);
     expect(found?.sockets).toBeGreaterThan(0);
     return found?.sockets ?? 0;
   }, 60);
@@ -56,10 +57,18 @@ beforeAll(() => up(2));
 describe("nodes", () => {
   test("scale out by two: they take clients as soon as they are healthy, without a reload", async () => {
     const before = await workers();
-    const { newcomers } = await during({ name: "scale out by two nodes", args: withNodes(4) });
+    await during({
+      name: "scale out by two nodes",
+      args: withNodes(4),
+      async meanwhile(_, up, newcomers) {
+        await up.ended;
+        const added = await Promise.all(["wcs-3", "wcs-4"].map(serverName));
+        await eventually(() =>
+          expect(newcomers.landings.map(({ server }) => server)).toEqual(expect.arrayContaining(added)),
+        );
+      },
+    });
     expect(await workers()).toBe(before);
-    const landed = new Set(newcomers.landings.map(({ server }) => server));
-    for (const name of ["wcs-1", "wcs-2", "wcs-3", "wcs-4"]) expect(landed).toContain(await serverName(name));
   });
 
   test("scale in by one: no new client from the moment of the change, and deleted when its last socket has ended by itself", async () => {

@@ -78,14 +78,12 @@ export interface Change {
   /** How it is called in the table. */
   name: string;
   /** Arguments of `sandbox up`. */
-  args?: string[];
+  args: string[];
   variables?: Record<string, string>;
-  /** What happens meanwhile. Without `args` this is all that happens. */
+  /** What happens beside it. */
   meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<void>;
   /** Whether the command is to fail. */
   fails?: boolean;
-  /** Headers of the new clients. */
-  headers?: Record<string, string>;
   /** Sockets that end by design: a count, or any number. @default 0 */
   closes?: number | "any";
   /** Whether new clients may have to wait: when the balancer itself is away. */
@@ -103,18 +101,22 @@ export interface Outcome {
 /** Makes a change while 200 sockets talk and new clients come, and checks that nobody has noticed. */
 export async function during(change: Change): Promise<Outcome> {
   const fleet = await Fleet.open(fleetSize);
-  const newcomers = new Newcomers(change.headers);
+  const newcomers = new Newcomers();
   const watcher = new Watcher();
   const began = Date.now();
   let output = "";
   let written: number | undefined;
+  const up = startSandbox(["up", ...change.args], change.variables);
   try {
-    const up = startSandbox(["up", ...(change.args ?? [])], change.variables);
     await change.meanwhile?.(fleet, up, newcomers);
     const ended = await up.ended;
     output = ended.output;
     expect(ended.status === 0, output.slice(-3000)).toBe(!change.fails);
     written = up.lines.find(({ line }) => /desired-state-document (updated|created)/.test(line))?.at;
+  } catch (error) {
+    up.interrupt();
+    await up.ended;
+    throw error;
   } finally {
     await sleep(500);
     await Promise.all([newcomers.stop(), watcher.stop()]);

@@ -54,7 +54,9 @@ export function startSandbox(args: string[], variables: Record<string, string> =
     ended: new Promise((resolve) =>
       child.on("close", (status) => resolve({ status, output: running.output })),
     ),
-    interrupt: () => process.kill(-(child.pid ?? 0), "SIGINT"),
+    interrupt: () => {
+      if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGINT");
+    },
   };
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (part: string) => {

@@ -112,14 +112,14 @@ export class Newcomers {
   readonly landings: { server: string; at: number }[] = [];
   readonly failures: { error: string; at: number }[] = [];
 
-  constructor(private readonly headers: Record<string, string> = {}) {
+  constructor() {
     this.done = this.run();
   }
 
   private async run(): Promise<void> {
     while (this.running) {
       try {
-        const client = await connect(this.headers);
+        const client = await connect();
         this.landings.push({ server: serverOf(client), at: Date.now() });
         await client.close();
       } catch (error) {

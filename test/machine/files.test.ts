@@ -7,7 +7,7 @@ import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { busyPage, certificatePath } from "../../userdata/balancer";
-import { pythonFile } from "../../userdata/files";
+import { leanFile } from "../../userdata/files";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
@@ -45,7 +45,7 @@ test.each(files.filter((name) => name.endsWith(".py")))("%s compiles for the mac
 test.each(
   files.filter((name) => name.startsWith("userdata/") && name.endsWith(".py")),
 )("%s says the same on the machine, where it has no comments", (name) => {
-  debian.write("tmp/stripped.py", pythonFile(name.replace("userdata/files/", "")));
+  debian.write("tmp/stripped.py", leanFile(name.replace("userdata/files/", "")));
   const compare = `
 import ast, sys
 

@@ -92,11 +92,11 @@ class Client:
         assert self.socket.recv(100) == b"numbered message"
 
 
-def eventually(condition, what, seconds=20):
+def eventually(condition, what, seconds=20, pause=0.05):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def new_pem():
@@ -179,7 +179,7 @@ def settle(balancer):
         assert balancer.error is None, balancer.error
         return not balancer.changes.held and not balancer.changes.unproven
 
-    eventually(settled, "the new nodes")
+    eventually(settled, "the new nodes", pause=0.4)
 
 
 def check(wanted, balancer, clients):

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { type Registered, resolveOutput, runProgram } from "./program";
 
 const minimal = {
@@ -187,6 +187,72 @@ test("further services are opened to clients, the CDN between the nodes, statist
     ["wcs-node-id", 1935, "0.0.0.0/0"],
     ["wcs-node-id", 8084, "wcs-node-id"],
   ]);
+});
+
+describe("the certificate of the stack's own CA", () => {
+  const certificateAt = async (date: string) => {
+    vi.stubEnv("WCS_BALANCER_DATE", date);
+    const { resources } = await runProgram(minimal);
+    vi.unstubAllEnvs();
+    const [server] = resources.filter(({ type }) => type === "tls:index/locallySignedCert:LocallySignedCert");
+    return server;
+  };
+
+  test("is a new one in each quarter of a year, from the same request, and lasts a year", async () => {
+    const names = await Promise.all(
+      ["2026-12-31", "2027-01-01", "2027-03-31T23:59:59Z", "2027-04-01"].map(async (date) => date),
+    );
+    const certificates = [];
+    for (const date of names) certificates.push(await certificateAt(date));
+    expect(certificates.map((certificate) => certificate?.name)).toEqual([
+      "certificate-server-2026q4",
+      "certificate-server-2027q1",
+      "certificate-server-2027q1",
+      "certificate-server-2027q2",
+    ]);
+    for (const certificate of certificates)
+      expect(certificate?.inputs).toMatchObject({
+        certRequestPem: "request of certificate-server",
+        validityPeriodHours: 8766,
+      });
+  });
+});
+
+test("direct access can be closed, and balancers of other stacks let in", async () => {
+  const { resources } = await runProgram({
+    ...minimal,
+    directAccess: false,
+    balancerCidrs: ["172.31.0.77/32"],
+  });
+  const open = resources
+    .filter(({ type, inputs }) => type.includes("IngressRule") && inputs.securityGroupId === "wcs-node-id")
+    .map(({ inputs }) => `${inputs.fromPort} ${inputs.cidrIpv4 ?? inputs.referencedSecurityGroupId}`)
+    .sort();
+  expect(open).toEqual([
+    "30000 0.0.0.0/0",
+    "30000 0.0.0.0/0",
+    "8080 172.31.0.77/32",
+    "8080 wcs-balancer-id",
+    "9707 172.31.0.77/32",
+    "9707 wcs-balancer-id",
+  ]);
+});
+
+test("rollout: skip makes no wait", async () => {
+  const { resources } = await runProgram({ ...minimal, rollout: "skip" });
+  expect(resources.filter(({ type }) => type.startsWith("command:"))).toEqual([]);
+});
+
+test("external nodes and those of another stack become servers, and are not waited for", async () => {
+  const { resources } = await runProgram({
+    ...minimal,
+    externalNodes: [{ name: "hardware", address: "192.0.2.7" }],
+    nodeStack: "organization/wcs-balancer/nodes",
+  });
+  const [wait] = resources.filter(({ type }) => type === "command:local:Command");
+  const environment = (wait?.inputs.environment as { value: Record<string, string> }).value;
+  expect(environment.FURTHER_SERVERS).toMatch(/^hardware-[0-9a-f]{8} other-00000007$/);
+  expect(environment.SERVERS).not.toContain("hardware");
 });
 
 test("SSH is open to operators alone, and only with a key", async () => {

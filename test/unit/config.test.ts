@@ -167,6 +167,20 @@ test("a public key for SSH needs networks that it is for, and is one line", () =
   );
 });
 
+test("external nodes need an address, and names of their own", () => {
+  const external = (...externalNodes: unknown[]) => ({ ...minimal, nodes: ["wcs-1"], externalNodes });
+  expect(errorOf(external({ name: "hardware", address: "wcs.example.com" }))).toBe(
+    'externalNodes[0].address is "wcs.example.com"; it must be an IPv4 address such as 203.0.113.7. ' +
+      "Set it with: pulumi config set --path 'externalNodes[0].address' 192.0.2.7",
+  );
+  expect(errorOf(external({ name: "wcs-1", address: "192.0.2.7" }))).toMatch(
+    /^externalNodes has "wcs-1", which is in nodes too; its names must be others/,
+  );
+  expect(errorOf({ ...minimal, nodeStack: "second" })).toMatch(
+    /^nodeStack is "second"; it must be ORGANIZATION\/PROJECT\/STACK/,
+  );
+});
+
 test("limits that leave sockets of the nodes unused are warned of", () => {
   const config = parseConfig({ ...minimal, nodes: ["a", "b"], maxConnectionsPerNode: 3000 }, () => false);
   expect(capacityWarnings(config)).toEqual([
