@@ -244,7 +244,7 @@ set title "The balancer's costs, as parts of the guide's set-up (1 = the same)"
 set style data histograms
 set style fill solid 0.8 noborder
 set boxwidth 0.6
-set yrange [0:*]
+set yrange [0:1.25]
 set grid ytics lc rgb "#dddddd"
 set border 3
 set tics nomirror

@@ -3,14 +3,17 @@ import { checkSpace, machinePackages, prepare } from "../sandbox/prepare";
 import { stackSettings, stackValues } from "../sandbox/stack";
 import { benchAgent } from "./agent";
 import { benchBalancer } from "./balancer";
+import { benchChanges } from "./changes";
 
 const usage = `Usage: npm run bench -- agent|balancer --guide FILE
+       npm run bench -- changes
 
 Measures what the project promises, as ratios against the guide's set-up in the same run, and writes the tables to
 docs/benchmarks.md.
 
   agent          CPU and processes of one answer of the agent
   balancer       HAProxy: CPU of a TLS handshake, round trip of a message, memory of an idle WebSocket (3 minutes)
+  changes        every change of a running cluster: sockets, messages and lost ones, and times (20 minutes)
 
   --guide FILE   the text of Flashphoner's guide, out of which the scripts and the haproxy.cfg to compare with are
                  cut; without it only the agent can be measured, alone
@@ -26,12 +29,16 @@ async function main(): Promise<void> {
     process.stdout.write(usage);
     return;
   }
-  if (name !== "agent" && name !== "balancer")
+  if (name !== "agent" && name !== "balancer" && name !== "changes")
     throw new Error(`there is no measurement "${name}"; see: npm run bench -- help`);
   if (process.platform !== "linux" || process.getuid?.() !== 0)
     throw new Error("measuring needs Linux and root");
   checkSpace();
   await prepare([...machinePackages("dev", stackValues(stackSettings("dev", {}))), "gnuplot-nox"]);
+  if (name === "changes") {
+    benchChanges();
+    return;
+  }
   if (name === "agent") {
     await benchAgent(values.guide);
     return;

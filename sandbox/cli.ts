@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { CommandError as EngineError } from "@pulumi/pulumi/automation";
@@ -112,7 +112,11 @@ async function up(options: Options): Promise<void> {
     return result.outputs;
   });
   const authority = join(paths.state, `ca-${stack}.pem`);
-  if (outputs.certificateAuthority) writeFileSync(authority, String(outputs.certificateAuthority.value));
+  if (outputs.certificateAuthority) {
+    // In one step: clients read it while this runs.
+    writeFileSync(`${authority}.new`, String(outputs.certificateAuthority.value));
+    renameSync(`${authority}.new`, authority);
+  }
   const address = String(outputs.balancerAddress?.value);
   const url = new URL(String(outputs.url?.value));
   const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];

@@ -74,6 +74,8 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
   }
   const waitingFor: string[] = [];
   let failed = false;
+  // An error of another revision that was wanted meanwhile: it has not been looked at again since.
+  if (status.refused) waitingFor.push(`the balancer to leave revision ${status.refused}, which it refuses`);
   if (status.setup) {
     waitingFor.push(`the balancer's ${status.setup}`);
     failed = status.setup.startsWith("setup failed");

@@ -54,6 +54,11 @@ test("gives up at once on a revision that HAProxy refuses", () => {
   expect(judge(refused, "r3", ["wcs-1-a"]).failed).toBe(false);
 });
 
+test("waits until a revision that was refused meanwhile is not wanted any more", () => {
+  const stale = status([up], { refused: "r3", error: "haproxy failed (1)" });
+  expect(judge(stale, "r2", ["wcs-1-a"])).toMatchObject({ done: false, failed: false });
+});
+
 test("waits for the balancer's set-up, and gives up when it has failed", () => {
   const running = judge(status([up], { setup: "setup running: websdk-download" }), "r2", ["wcs-1-a"]);
   expect(running).toEqual({
