@@ -62,6 +62,9 @@ export function wcsPackage(): Download {
     bundle: true,
     platform: "node",
     target: "node20",
+    // The same bytes in whatever folder the project lies: other ones would replace every node.
+    minify: true,
+    preserveSymlinks: true,
     write: false,
     logLevel: "error",
   }).outputFiles[0];

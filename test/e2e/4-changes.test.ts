@@ -289,7 +289,7 @@ describe("what cannot be applied", () => {
     expect(output).toMatch(/rollout failed: .*maxConnections needs 100300 open files/);
     expect(await workers()).toBe(before);
     up(2);
-    expect((await status()).error).toBeNull();
+    await eventually(async () => expect((await status()).error).toBeNull());
   });
 
   test("a parameter that is cut in half", async () => {
