@@ -393,7 +393,11 @@ function sizeProblems(config: ConfigValues): string[] {
   }
 }
 
-function certificatesIn(pem: string): X509Certificate[] {
+/**
+ * The certificates of a PEM text, in their order.
+ * @throws Error when one of them cannot be read
+ */
+export function certificatesIn(pem: string): X509Certificate[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((block) => new X509Certificate(block));
 }

@@ -26,7 +26,9 @@ export function checkSpace(folder = cache): void {
 
 /** The packages that the machines of a stack install. */
 export function machinePackages(stack: string, values: Record<string, unknown>): string[] {
-  const files = renderStack(stack, values);
+  // The certificate changes no package, and is for the program to check.
+  const { tlsCertificate: _, ...others } = values;
+  const files = renderStack(stack, others);
   return Object.entries(files)
     .filter(([name]) => name.endsWith("user-data.yaml"))
     .flatMap(([, userData]) => packagesOf(userData));

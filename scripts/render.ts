@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
-import { ConfigError, parseConfig } from "../config";
+import { ConfigError, certificatesIn, parseConfig } from "../config";
 import { balancerSettings, haproxySettings, nodeSettings } from "../settings";
 import { renderBalancerUserData } from "../userdata/balancer";
 import { encodeUserData, userDataLimitBytes } from "../userdata/cloud-config";
@@ -46,7 +46,11 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
   const own = values.nodeAmi ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
   const config = parseConfig({ ...own, ...others }, () => true);
-  if (typeof tlsCertificate === "string") config.tlsCertificate = tlsCertificate;
+  if (typeof tlsCertificate === "string") {
+    if (!certificatesIn(tlsCertificate).length)
+      throw new ConfigError("tlsCertificate holds no PEM CERTIFICATE");
+    config.tlsCertificate = tlsCertificate;
+  }
   const backends = config.nodes.toSorted().map((name, index) => ({
     serverName: serverName(name, `i-0000000000000${String(index + 1).padStart(4, "0")}`),
     address: `10.0.1.${index + 1}`,
