@@ -336,13 +336,13 @@ describe("what cannot be applied", () => {
         expect((await status()).error).toMatch(
           /inconsistencies between private key and certificate|No Private Key|key values mismatch/i,
         );
-        expect((await certificate()).valid_to).toBeTruthy();
-        await write("secret", "SecureString", JSON.stringify({ pem, token }));
+        await certificate();
       },
     });
     expect(await workers()).toBe(before);
     up(2);
-    expect((await status()).error).toBeNull();
+    await eventually(async () => expect((await status()).error).toBeNull());
+    await write("secret", "SecureString", JSON.stringify({ pem, token }));
   });
 });
 

@@ -1,22 +1,20 @@
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
 import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { busyPage } from "../../userdata/balancer";
 
-let debian: DebianRoot;
-
-beforeAll(async () => {
-  debian = new DebianRoot();
+async function lab(): Promise<DebianRoot> {
+  const debian = new DebianRoot();
   await debian.install(["haproxy"]);
   debian.copy(join(projectRoot, "userdata/files"), "project/userdata/files");
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
   debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);
-});
-
-afterAll(() => debian?.remove());
+  return debian;
+}
 
 /** haproxy.cfg with the lab's nodes by their numbers. */
 function config(nodes: number[], values: Record<string, unknown> = {}): string {
@@ -36,21 +34,24 @@ function config(nodes: number[], values: Record<string, unknown> = {}): string {
     );
 }
 
-test.each([
+test.concurrent.each([
   ["nodes, thresholds and the certificate", config([2, 3], { checks: { cpu: 50 } })],
   ["a reload", config([2, 3], { algorithm: "first" })],
 ])(
   "wcs-balancer-sync killed at every step of a change of %s: the next run completes it, no socket is lost",
-  (_, after) => {
-    debian.write("before.cfg", config([1, 2]));
-    debian.write("after.cfg", after);
-    const command = ["python3", "/project/test/machine/sync_lab.py", "/before.cfg", "/after.cfg"];
-    const { status, stdout, stderr } = spawnSync("unshare", ["--net", "chroot", debian.root, ...command], {
-      encoding: "utf8",
-      timeout: 300_000,
-    });
-    expect(status, `${stdout}\n${stderr.slice(-3000)}`).toBe(0);
-    expect(stdout).toMatch(/killed before step 0\n[\s\S]*all \d+ steps\n$/);
+  async (_, after) => {
+    const debian = await lab();
+    try {
+      debian.write("before.cfg", config([1, 2]));
+      debian.write("after.cfg", after);
+      const command = ["python3", "/project/test/machine/sync_lab.py", "/before.cfg", "/after.cfg"];
+      const { stdout } = await promisify(execFile)("unshare", ["--net", "chroot", debian.root, ...command], {
+        timeout: 300_000,
+      });
+      expect(stdout).toMatch(/killed before step 0\n[\s\S]*all \d+ steps\n$/);
+    } finally {
+      debian.remove();
+    }
   },
   310_000,
 );

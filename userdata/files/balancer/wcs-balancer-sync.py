@@ -59,7 +59,6 @@ SETUP_STATE = Path("/var/lib/wcs-setup/state")
 POLL_SECONDS = 5
 REQUEST_SECONDS = 10
 MAX_DOCUMENT_BYTES = 1_000_000
-CERTIFICATE_DEADLINE_SECONDS = 60
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
@@ -283,22 +282,16 @@ class Balancer:
             return None
 
     def fetch_secret(self, certificate_hash: str) -> Secret:
-        """The certificate that the document names; its parameter may be written a little later."""
-        deadline = time.monotonic() + CERTIFICATE_DEADLINE_SECONDS
-        while True:
-            try:
-                content = json.loads(get_parameter(self.secret_parameter))
-                secret = Secret(content["pem"], content["token"])
-                problem = "holds another certificate"
-                if sha256(secret.pem.encode()) == certificate_hash:
-                    return secret
-            except AwsError as error:
-                problem = str(error)
-            except (ValueError, KeyError, TypeError):
-                problem = "cannot be read"
-            if time.monotonic() > deadline:
-                raise SyncError(f"the certificate {certificate_hash[:12]} is not in {self.secret_parameter}: {problem}")
-            time.sleep(2)
+        """The certificate that the document names. Its parameter may be written a little later: the next poll tries
+        again."""
+        try:
+            content = json.loads(get_parameter(self.secret_parameter))
+            secret = Secret(content["pem"], content["token"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SyncError(f"{self.secret_parameter} cannot be read") from error
+        if sha256(secret.pem.encode()) != certificate_hash:
+            raise SyncError(f"the certificate {certificate_hash[:12]} is not in {self.secret_parameter} yet")
+        return secret
 
     def check(self, config: str, pem: str) -> None:
         """Lets HAProxy judge configuration and certificate before anything is replaced."""
