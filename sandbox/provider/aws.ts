@@ -7,7 +7,8 @@ export const accountId = "123456789012";
 export const region = "eu-central-1";
 const vpcId = "vpc-0a1b2c3d4e5f60718";
 const subnetIds = ["subnet-0a1b2c3d4e5f60718"];
-const debianAmi = "ami-0d3b1a13000000001";
+/** Debian publishes a newer one now and then. */
+const debianAmi = process.env.WCS_SANDBOX_NEWEST_AMI ?? "ami-0d3b1a13000000001";
 
 const text = z.string();
 const tags = z.record(z.string(), z.string()).optional();

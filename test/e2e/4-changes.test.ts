@@ -147,7 +147,7 @@ describe("nodes", () => {
     up(2);
   });
 
-  test("another order of the nodes replaces nothing, nor does another machine's up", () => {
+  test("another order of the nodes replaces nothing, nor does a newer default AMI, nor another machine's up", () => {
     const copy = mkdtempSync(join(tmpdir(), "wcs-other-"));
     try {
       cpSync(projectRoot, copy, {
@@ -159,6 +159,7 @@ describe("nodes", () => {
       const { stdout: output } = spawnSync("npm", ["run", "--silent", "sandbox", "--", ...args], {
         cwd: copy,
         encoding: "utf8",
+        env: { ...process.env, WCS_SANDBOX_NEWEST_AMI: "ami-0d3b1a13000000002" },
       });
       expect(output).toMatch(/Resources:\n\s+\d+ unchanged\n/);
     } finally {
