@@ -115,6 +115,7 @@ describe("nodes", () => {
         expect((await second.ended).status).toBe(0);
         expect(fleet.ended("orderly", leaving)).toBe(sockets);
         expect(fleet.ended("broken")).toBe(0);
+        return second;
       },
     });
     expect(tally.closed).toBe(sockets);
@@ -429,6 +430,7 @@ describe("an up that is cancelled while a node drains", () => {
         expect((await machine("wcs-3")).state).toBe("running");
         await fleet.close((server) => server === leaving);
         expect((await second.ended).status).toBe(0);
+        return second;
       },
     });
     expect((await cloud.call("machines", {})).map(({ name }) => name)).not.toContain("wcs-3");
@@ -446,9 +448,11 @@ describe("an up that is cancelled while a node drains", () => {
         await draining(returning);
         first.interrupt();
         await first.ended;
-        const second = await startSandbox(["up", ...withNodes(3)]).ended;
-        expect(second.status, second.output.slice(-2000)).toBe(0);
+        const second = startSandbox(["up", ...withNodes(3)]);
+        const { status, output } = await second.ended;
+        expect(status, output.slice(-2000)).toBe(0);
         await sleep(6000);
+        return second;
       },
     });
     expect(await serverName("wcs-3")).toBe(returning);

@@ -1,7 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import type { Status } from "../../scripts/wait-for-rollout";
+import { notUp, type Status } from "../../scripts/wait-for-rollout";
 import { get, onMachine, type Running, startSandbox } from "./cluster";
 import { Fleet, Newcomers, type Tally } from "./fleet";
 
@@ -59,8 +59,8 @@ class Watcher {
 
   times(written: number | undefined): Times {
     if (written === undefined) return {};
-    const last = this.seen.at(-1)?.status.revision;
-    const after = this.seen.filter(({ at, status }) => at >= written && status.revision === last);
+    const last = this.seen.at(-1)?.status;
+    const after = this.seen.filter(({ at, status }) => at >= written && status.revision === last?.revision);
     const first = (condition: (status: Status) => boolean) => {
       const found = after.find(({ status }) => condition(status));
       return found && Math.max(0, Math.round((found.at - written) / 100) / 10);
@@ -68,7 +68,7 @@ class Watcher {
     const drains = after.some(({ status }) => status.draining.length > 0);
     return {
       seen: first(() => true),
-      serving: first(({ nodes }) => nodes.every(({ state }) => state !== "down" && state !== "unknown")),
+      serving: first((status) => notUp(status, last?.nodes.map(({ server }) => server) ?? []).length === 0),
       drained: drains ? first(({ draining }) => draining.length === 0) : undefined,
     };
   }
@@ -80,8 +80,8 @@ export interface Change {
   /** Arguments of `sandbox up`. */
   args: string[];
   variables?: Record<string, string>;
-  /** What happens beside it. */
-  meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<void>;
+  /** What happens beside it. Another `up` that it gives is the one whose times count. */
+  meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<Running | undefined>;
   /** Whether the command is to fail. */
   fails?: boolean;
   /** Sockets that end by design: a count, or any number. @default 0 */
@@ -108,11 +108,11 @@ export async function during(change: Change): Promise<Outcome> {
   let written: number | undefined;
   const up = startSandbox(["up", ...change.args], change.variables);
   try {
-    await change.meanwhile?.(fleet, up, newcomers);
+    const counts = (await change.meanwhile?.(fleet, up, newcomers)) ?? up;
     const ended = await up.ended;
     output = ended.output;
     expect(ended.status === 0, output.slice(-3000)).toBe(!change.fails);
-    written = up.lines.find(({ line }) => /desired-state-document (updated|created)/.test(line))?.at;
+    written = counts.lines.find(({ line }) => /desired-state-document (updated|created)/.test(line))?.at;
   } catch (error) {
     up.interrupt();
     await up.ended;

@@ -485,7 +485,7 @@ class Balancer:
         nodes: list[dict[str, Any]] = []
         leaving: dict[str, int] = {}
         try:
-            nodes = node_states(self.show_stat())
+            nodes = node_states(haproxy.ask("show stat"))
             leaving = haproxy.sockets_of(self.changes.leaving) if self.changes.leaving else {}
         except (OSError, KeyError, ValueError) as problem:
             problems.append(f"HAProxy's statistics cannot be read: {problem}")
