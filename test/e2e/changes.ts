@@ -81,7 +81,7 @@ export interface Change {
   args: string[];
   variables?: Record<string, string>;
   /** What happens beside it. Another `up` that it gives is the one whose times count. */
-  meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<Running | undefined>;
+  meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<Running> | Promise<void>;
   /** Whether the command is to fail. */
   fails?: boolean;
   /** Sockets that end by design: a count, or any number. @default 0 */
