@@ -350,6 +350,9 @@ class Balancer:
         try:
             running = parse_servers_state(haproxy.ask("show servers state"))
         except OSError:
+            # Nobody has a socket, so nobody drains.
+            self.changes = Changes([], [], {})
+            self.changes.save()
             self.write_files(wanted, secret)
             self.report("starts HAProxy")
             run("systemctl", "restart", "haproxy")
