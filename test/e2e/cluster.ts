@@ -162,7 +162,10 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
       socket.send(JSON.stringify({ message: "connection", data: [{ appKey: "defaultApp" }] })),
     );
     socket.on("message", (part) => {
-      if (!String(part).includes("getUserData")) return;
+      const { message } = JSON.parse(String(part)) as { message: string };
+      // As the WebSDK does: WCS closes a socket that leaves ten of these without an answer.
+      if (message === "ping") socket.send(JSON.stringify({ message: "pong", data: [] }));
+      if (message !== "getUserData") return;
       clearTimeout(deadline);
       resolve({
         socket,
