@@ -9,30 +9,14 @@ import {
   connect,
   eventually,
   machine,
+  nodeOf,
   onMachine,
   paths,
-  sandbox,
   sandboxAsync,
+  up,
 } from "./cluster";
 
 const minute = 60_000;
-
-function up(...args: string[]): void {
-  const { status, output } = sandbox("up", ...args);
-  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
-}
-
-/** The node that a client has landed on. */
-async function nodeOf(client: Client): Promise<string> {
-  for (const node of ["wcs-1", "wcs-2"]) {
-    const { status } = await onMachine(
-      node,
-      `grep -q ':${client.localPort}/' /usr/local/FlashphonerWebCallServer/logs/server_logs/flashphoner.log`,
-    );
-    if (status === 0) return node;
-  }
-  throw new Error("the client is on no node");
-}
 
 /** The nodes that some new clients land on; each leaves again. */
 async function landings(count: number, headers: Record<string, string> = {}): Promise<string[]> {

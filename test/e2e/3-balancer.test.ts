@@ -14,9 +14,11 @@ import {
   eventually,
   get,
   machine,
+  nodeOf,
   onMachine,
   ownAddress,
   sandbox,
+  up,
 } from "./cluster";
 
 const nodes = ["wcs-1", "wcs-2", "wcs-3"];
@@ -31,11 +33,7 @@ beforeAll(async () => {
 
 afterAll(() => debian?.remove());
 
-function up(...args: string[]): string {
-  const { status, output } = sandbox("up", "--nodes", "3", ...args);
-  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
-  return output;
-}
+const upWithThree = (...args: string[]) => up("--nodes", "3", ...args);
 
 const upgrade = {
   Upgrade: "websocket",
@@ -52,15 +50,6 @@ async function socketsPerNode(): Promise<number[]> {
       return Number(output);
     }),
   );
-}
-
-/** The node that a client has landed on. */
-async function nodeWith({ localPort }: Client): Promise<string> {
-  for (const node of nodes) {
-    const log = "/usr/local/FlashphonerWebCallServer/logs/server_logs/flashphoner.log";
-    if ((await onMachine(node, `grep -q ':${localPort}/' ${log}`)).status === 0) return node;
-  }
-  throw new Error("the client is on no node");
 }
 
 async function closeAll(clients: Client[]): Promise<void> {
@@ -83,7 +72,7 @@ describe.each([
   ["first", [10, 5, 0]],
 ])("%s, with 15 sockets over 3 nodes with a limit of 10", (algorithm, expected) => {
   beforeAll(async () => {
-    up("--config", `algorithm=${algorithm}`, "--config", "maxConnectionsPerNode=10");
+    upWithThree("--config", `algorithm=${algorithm}`, "--config", "maxConnectionsPerNode=10");
     await fullWeight();
   });
 
@@ -151,7 +140,7 @@ describe("when nobody can take a client", () => {
   });
 
   test("every node full: nothing queues", async () => {
-    up("--config", "maxConnectionsPerNode=1");
+    upWithThree("--config", "maxConnectionsPerNode=1");
     const clients: Client[] = [];
     for (let count = 0; count < 3; count++) clients.push(await connect());
     expect((await get("/healthz")).status).toBe(503);
@@ -317,7 +306,7 @@ describe("time, with the time-outs shortened", () => {
   ];
 
   beforeAll(async () => {
-    up();
+    upWithThree();
     const changes = shortened.map(([from, to]) => `-e 's/${from}/${to}/'`).join(" ");
     const file = "/etc/haproxy/haproxy.cfg";
     const { output } = await onMachine(
@@ -392,7 +381,7 @@ describe("time, with the time-outs shortened", () => {
 
   test("a half-open tunnel, whose client has closed and whose node does not answer, is cleared", async () => {
     const client = await connect();
-    const node = await nodeWith(client);
+    const node = await nodeOf(client);
     await onMachine(node, "systemctl kill --signal=STOP webcallserver");
     try {
       client.socket.terminate();
@@ -410,7 +399,7 @@ describe("time, with the time-outs shortened", () => {
 
   test("a node that is gone without a word lets its clients go, so that they look for another", async () => {
     const client = await connect();
-    const node = await nodeWith(client);
+    const node = await nodeOf(client);
     const closed = new Promise((resolve) => client.socket.on("close", resolve));
     const began = Date.now();
     const { leader } = await machine(node);
@@ -429,7 +418,7 @@ describe("time, with the time-outs shortened", () => {
 
 describe("limits", () => {
   test("connections beyond maxConnections are refused at once with Retry-After, and machines still get an answer", async () => {
-    up("--config", "maxConnections=100", "--config", "maxConnectionsPerNode=100");
+    upWithThree("--config", "maxConnections=100", "--config", "maxConnectionsPerNode=100");
     await fullWeight();
     const clients = await Promise.all(Array.from({ length: 100 }, () => connect()));
     const { status, headers } = await get("/", upgrade);
@@ -457,7 +446,7 @@ describe("limits", () => {
     );
     expect(Date.now() - began).toBeLessThan(60_000);
     expect((await get("/healthz")).status).toBe(200);
-    up();
+    upWithThree();
   });
 });
 
@@ -532,7 +521,7 @@ describe("for operators", () => {
     const key = "/root/key";
     expect(debian.exec("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).status).toBe(0);
     const publicKey = debian.exec("cat", `${key}.pub`).output.trim();
-    up("--config", `adminCidrs=["${ownAddress}/32"]`, "--config", `sshPublicKey=${publicKey}`);
+    upWithThree("--config", `adminCidrs=["${ownAddress}/32"]`, "--config", `sshPublicKey=${publicKey}`);
     const metrics = await get("/metrics", {}, 8404);
     expect(metrics.body).toMatch(
       /^haproxy_server_current_sessions\{proxy="wcs_back",server="wcs-1-[0-9a-f]{8}"\} \d+$/m,
@@ -553,7 +542,7 @@ describe("for operators", () => {
       );
       expect(output).toBe("root\n");
     }
-    up();
+    upWithThree();
     expect(canConnect(balancerAddress, 22)).toBe(false);
   });
 });
@@ -584,7 +573,7 @@ describe("without the WebSDK bundle", () => {
   });
 
   test("the next good up heals it", async () => {
-    up();
+    upWithThree();
     expect((await get("/wcs/README.md")).status).toBe(200);
   });
 });

@@ -23,6 +23,7 @@ import {
   sandbox,
   sandboxName,
   startSandbox,
+  up,
 } from "./cluster";
 import { serverOf } from "./fleet";
 
@@ -32,10 +33,7 @@ const outageSeconds = Number(process.env.WCS_OUTAGE_SECONDS ?? 30);
 const base = ["--config", "stickiness=true", "--config", "maxConnectionsPerNode=300"];
 const withNodes = (count: number, ...more: string[]) => ["--nodes", String(count), ...base, ...more];
 
-function up(count: number, ...more: string[]): void {
-  const { status, output } = sandbox("up", ...withNodes(count, ...more));
-  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
-}
+const upWith = (count: number, ...more: string[]) => up(...withNodes(count, ...more));
 
 /** The server name of a machine. */
 async function serverName(name: string): Promise<string> {
@@ -52,7 +50,7 @@ async function draining(server: string): Promise<number> {
   }, 60);
 }
 
-beforeAll(() => up(2));
+beforeAll(() => upWith(2));
 
 describe("nodes", () => {
   test("scale out by two: they take clients as soon as they are healthy, without a reload", async () => {
@@ -145,7 +143,7 @@ describe("nodes", () => {
         await fleet.close((server) => old.includes(server));
       },
     });
-    up(2);
+    upWith(2);
   });
 
   test("another order of the nodes replaces nothing, nor does a newer default AMI, nor another machine's up", () => {
@@ -216,7 +214,7 @@ describe("the certificate", () => {
     });
     expect((await certificate()).pubkey).not.toEqual(before.pubkey);
     expect((await get("/wcs/README.md")).headers["strict-transport-security"]).toBe("max-age=31536000");
-    up(2);
+    upWith(2);
   });
 });
 
@@ -237,11 +235,11 @@ describe("settings", () => {
     expect(times.seen).toBeLessThan(10);
     expect(await workers()).toBe(before);
     expect((await cloud.call("machines", {})).map(({ id }) => id)).toEqual(machines.map(({ id }) => id));
-    up(2);
+    upWith(2);
   });
 
   test("a reload never takes a full or a dead node for a free one", async () => {
-    up(3);
+    upWith(3);
     const [full, dead] = [await serverName("wcs-2"), await serverName("wcs-3")];
     await onMachine("wcs-2", "echo '9.00 9.00 9.00 1/100 1000' > /var/lib/sandbox/loadavg");
     await onMachine("wcs-3", "systemctl stop xinetd");
@@ -275,7 +273,7 @@ describe("settings", () => {
       await onMachine("wcs-2", "echo '0.10 0.10 0.10 1/100 1000' > /var/lib/sandbox/loadavg");
       await onMachine("wcs-3", "systemctl start xinetd");
     }
-    up(2);
+    upWith(2);
   });
 });
 
@@ -289,7 +287,7 @@ describe("what cannot be applied", () => {
     });
     expect(output).toMatch(/rollout failed: .*maxConnections needs 100300 open files/);
     expect(await workers()).toBe(before);
-    up(2);
+    upWith(2);
     await eventually(async () => expect((await status()).error).toBeNull());
   });
 
@@ -309,7 +307,7 @@ describe("what cannot be applied", () => {
     }
     expect(await workers()).toBe(before);
     await eventually(async () => expect((await status()).error).toBeNull());
-    up(2);
+    upWith(2);
   });
 
   test("a key that does not fit the certificate", async () => {
@@ -341,7 +339,7 @@ describe("what cannot be applied", () => {
       },
     });
     expect(await workers()).toBe(before);
-    up(2);
+    upWith(2);
     await eventually(async () => expect((await status()).error).toBeNull());
     await write("secret", "SecureString", JSON.stringify({ pem, token }));
   });
@@ -364,7 +362,7 @@ describe("outages", () => {
         },
       });
       expect(times.seen).toBeLessThan(outageSeconds + 20);
-      up(2);
+      upWith(2);
     },
     (outageSeconds + 150) * 1000,
   );
@@ -415,7 +413,7 @@ describe("outages", () => {
 
 describe("an up that is cancelled while a node drains", () => {
   test("then the node is wanted again: it takes clients again, and nobody has noticed", async () => {
-    up(3);
+    upWith(3);
     const returning = await serverName("wcs-3");
     const { newcomers } = await during({
       name: "a cancelled scale-in",
@@ -505,6 +503,6 @@ describe("nodes from elsewhere", () => {
       args: withNodes(2, ...external, "--config", 'checks={"cpu":60}'),
     });
     expect(output).toContain(`warning: ${server}: down: Connection refused`);
-    up(2);
+    upWith(2);
   });
 });

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
 import { WebSocket } from "ws";
 import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
@@ -70,6 +71,12 @@ export function startSandbox(args: string[], variables: Record<string, string> =
 /** The same, until it ends. */
 export function sandboxAsync(...args: string[]): Promise<{ status: number | null; output: string }> {
   return startSandbox(args).ended;
+}
+
+/** Brings the stack up, or shows the end of why not. */
+export function up(...args: string[]): void {
+  const { status, output } = sandbox("up", ...args);
+  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
 }
 
 /** A machine by its name, or by the end of its id. */
@@ -179,6 +186,16 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
       });
     });
   });
+}
+
+/** The node that a client has landed on. */
+export async function nodeOf({ localPort }: Client): Promise<string> {
+  const log = "/usr/local/FlashphonerWebCallServer/logs/server_logs/flashphoner.log";
+  const nodes = (await cloud.call("machines", {})).filter(({ name }) => name.startsWith("wcs-"));
+  for (const { name } of nodes) {
+    if ((await onMachine(name, `grep -q ':${localPort}/' ${log}`)).status === 0) return name;
+  }
+  throw new Error("the client is on no node");
 }
 
 /** Whether a TCP connection from here to an address succeeds within a second. */

@@ -99,9 +99,9 @@ def plan_joining(
         request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if new_request else []
         if name not in running:
             commands.append(f"add server {server} {options} {wanted.defaults}")
-        elif not joins(name, running, unfinished):
+        if not joins(name, running, unfinished):
             commands += request
-        if joins(name, running, unfinished):
+        else:
             commands += [
                 f"set server {server} health down",
                 f"enable agent {server}",

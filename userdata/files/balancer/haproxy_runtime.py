@@ -17,7 +17,9 @@ SERVER_STATE = Path("/var/lib/haproxy/server-state")
 ANSWER_SECONDS = 10
 
 # What HAProxy says when it has done a thing; most commands say nothing then.
-DONE = re.compile(r"(New server registered\.|Server deleted\.|Done\.|Transaction (created|updated) .*|Committing .*)?", re.S)
+DONE = re.compile(
+    r"(New server registered\.|Server deleted\.|Done\.|Transaction (created|updated) .*|Committing .*Success!)?", re.S
+)
 
 
 class HaproxyError(Exception):

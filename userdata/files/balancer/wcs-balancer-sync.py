@@ -247,6 +247,11 @@ class Changes:
         """The lines' content of servers that serve on though they are not wanted any more."""
         return {name: server.options for name, server in self.leaving.items() if server.since is None}
 
+    def let_go(self) -> None:
+        """From now on nobody is held."""
+        now = time.time()
+        self.leaving = {name: server._replace(since=server.since or now) for name, server in self.leaving.items()}
+
 
 class Balancer:
     """This machine's state and the way to the wanted one."""
@@ -396,7 +401,7 @@ class Balancer:
                 self.check(self.file_content(wanted), pem)
             except RefusedError as error:
                 self.report(f"does not wait for new nodes before old ones leave: {error}")
-                changes.leaving = {name: server._replace(since=time.time()) for name, server in leaving.items()}
+                changes.let_go()
         changes.save()
 
     def write_files(self, wanted: State, secret: Secret | None) -> None:
@@ -418,8 +423,7 @@ class Balancer:
             return
         for command in plan_leaving(changes.held, parse_servers_state(haproxy.ask("show servers state"))):
             haproxy.tell(command)
-        now = time.time()
-        changes.leaving = {name: server._replace(since=server.since or now) for name, server in changes.leaving.items()}
+        changes.let_go()
         changes.save()
         replace_file(HAPROXY_CONFIG, self.file_content(self.applied))
         self.write_record(self.applied)
