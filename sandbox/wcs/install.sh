@@ -14,7 +14,7 @@ fail() {
 }
 
 [[ $EUID -eq 0 ]] || fail "root is needed"
-for command in curl sed grep awk df useradd cp ps java; do
+for command in curl sed grep awk df useradd cp ps openssl java; do
   command -v "$command" >/dev/null || fail "$command is not on PATH"
 done
 [[ -w /usr/local ]] || fail "/usr/local cannot be written"
@@ -26,6 +26,9 @@ id flashphoner >/dev/null 2>&1 || useradd --system --home-dir "$target" --shell 
 mkdir "$target"
 cp -r bin conf lib "$target"
 mkdir -p "$target/logs/server_logs"
+# The real one brings a certificate that no browser trusts either.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=localhost \
+  -keyout "$target/conf/wss.key" -out "$target/conf/wss.crt" 2>/dev/null
 chown -R flashphoner:flashphoner "$target"
 ln -sfn "$target" "$link"
 cp webcallserver.service /etc/systemd/system/webcallserver.service

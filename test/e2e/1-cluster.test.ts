@@ -1,7 +1,9 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
 import {
   balancerAddress,
   canConnect,
@@ -66,7 +68,21 @@ describe("who reaches what", () => {
     const { publicAddress = "" } = await machine("wcs-1");
     const open = (address: string, ports: number[]) => ports.filter((port) => canConnect(address, port));
     expect(open(balancerAddress, [22, 80, 443, 8180, 8181, 8404])).toEqual([80, 443]);
-    expect(open(publicAddress, [22, 8080, 8081, 9707])).toEqual([]);
+    expect(open(publicAddress, [22, 8080, 8081, 8443, 9707, 50999])).toEqual([8443]);
+  });
+
+  test("a client that connects straight to a node, on 8443, speaks to WCS", async () => {
+    const { publicAddress = "" } = await machine("wcs-1");
+    // WCS's own certificate is one that nobody trusts.
+    const socket = new WebSocket(`wss://${publicAddress}:8443/`, { rejectUnauthorized: false });
+    await once(socket, "open");
+    socket.send(JSON.stringify({ message: "connection", data: [{ appKey: "defaultApp" }] }));
+    const [part] = await once(socket, "message");
+    expect(JSON.parse(String(part)).message).toBe("getUserData");
+    expect(await wcsLog("wcs-1")).toMatch(
+      new RegExp(`session ESTABLISHED /${ownAddress}:\\d+/[\\d.]+:8443-`),
+    );
+    socket.close();
   });
 
   test("the balancer reaches 8080 and 9707 of a node, the other node does not; 8081 answers no other machine", async () => {

@@ -3,18 +3,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { projectRoot } from "../../sandbox/paths";
-import {
-  type Client,
-  cloud,
-  connect,
-  eventually,
-  machine,
-  nodeOf,
-  onMachine,
-  paths,
-  sandboxAsync,
-  up,
-} from "./cluster";
+import { cloud, connect, eventually, machine, nodeOf, onMachine, paths, sandboxAsync, up } from "./cluster";
+import { publish } from "./publisher";
 
 const minute = 60_000;
 
@@ -47,10 +37,6 @@ async function secondsUntil(node: string, state: "up" | "full" | "down"): Promis
   return (Date.now() - began) / 1000;
 }
 
-function say(client: Client, message: string, value: Record<string, unknown>): void {
-  client.socket.send(JSON.stringify({ message, data: [value] }));
-}
-
 const other = (node: string) => (node === "wcs-1" ? "wcs-2" : "wcs-1");
 
 describe("a node that is full, and one that is broken", () => {
@@ -60,15 +46,14 @@ describe("a node that is full, and one that is broken", () => {
     const client = await connect();
     const full = await nodeOf(client);
     const cookie = client.cookie.split(";")[0] ?? "";
-    for (const name of ["a", "b", "c"])
-      say(client, "publishStream", { mediaSessionId: name, name, published: true });
+    for (const name of ["a", "b", "c"]) await publish(client, name);
 
     expect(await secondsUntil(full, "full")).toBeLessThan(2);
     expect(await landings(12)).toEqual([other(full)]);
     expect(client.socket.readyState).toBe(client.socket.OPEN);
     expect(await landings(3, { Cookie: cookie })).toEqual([full]);
 
-    say(client, "unPublishStream", { mediaSessionId: "a" });
+    client.socket.send(JSON.stringify({ message: "unPublishStream", data: [{ mediaSessionId: "a" }] }));
     expect(await secondsUntil(full, "up")).toBeLessThan(2);
     await eventually(async () => expect(await landings(12)).toEqual(["wcs-1", "wcs-2"]));
     await client.close();
