@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { checkSpace, machinePackages, prepare } from "../sandbox/prepare";
+import { checkSpace, machinePackages, prepare, testPackages } from "../sandbox/prepare";
 import { stackSettings, stackValues } from "../sandbox/stack";
 import { benchAgent } from "./agent";
 import { benchBalancer } from "./balancer";
@@ -34,7 +34,11 @@ async function main(): Promise<void> {
   if (process.platform !== "linux" || process.getuid?.() !== 0)
     throw new Error("measuring needs Linux and root");
   checkSpace();
-  await prepare([...machinePackages("dev", stackValues(stackSettings("dev", {}))), "gnuplot-nox"]);
+  await prepare([
+    ...machinePackages("dev", stackValues(stackSettings("dev", {}))),
+    ...testPackages,
+    "gnuplot-nox",
+  ]);
   if (name === "changes") {
     benchChanges();
     return;

@@ -12,6 +12,10 @@ export const publicServices = "198.18.0.1";
 export const internetGateway = "198.51.100.1";
 /** The client in the internet namespace. */
 export const internetClient = "198.51.100.10";
+/** This machine and its router, while `open` runs. */
+export const homeNetwork = "198.18.255.0/30";
+export const home = "198.18.255.1";
+export const homeRouter = "198.18.255.2";
 export const publicNetwork = "203.0.113.0/24";
 
 export function privateAddress(index: number): string {

@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { CommandError as EngineError } from "@pulumi/pulumi/automation";
 import { CloudClient, type MachineStatus } from "./cloud/client";
 import { removeSandbox, startCloud } from "./lifecycle";
+import { open } from "./open";
 import { cache, type SandboxPaths, sandboxPaths } from "./paths";
 import { checkSpace, machinePackages, prepare } from "./prepare";
 import { CommandError, run } from "./shell";
@@ -20,6 +21,8 @@ Commands:
   status                the machines, and what the balancer says of its nodes
   shell NAME [CMD...]   a shell on a machine, or one command there
   logs NAME             what a machine wrote to its console, and its journal
+  open [NAME]           the balancer's pages in this machine's own browser, until Ctrl-C; with the name of a node its
+                        statistics page, with 'statistics' HAProxy's
   down                  remove everything but the cache
   help                  this text
 
@@ -31,6 +34,7 @@ Options:
   --secret KEY=VALUE    the same for a value that is stored encrypted
   --stack NAME          the stack to use (default dev); one sandbox can hold several
   --file FILE           the file to read the stack's configuration from (default Pulumi.STACK.yaml)
+  --port PORT           with open: the port on localhost (default 8443; a node's 8081; HAProxy's 8404)
   --name NAME           the sandbox to use, so that several can stand side by side (default default)
 `;
 
@@ -42,6 +46,8 @@ interface Options {
   overrides: Record<string, unknown>;
   secrets: Record<string, string>;
   file: string | undefined;
+  /** Of this machine's localhost. */
+  port: number | undefined;
   /** What stands behind the command. */
   rest: string[];
 }
@@ -88,6 +94,15 @@ function parseOverrides(nodes: string | undefined, config: string[]): Record<str
   return overrides;
 }
 
+function parsePort(port: string | undefined): number | undefined {
+  if (port === undefined) return undefined;
+  const number = Number(port);
+  if (!Number.isInteger(number) || number < 1 || number > 65_535) {
+    throw new Error(`--port is "${port}"; it must be a number from 1 to 65535`);
+  }
+  return number;
+}
+
 /** The engine's own words as they come; its exception only repeats them. */
 const engineOutput = {
   color: process.stdout.isTTY ? ("always" as const) : ("never" as const),
@@ -126,6 +141,7 @@ Up after ${Math.round((Date.now() - began) / 1000)} s: ${url.host} is ${address}
 
 Try next:
   npm run sandbox --${suffix} status
+  npm run sandbox --${suffix} open
   npm run sandbox --${suffix} shell internet curl --cacert ${authority} --resolve ${url.host}:443:${address} ${url}
   npm run sandbox --${suffix} shell ${nodes[0]?.name} telnet localhost 9707
   npm run sandbox --${suffix} preview --nodes ${nodes.length + 1}
@@ -154,18 +170,6 @@ function onMachine(machine: MachineStatus, command: string[]): string[] {
   return ["--target", String(machine.leader), "--all", "--wdns=/", "--", ...environment, ...command];
 }
 
-async function findMachine(paths: SandboxPaths, name: string | undefined): Promise<MachineStatus> {
-  const machines = await new CloudClient(paths).call("machines", {});
-  const found = machines.find((machine) => machine.name === name || machine.id === name);
-  if (!found) {
-    const names = machines.map((machine) => machine.name).sort();
-    throw new Error(
-      `there is no machine ${name ?? "without a name"}; there are ${[...names, "internet"].join(", ")}`,
-    );
-  }
-  return found;
-}
-
 async function shell({ paths, rest: [name, ...command] }: Options): Promise<number> {
   const interactive = command.length > 0 ? command : ["/bin/bash", "--login"];
   if (name === "internet") {
@@ -176,12 +180,12 @@ async function shell({ paths, rest: [name, ...command] }: Options): Promise<numb
         .status ?? 1
     );
   }
-  const machine = await findMachine(paths, name);
+  const machine = await new CloudClient(paths).machine(name);
   return spawnSync("nsenter", onMachine(machine, interactive), { stdio: "inherit" }).status ?? 1;
 }
 
 async function logs({ paths, rest: [name] }: Options): Promise<void> {
-  const machine = await findMachine(paths, name);
+  const machine = await new CloudClient(paths).machine(name);
   process.stdout.write(readFileSync(join(paths.machines, machine.id, "console.log"), "utf8"));
   if (machine.leader) process.stdout.write(run("nsenter", onMachine(machine, ["journalctl", "--no-pager"])));
 }
@@ -258,6 +262,7 @@ const commands: Record<string, { changes: boolean; run(options: Options): unknow
   status: { changes: false, run: status },
   shell: { changes: false, run: shell },
   logs: { changes: false, run: logs },
+  open: { changes: false, run: ({ paths, port, rest: [name] }) => open(paths, name, port) },
   down: { changes: true, run: down },
 };
 
@@ -275,6 +280,7 @@ async function main(): Promise<number> {
       secret: { type: "string", multiple: true, default: [] },
       stack: { type: "string", default: "dev" },
       file: { type: "string" },
+      port: { type: "string" },
       name: { type: "string", default: "default" },
       help: { type: "boolean", short: "h" },
     },
@@ -303,6 +309,7 @@ async function main(): Promise<number> {
     overrides: parseOverrides(values.nodes, values.config),
     secrets: Object.fromEntries(values.secret.map((pair) => parsePair("secret", pair))),
     file: values.file,
+    port: parsePort(values.port),
     rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
   };
   const status = await command.run(options);

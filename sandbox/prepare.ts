@@ -9,7 +9,7 @@ import { cache } from "./paths";
 const neededGigabytes = 6;
 
 /** What tests and measurements run of the machines' distribution besides what the machines install. */
-const testPackages = ["bc", "jq", "shellcheck", "sslscan"];
+export const testPackages = ["bc", "chromium", "fonts-liberation", "jq", "shellcheck", "sslscan"];
 
 /** @throws Error when the cache's disk is too small */
 export function checkSpace(folder = cache): void {
@@ -36,10 +36,9 @@ export function machinePackages(stack: string, values: Record<string, unknown>):
 
 /** Installs, downloads and builds what is not there yet: all that needs a network, once. */
 export async function prepare(packages: string[]): Promise<void> {
-  const all = [...packages, ...testPackages];
   const missing = missingPackages();
   const imageReady = imageIsReady();
-  const packagesReady = imageReady && packagesAreReady(all);
+  const packagesReady = imageReady && packagesAreReady(packages);
   const engineReady = engineIsReady();
   if (missing.length === 0 && packagesReady && engineReady) return;
 
@@ -52,7 +51,7 @@ export async function prepare(packages: string[]): Promise<void> {
     {
       title: "Packages that the machines install (once)",
       enabled: () => !packagesReady,
-      task: () => downloadPackages(all),
+      task: () => downloadPackages(packages),
     },
   ]);
   const tasks = new Listr(

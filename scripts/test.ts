@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { removeSandbox } from "../sandbox/lifecycle";
 import { sandboxPaths } from "../sandbox/paths";
-import { checkSpace, machinePackages, prepare } from "../sandbox/prepare";
+import { checkSpace, machinePackages, prepare, testPackages } from "../sandbox/prepare";
 import { stackSettings, stackValues } from "../sandbox/stack";
 
 interface Count {
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
     counts.push({ passed: 0, failed: 1 });
   } else {
     checkSpace();
-    await prepare(machinePackages("dev", stackValues(stackSettings("dev", {}))));
+    await prepare([...machinePackages("dev", stackValues(stackSettings("dev", {}))), ...testPackages]);
     counts.push(vitest("machine"));
     counts.push(...e2e());
   }

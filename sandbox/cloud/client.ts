@@ -77,6 +77,20 @@ export class CloudClient {
     });
   }
 
+  /**
+   * A machine by its name or instance id.
+   * @throws Error that names the machines there are
+   */
+  async machine(name: string | undefined): Promise<MachineStatus> {
+    const machines = await this.call("machines", {});
+    const found = machines.find((machine) => machine.name === name || machine.id === name);
+    if (found) return found;
+    const names = machines.map((machine) => machine.name).sort();
+    throw new Error(
+      `there is no machine ${name ?? "without a name"}; there are ${[...names, "internet"].join(", ")}`,
+    );
+  }
+
   async isUp(): Promise<boolean> {
     try {
       await this.call("ping", {});

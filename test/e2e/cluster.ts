@@ -42,8 +42,13 @@ export interface Running {
   interrupt(): void;
 }
 
-export function startSandbox(args: string[], variables: Record<string, string> = {}): Running {
-  const child = spawn("npm", ["run", "--silent", "sandbox", "--", ...args, "--name", sandboxName], {
+export function startSandbox(
+  args: string[],
+  variables: Record<string, string> = {},
+  namespace = "/proc/self/ns/net",
+): Running {
+  const command = ["npm", "run", "--silent", "sandbox", "--", ...args, "--name", sandboxName];
+  const child = spawn("nsenter", [`--net=${namespace}`, ...command], {
     cwd: projectRoot,
     env: { ...environment, ...variables },
     // A process group of its own, as a shell gives it.
