@@ -263,6 +263,11 @@ export const configSchema = z.strictObject({
     .boolean(mustBe("true or false"))
     .default(false)
     .meta({ description: "Whether a client comes back to its node, by a cookie", example: "true" }),
+  protect: z.boolean(mustBe("true or false")).default(false).meta({
+    description:
+      "Whether the Elastic IP and the key of the stack's own CA are protected: an `up` that would delete them fails",
+    example: "true",
+  }),
   vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
     .optional()
     .meta({ description: "The VPC to use. Default: the default VPC", example: "vpc-0123456789abcdef0" }),

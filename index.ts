@@ -7,6 +7,7 @@ import { FurtherNodes } from "./components/further-nodes";
 import { Network } from "./components/network";
 import { Rollout } from "./components/rollout";
 import { SecurityGroups } from "./components/security-groups";
+import { tagResources } from "./components/tags";
 import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
 import { loadConfig } from "./config";
@@ -33,6 +34,8 @@ for (const warning of [
 ])
   pulumi.log.warn(warning);
 
+tagResources();
+
 const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.subnetIds });
 
 const securityGroups = new SecurityGroups("wcs", {
@@ -49,6 +52,7 @@ const certificate = new Certificate("certificate", {
   domain: config.domain,
   own: ownCertificate(config),
   now: new Date(process.env.WCS_BALANCER_DATE ?? Date.now()),
+  protect: config.protect,
 });
 
 const balancer = new Balancer(
@@ -59,6 +63,7 @@ const balancer = new Balancer(
     ami: config.balancerAmi,
     subnetId: network.subnetFor("balancer"),
     securityGroup: securityGroups.balancer,
+    protect: config.protect,
   },
   { dependsOn: securityGroups },
 );

@@ -13,7 +13,11 @@ export interface BalancerArgs {
   ami?: string;
   subnetId: pulumi.Input<string>;
   securityGroup: aws.ec2.SecurityGroup;
+  /** Whether the Elastic IP is protected against deletion. @default false */
+  protect?: boolean;
 }
+
+const tags = { Role: "balancer" };
 
 /** The balancer: its addresses, which outlive the machine, its role and the machine itself. */
 export class Balancer extends pulumi.ComponentResource {
@@ -28,17 +32,17 @@ export class Balancer extends pulumi.ComponentResource {
     // Addresses first: the nodes let in only the balancer, and the balancer's state names the nodes.
     const networkInterface = new aws.ec2.NetworkInterface(
       name,
-      { subnetId: args.subnetId, securityGroups: [args.securityGroup.id], tags: { Name: name } },
+      { subnetId: args.subnetId, securityGroups: [args.securityGroup.id], tags },
       { ...parent, ignoreChanges: ["subnetId"] },
     );
-    const elasticIp = new aws.ec2.Eip(name, { domain: "vpc", tags: { Name: name } }, parent);
+    const elasticIp = new aws.ec2.Eip(name, { domain: "vpc", tags }, { ...parent, protect: args.protect });
     const association = new aws.ec2.EipAssociation(
       name,
       { allocationId: elasticIp.allocationId, networkInterfaceId: networkInterface.id },
       parent,
     );
     const { stateParameter, secretParameter } = args.settings;
-    const role = new ParameterReader(name, { parameters: [stateParameter, secretParameter] }, parent);
+    const role = new ParameterReader(name, { parameters: [stateParameter, secretParameter], tags }, parent);
 
     const instance = new aws.ec2.Instance(
       name,
@@ -49,8 +53,7 @@ export class Balancer extends pulumi.ComponentResource {
         iamInstanceProfile: role.instanceProfile,
         primaryNetworkInterface: { networkInterfaceId: networkInterface.id },
         userDataBase64: encodeUserData(renderBalancerUserData(args.settings)),
-        tags: { Name: name },
-        volumeTags: { Name: name },
+        tags,
       },
       {
         ...parent,

@@ -10,6 +10,8 @@ export interface CertificateArgs {
   now: Date;
   /** A certificate of one's own. @default one signed by a CA of the stack's own */
   own?: { certificate: string; chain?: string; privateKey: pulumi.Input<string> };
+  /** Whether the key of the stack's own CA is protected against deletion. @default false */
+  protect?: boolean;
 }
 
 const key = { algorithm: "ECDSA", ecdsaCurve: "P256" };
@@ -32,7 +34,7 @@ export class Certificate extends pulumi.ComponentResource {
     super("wcs-balancer:certificate:Certificate", name, {}, opts);
     const { certificate, chain, privateKey, authority } = args.own
       ? { ...args.own, authority: undefined }
-      : this.sign(name, args.domain, args.now);
+      : this.sign(name, args);
 
     this.certificateAuthority = authority;
     this.trusted = pulumi.all([certificate, chain]).apply((parts) => parts.filter(Boolean).join("\n"));
@@ -48,9 +50,9 @@ export class Certificate extends pulumi.ComponentResource {
     this.registerOutputs({ hash: this.hash });
   }
 
-  private sign(name: string, domain: string, now: Date) {
+  private sign(name: string, { domain, now, protect }: CertificateArgs) {
     const parent = { parent: this };
-    const authorityKey = new tls.PrivateKey(`${name}-ca`, key, parent);
+    const authorityKey = new tls.PrivateKey(`${name}-ca`, key, { ...parent, protect });
     const authority = new tls.SelfSignedCert(
       `${name}-ca`,
       {

@@ -15,6 +15,8 @@ export interface DesiredStateArgs {
   drainTimeoutSeconds: number;
 }
 
+const tags = { Role: "balancer" };
+
 /** What the balancer is to run, where it fetches it. */
 export class DesiredState extends pulumi.ComponentResource {
   readonly revision: pulumi.Output<string>;
@@ -41,6 +43,7 @@ export class DesiredState extends pulumi.ComponentResource {
         value: pulumi
           .all([certificate.pem, certificate.statusToken])
           .apply(([pem, token]) => renderSecret(pem, token)),
+        tags,
       },
       { parent: this },
     );
@@ -53,6 +56,7 @@ export class DesiredState extends pulumi.ComponentResource {
         description: "What the balancer is to run: gzip and base64 of JSON",
         // Holds no secret, and would be hidden in a preview as `value`.
         insecureValue: state.document,
+        tags,
       },
       { parent: this, dependsOn: secret },
     );

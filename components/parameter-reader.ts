@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 export interface ParameterReaderArgs {
   /** Names of the SSM parameters that the instance may read. */
   parameters: string[];
+  tags: Record<string, string>;
 }
 
 /** A role for an instance that may read the named parameters and nothing else. */
@@ -25,6 +26,7 @@ export class ParameterReader extends pulumi.ComponentResource {
             { Effect: "Allow", Action: "sts:AssumeRole", Principal: { Service: "ec2.amazonaws.com" } },
           ],
         }),
+        tags: args.tags,
       },
       parent,
     );
@@ -42,7 +44,11 @@ export class ParameterReader extends pulumi.ComponentResource {
       },
       parent,
     );
-    this.instanceProfile = new aws.iam.InstanceProfile(name, { role: role.name }, parent).name;
+    this.instanceProfile = new aws.iam.InstanceProfile(
+      name,
+      { role: role.name, tags: args.tags },
+      parent,
+    ).name;
     this.registerOutputs({ instanceProfile: this.instanceProfile });
   }
 }

@@ -61,6 +61,9 @@ const nodeBalancerPorts: Port[] = [
   { role: "agent", protocol: "tcp", from: 9707, to: 9707 },
 ];
 
+const balancerTags = { Role: "balancer" };
+const nodeTags = { Role: "node" };
+
 /** Who reaches which port of the balancer and of the nodes. Everything else is closed. */
 export class SecurityGroups extends pulumi.ComponentResource {
   readonly balancer: aws.ec2.SecurityGroup;
@@ -69,8 +72,8 @@ export class SecurityGroups extends pulumi.ComponentResource {
   constructor(name: string, args: SecurityGroupsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:network:SecurityGroups", name, {}, opts);
     // Bare groups first, then rules: the groups name each other.
-    this.balancer = this.group(`${name}-balancer`, "WCS balancer", args.vpcId);
-    this.node = this.group(`${name}-node`, "WCS node", args.vpcId);
+    this.balancer = this.group(`${name}-balancer`, "WCS balancer", args.vpcId, balancerTags);
+    this.node = this.group(`${name}-node`, "WCS node", args.vpcId, nodeTags);
 
     const openPorts = args.openPorts ?? [];
     const services = openPorts.flatMap((service) => (service === "cdn" ? [] : servicePorts[service]));
@@ -101,15 +104,16 @@ export class SecurityGroups extends pulumi.ComponentResource {
     this.registerOutputs({ balancer: this.balancer.id, node: this.node.id });
   }
 
-  private group(name: string, description: string, vpcId: pulumi.Input<string>): aws.ec2.SecurityGroup {
-    const group = new aws.ec2.SecurityGroup(
-      name,
-      { description, vpcId, tags: { Name: name } },
-      { parent: this },
-    );
+  private group(
+    name: string,
+    description: string,
+    vpcId: pulumi.Input<string>,
+    tags: Record<string, string>,
+  ): aws.ec2.SecurityGroup {
+    const group = new aws.ec2.SecurityGroup(name, { description, vpcId, tags }, { parent: this });
     new aws.vpc.SecurityGroupEgressRule(
       `${name}-egress`,
-      { securityGroupId: group.id, ipProtocol: "-1", cidrIpv4: "0.0.0.0/0", description: "everything" },
+      { securityGroupId: group.id, ipProtocol: "-1", cidrIpv4: "0.0.0.0/0", description: "everything", tags },
       { parent: this },
     );
     return group;
@@ -129,6 +133,7 @@ export class SecurityGroups extends pulumi.ComponentResource {
         fromPort: from,
         toPort: to,
         description: role,
+        tags: group === this.node ? nodeTags : balancerTags,
         ...source,
       },
       { parent: this },

@@ -8,6 +8,8 @@ export interface WcsLicenseArgs {
   key: pulumi.Input<string>;
 }
 
+const tags = { Role: "node" };
+
 /** The licence key where the nodes fetch it, and the role with which they may. */
 export class WcsLicense extends pulumi.ComponentResource {
   readonly parameter: string;
@@ -23,12 +25,13 @@ export class WcsLicense extends pulumi.ComponentResource {
         type: "SecureString",
         description: "Licence key of Web Call Server",
         value: pulumi.secret(args.key),
+        tags,
       },
       { parent: this },
     );
     this.role = new ParameterReader(
       name,
-      { parameters: [args.parameter] },
+      { parameters: [args.parameter], tags },
       { parent: this, dependsOn: parameter },
     );
     this.registerOutputs({});

@@ -49,8 +49,7 @@ export class WcsNode extends pulumi.ComponentResource {
         iamInstanceProfile: args.role?.instanceProfile,
         vpcSecurityGroupIds: [args.securityGroup.id],
         userDataBase64: userData,
-        tags: { Name: name },
-        volumeTags: { Name: name },
+        tags: { Role: "node" },
       },
       // Neither a newer image nor a new subnet of the VPC replaces a node.
       {

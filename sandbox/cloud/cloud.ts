@@ -121,7 +121,7 @@ export class Cloud {
   status(): MachineStatus[] {
     return [...this.instances.values()].map((instance) => ({
       id: instance.id,
-      name: instance.inputs.tags?.Name ?? instance.id,
+      name: nameOf(instance),
       privateAddress: instance.privateAddress,
       publicAddress: this.publicAddressOf(instance),
       ...this.machines.status(instance.id),
@@ -370,6 +370,11 @@ export class Cloud {
   private applyFirewall(): void {
     run("nft", ["--file", "-"], { input: renderFirewall(this.firewall()) });
   }
+}
+
+/** A machine's name in its stack. */
+function nameOf({ id, inputs: { tags } }: Instance): string {
+  return tags?.Name?.slice(`${tags.Stack}-`.length) ?? id;
 }
 
 function userDataOf({ userData, userDataBase64 }: InstanceInputs): Buffer {

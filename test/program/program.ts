@@ -31,13 +31,16 @@ const outputs: Record<string, (name: string) => Record<string, unknown>> = {
 export async function runProgram(
   config: Record<string, unknown>,
   secretKeys: string[] = [],
-): Promise<{ resources: Registered[]; outputs: Record<string, unknown> }> {
+  stack = "dev",
+): Promise<{ resources: Registered[]; protectedResources: string[]; outputs: Record<string, unknown> }> {
   vi.resetModules();
   const resources: Registered[] = [];
+  const protectedResources: string[] = [];
   await pulumi.runtime.setMocks(
     {
       newResource({ type, name, inputs }) {
-        if (type.startsWith("wcs-balancer:")) return { id: name, state: inputs };
+        if (type === "pulumi:pulumi:Stack" || type.startsWith("wcs-balancer:"))
+          return { id: name, state: inputs };
         if (type === "pulumi:pulumi:StackReference") {
           const node = { name: "other", privateAddress: "172.31.0.8", instanceId: "i-0123456700000007" };
           return { id: name, state: { ...inputs, outputs: { wcsNodes: [node] }, secretOutputNames: [] } };
@@ -55,7 +58,7 @@ export async function runProgram(
       },
     },
     "wcs-balancer",
-    "dev",
+    stack,
     false,
   );
   pulumi.runtime.setAllConfig(
@@ -67,9 +70,23 @@ export async function runProgram(
     ),
     secretKeys.map((key) => `wcs-balancer:${key}`),
   );
-  const exported = (await import("../../index.js")) as Record<string, unknown>;
+  // The stack would report an error of the program as one that nobody handles.
+  let exported: Record<string, unknown> = {};
+  let failure: unknown;
+  await pulumi.runtime.runInPulumiStack(async () => {
+    pulumi.runtime.registerStackTransformation(({ type, name, opts }) => {
+      if (opts.protect) protectedResources.push(`${type} ${name}`);
+      return undefined;
+    });
+    try {
+      exported = await import("../../index.js");
+    } catch (error) {
+      failure = error;
+    }
+  });
+  if (failure) throw failure;
   await pulumi.runtime.disconnect();
-  return { resources, outputs: exported };
+  return { resources, protectedResources: protectedResources.sort(), outputs: exported };
 }
 
 /** The value of an output, and whether it is a secret. */

@@ -1,0 +1,23 @@
+import * as pulumi from "@pulumi/pulumi";
+
+/** Types of AWS resources here that take no tags. */
+const untagged = [
+  "aws:ec2/eipAssociation:EipAssociation",
+  "aws:iam/rolePolicy:RolePolicy",
+  "aws:route53/record:Record",
+];
+
+/**
+ * Tags every resource that takes tags, so that a console and a bill can be read: Name, Project and Stack, beside the
+ * Role that its component gives it. To be called before the first resource is made.
+ */
+export function tagResources(): void {
+  const stack = pulumi.getStack();
+  const common = { Project: pulumi.getProject(), Stack: stack };
+  pulumi.runtime.registerStackTransformation(({ type, name, props, opts }) => {
+    if (!type.startsWith("aws:") || untagged.includes(type)) return undefined;
+    const tags = { ...common, Name: `${stack}-${name}`, ...props.tags };
+    const volumeTags = type === "aws:ec2/instance:Instance" ? { volumeTags: tags } : {};
+    return { props: { ...props, tags, ...volumeTags }, opts };
+  });
+}
