@@ -6,7 +6,7 @@ import { CommandError as EngineError } from "@pulumi/pulumi/automation";
 import { CloudClient, type MachineStatus } from "./cloud/client";
 import { removeSandbox, startCloud } from "./lifecycle";
 import { open } from "./open";
-import { cache, type SandboxPaths, sandboxPaths } from "./paths";
+import { cache, projectRoot, type SandboxPaths, sandboxPaths } from "./paths";
 import { checkSpace, machinePackages, prepare } from "./prepare";
 import { CommandError, run } from "./shell";
 import { stackSettings, stackValues, withStack } from "./stack";
@@ -152,7 +152,7 @@ Stop with:
 async function preview(options: Options): Promise<void> {
   await prepareFor(options);
   await withStack(options.paths, options.stack, options.overrides, options.secrets, options.file, (opened) =>
-    opened.preview({ ...engineOutput, diff: true }),
+    opened.preview({ ...engineOutput, diff: true, policyPacks: [join(projectRoot, "policy")] }),
   );
 }
 

@@ -99,6 +99,8 @@ export async function withStack<T>(
         workDir,
         pulumiCommand: await engine(),
         envVars: {
+          // For the engine's policy runner.
+          PATH: `${join(__dirname, "engine")}:${process.env.PATH}`,
           PULUMI_BACKEND_URL: `file://${backend}`,
           // The state is thrown away with the sandbox; its secrets open nothing else.
           PULUMI_CONFIG_PASSPHRASE: "sandbox",

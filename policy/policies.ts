@@ -1,0 +1,192 @@
+import { gunzipSync } from "node:zlib";
+import type { ResourceValidationPolicy } from "@pulumi/policy";
+
+/** What is in security groups under one name or another. */
+interface IngressRule {
+  protocol: string;
+  from: number;
+  to: number;
+  /** Whether every address of the internet may come. */
+  world: boolean;
+}
+
+interface PortRange {
+  protocols: string[];
+  from: number;
+  to: number;
+}
+
+/** What clients need: pages and signalling, direct WebSockets, media. */
+const worldPorts: PortRange[] = [
+  { protocols: ["tcp"], from: 80, to: 80 },
+  { protocols: ["tcp"], from: 443, to: 443 },
+  { protocols: ["tcp"], from: 8443, to: 8443 },
+  { protocols: ["tcp", "udp"], from: 30_000, to: 33_000 },
+];
+
+/** What is for the node itself: REST and statistics without a password, JMX, the CLI, metrics. */
+const internalPorts = [2001, 2002, 7777, 8081, 8444, 50_999];
+
+const ingressRuleType = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
+const instanceType = "aws:ec2/instance:Instance";
+const untaggedTypes = [
+  "aws:ec2/eipAssociation:EipAssociation",
+  "aws:iam/rolePolicy:RolePolicy",
+  "aws:route53/record:Record",
+];
+
+function isWorld(cidr: unknown): boolean {
+  return typeof cidr === "string" && cidr.endsWith("/0");
+}
+
+function ingressRuleOf(props: Record<string, unknown>): IngressRule {
+  const all = props.ipProtocol === "-1";
+  return {
+    protocol: String(props.ipProtocol),
+    from: all ? 0 : Number(props.fromPort),
+    to: all ? 65_535 : Number(props.toPort),
+    world: isWorld(props.cidrIpv4) || isWorld(props.cidrIpv6),
+  };
+}
+
+function show({ protocol, from, to }: IngressRule): string {
+  return `${protocol === "-1" ? "every protocol" : protocol} ${from === to ? from : `${from}-${to}`}`;
+}
+
+/** User-data as text: it is base64, and compressed where it is large. */
+function userDataOf(props: Record<string, unknown>): string {
+  if (typeof props.userDataBase64 !== "string") return String(props.userData ?? "");
+  const bytes = Buffer.from(props.userDataBase64, "base64");
+  const compressed = bytes[0] === 0x1f && bytes[1] === 0x8b;
+  return (compressed ? gunzipSync(bytes) : bytes).toString("utf8");
+}
+
+/** Private keys, AWS access keys, and values of the kind `password: ...`. */
+const secretPattern =
+  /-----BEGIN [A-Z ]*PRIVATE KEY-----|\bA(?:KIA|SIA)[A-Z0-9]{16}\b|\b(?:password|secret|token)\b["']?\s*[:=]\s*["']?[A-Za-z0-9+/=_-]{16,}/i;
+
+interface Statement {
+  Effect: string;
+  Action?: string | string[];
+  Resource?: string | string[];
+  Principal?: string | Record<string, string | string[]>;
+}
+
+function statementsOf(policy: unknown): Statement[] {
+  const { Statement: statements = [] } = JSON.parse(String(policy)) as {
+    Statement?: Statement | Statement[];
+  };
+  return [statements].flat();
+}
+
+function list(value: string | string[] | undefined): string[] {
+  return value === undefined ? [] : [value].flat();
+}
+
+/** What no stack may do, whoever has changed its configuration or this program. */
+export const policies: ResourceValidationPolicy[] = [
+  {
+    name: "world-ports",
+    description: "Only 443, 80, 8443 and the media ports 30000-33000 are open to the world.",
+    validateResource: ({ type, props }, report) => {
+      if (type !== ingressRuleType) return;
+      const rule = ingressRuleOf(props);
+      const allowed = worldPorts.some(
+        ({ protocols, from, to }) => protocols.includes(rule.protocol) && from <= rule.from && rule.to <= to,
+      );
+      if (rule.world && !allowed)
+        report(`${show(rule)} is open to the world; name the networks that need it`);
+    },
+  },
+  {
+    name: "internal-ports",
+    description:
+      "No other machine reaches WCS's REST and statistics (8081, 8444), JMX (50999), CLI and metrics.",
+    validateResource: ({ type, props }, report) => {
+      if (type !== ingressRuleType) return;
+      const rule = ingressRuleOf(props);
+      const reached = internalPorts.filter((port) => rule.from <= port && port <= rule.to);
+      if (rule.protocol !== "udp" && reached.length > 0)
+        report(`${show(rule)} opens ${reached.join(", ")}, which answer without a password`);
+    },
+  },
+  {
+    name: "rules-of-their-own",
+    description: "Security groups hold no inline rules, which the other policies would not see.",
+    validateResource: ({ type, props }, report) => {
+      const isGroup = type === "aws:ec2/securityGroup:SecurityGroup";
+      if (isGroup && [props.ingress, props.egress].flat().some(Boolean))
+        report("make each rule a resource: aws.vpc.SecurityGroupIngressRule");
+      if (type === "aws:ec2/securityGroupRule:SecurityGroupRule")
+        report("use aws.vpc.SecurityGroupIngressRule or SecurityGroupEgressRule instead");
+    },
+  },
+  {
+    name: "imdsv2",
+    description: "Instances answer metadata to IMDSv2 only, and to themselves only.",
+    validateResource: ({ type, props }, report) => {
+      if (type !== instanceType) return;
+      const { httpTokens, httpPutResponseHopLimit } = props.metadataOptions ?? {};
+      if (httpTokens !== "required") report(`metadataOptions.httpTokens is ${httpTokens}, not required`);
+      if (httpPutResponseHopLimit !== 1)
+        report(`metadataOptions.httpPutResponseHopLimit is ${httpPutResponseHopLimit}, not 1`);
+    },
+  },
+  {
+    name: "encrypted-disks",
+    description: "Every disk is encrypted.",
+    validateResource: ({ type, props }, report) => {
+      if (type === "aws:ebs/volume:Volume" && props.encrypted !== true) report("encrypted is not true");
+      if (type !== instanceType) return;
+      if (props.rootBlockDevice?.encrypted !== true) report("rootBlockDevice.encrypted is not true");
+      for (const { deviceName, encrypted } of props.ebsBlockDevices ?? [])
+        if (encrypted !== true) report(`ebsBlockDevices ${deviceName} is not encrypted`);
+    },
+  },
+  {
+    name: "no-inline-secrets",
+    description: "Secrets are in SecureStrings: not in user-data, not in other parameters, not in tags.",
+    validateResource: ({ type, props }, report) => {
+      if (type === instanceType && secretPattern.test(userDataOf(props))) report("user-data holds a secret");
+      if (secretPattern.test(JSON.stringify(props.tags ?? {}))) report("a tag holds a secret");
+      if (type !== "aws:ssm/parameter:Parameter") return;
+      if (props.type === "SecureString" && props.insecureValue !== undefined)
+        report("a SecureString has its value in insecureValue, which the state keeps in clear text");
+      if (props.type !== "SecureString" && secretPattern.test(String(props.value ?? props.insecureValue)))
+        report(`a parameter of type ${props.type} holds a secret; make it a SecureString`);
+    },
+  },
+  {
+    name: "tags",
+    description: "Every resource that takes tags says its Name, Project, Stack and Role.",
+    validateResource: ({ type, props }, report) => {
+      if (!type.startsWith("aws:") || untaggedTypes.includes(type)) return;
+      const missing = ["Name", "Project", "Stack", "Role"].filter((tag) => !props.tags?.[tag]);
+      if (missing.length > 0) report(`the tags ${missing.join(", ")} are missing`);
+    },
+  },
+  {
+    name: "no-wildcards",
+    description: "Roles name what they may do, to what, and who may take them.",
+    validateResource: ({ type, props }, report) => {
+      const policy = type === "aws:iam/role:Role" ? props.assumeRolePolicy : props.policy;
+      if (!type.startsWith("aws:iam/") || policy === undefined) return;
+      for (const { Effect, Action, Resource, Principal } of statementsOf(policy)) {
+        if (Effect !== "Allow") continue;
+        const principals = typeof Principal === "object" ? Object.values(Principal).flat() : list(Principal);
+        for (const value of [...list(Action), ...list(Resource), ...principals])
+          if (value.includes("*")) report(`${value} has a wildcard`);
+      }
+    },
+  },
+  {
+    name: "no-managed-policies",
+    description: "Roles have no policy whose text stands elsewhere.",
+    validateResource: ({ type, props }, report) => {
+      const attached = type === "aws:iam/role:Role" ? list(props.managedPolicyArns) : [];
+      if (attached.length > 0) report(`the role has ${attached.join(", ")}`);
+      if (/^aws:iam\/(rolePolicyAttachment|policyAttachment):/.test(type))
+        report(`${props.policyArn} is attached`);
+    },
+  },
+];
