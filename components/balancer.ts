@@ -2,7 +2,7 @@ import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { type BalancerSettings, renderBalancerUserData } from "../userdata/balancer";
 import { encodeUserData } from "../userdata/cloud-config";
-import { instanceDefaults, newestDebian } from "./instance-image";
+import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
 import { ParameterReader } from "./parameter-reader";
 
 export interface BalancerArgs {
@@ -59,6 +59,7 @@ export class Balancer extends pulumi.ComponentResource {
         ...parent,
         // The interface can be in one machine only.
         deleteBeforeReplace: true,
+        replaceOnChanges,
         // cloud-init needs the network and the role at once.
         dependsOn: [association, role],
         ignoreChanges: args.ami ? [] : ["ami"],

@@ -17,6 +17,12 @@ export function newestDebian(parent: pulumi.Resource): pulumi.Output<string> {
   ).id;
 }
 
+/**
+ * Inputs that EC2 changes by stopping the machine and starting it again, which would cut every socket: a machine is
+ * replaced instead.
+ */
+export const replaceOnChanges = ["instanceType"];
+
 /** What every instance here has in common: IMDSv2 only, for this machine only, and an encrypted disk. */
 export const instanceDefaults = {
   userDataReplaceOnChange: true,

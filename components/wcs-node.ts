@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { encodeUserData } from "../userdata/cloud-config";
 import { renderServer, serverName } from "../userdata/haproxy-config";
 import { type NodeSettings, renderNodeUserData } from "../userdata/node";
-import { instanceDefaults, newestDebian } from "./instance-image";
+import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
 import type { ParameterReader } from "./parameter-reader";
 
 export interface WcsNodeArgs {
@@ -55,6 +55,7 @@ export class WcsNode extends pulumi.ComponentResource {
       {
         parent: this,
         ignoreChanges: args.ami ? ["subnetId"] : ["subnetId", "ami"],
+        replaceOnChanges,
         dependsOn: args.role ? [args.role] : [],
       },
     );

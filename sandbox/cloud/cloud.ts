@@ -82,6 +82,9 @@ export class Cloud {
       ) {
         throw new Error("the sandbox does not change the user-data of a machine that exists");
       }
+      if (instance.inputs.instanceType !== inputs.instanceType) {
+        throw new Error("EC2 would stop the machine to change its type, and the sandbox does not");
+      }
       instance.inputs = inputs as unknown as InstanceInputs;
     }
     this.applyFirewall();

@@ -270,6 +270,15 @@ test("preview --nodes 3 shows one new node with its server line, and replaces no
   expect(output).not.toMatch(/\((replace|delete)|to replace|to delete/);
 });
 
+test("another instance type makes new nodes, for EC2 would stop the old ones to change it", () => {
+  const { status, output } = sandbox("preview", "--config", "nodeInstanceType=c7i.xlarge");
+  expect(status).toBe(0);
+  const replaced = [
+    ...output.matchAll(/aws:ec2\/instance:Instance: \(replace\)\s+\[id=\S+\]\s+\[urn=\S+::(\S+)\]/g),
+  ];
+  expect(replaced.map(([, name]) => name).sort()).toEqual(["wcs-1", "wcs-2"]);
+});
+
 describe("bad input", () => {
   const revision = async () =>
     JSON.parse((await get("/.well-known/wcs-balancer/status")).body).revision as string;
