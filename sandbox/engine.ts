@@ -1,28 +1,18 @@
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { PulumiCommand } from "@pulumi/pulumi/automation";
-import { unpackGo } from "./image";
-import { cache, cached } from "./paths";
-import { run, runAsync } from "./shell";
+import { buildGoCommand, installedGo } from "./go";
+import { cached } from "./paths";
+import { run } from "./shell";
 
 /** The version that the SDK has. */
 const engineVersion = "3.246.0";
-const oldestGo = 21;
 
 function installedEngine(): boolean {
   try {
     return /^v3\./.test(run("pulumi", ["version"]));
   } catch {
     return false;
-  }
-}
-
-function installedGo(): string | undefined {
-  try {
-    const minor = run("go", ["version"]).match(/go1\.(\d+)/)?.[1];
-    return Number(minor) >= oldestGo ? "go" : undefined;
-  } catch {
-    return undefined;
   }
 }
 
@@ -45,33 +35,11 @@ export function buildNeedsImage(): boolean {
 }
 
 /** Builds the Pulumi CLI from its Go module: its download site need not be reachable. */
-export async function buildEngine(): Promise<void> {
-  const go = installedGo() ?? (await unpackGo());
-  const work = join(cache, "engine-build");
-  mkdirSync(work, { recursive: true });
-  await runAsync(
-    go,
-    [
-      "build",
-      "-buildvcs=false",
-      "-ldflags",
-      `-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=${engineVersion}`,
-      "-o",
-      `${builtEngine}.new`,
-      "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
-    ],
-    {
-      cwd: join(__dirname, "engine"),
-      // A Go that is too old fetches the one that the module asks for.
-      env: {
-        GOTOOLCHAIN: "auto",
-        GOFLAGS: "-modcacherw",
-        GOPATH: join(work, "go"),
-        GOCACHE: join(work, "cache"),
-        GOMODCACHE: "",
-      },
-    },
-  );
-  run("mv", [`${builtEngine}.new`, builtEngine]);
-  rmSync(work, { recursive: true, force: true });
+export function buildEngine(): Promise<void> {
+  return buildGoCommand({
+    directory: join(__dirname, "engine"),
+    command: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+    output: builtEngine,
+    linkerFlags: `-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=${engineVersion}`,
+  });
 }

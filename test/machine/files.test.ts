@@ -11,7 +11,7 @@ import { leanFile } from "../../userdata/files";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
-const folders = ["userdata/files", "sandbox/wcs"];
+const folders = ["userdata/files", "sandbox/wcs", "sandbox/engine", "scripts"];
 const files = folders.flatMap((folder) =>
   readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" }).map(
     (name) => `${folder}/${name}`,
@@ -34,7 +34,9 @@ function succeeds(...command: string[]): void {
   expect(output, command.join(" ")).toSatisfy(() => status === 0);
 }
 
-test.each(files.filter((name) => name.endsWith(".sh")))("%s passes shellcheck", (name) => {
+const isShell = (name: string) => name.endsWith(".sh") || name.endsWith("pulumi-analyzer-policy-nodejs");
+
+test.each(files.filter(isShell))("%s passes shellcheck", (name) => {
   succeeds("shellcheck", "--shell=bash", "--exclude=SC1091,SC2154", `/project/${name}`);
 });
 

@@ -1,0 +1,98 @@
+/** Prints what a pull request would do as one comment, for the preview workflow. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+const usage = `Usage: npm run preview-comment -- --rendered DIR [--previews DIR] --stacks "STACK..."
+
+Prints Markdown with the preview of each stack (DIR/STACK.txt) and the difference of what its machines get
+(DIR/STACK.diff).
+`;
+
+/** GitHub takes no longer comment than 65,536 characters. */
+const commentLimit = 65_000;
+
+export interface StackPreview {
+  stack: string;
+  /** What `pulumi preview` printed; none where it may not run, as for a fork. */
+  preview?: string;
+  /** Unified diff of the rendered files; empty where they stay the same. */
+  rendered: string;
+}
+
+function shorten(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  return `${text.slice(0, Math.max(0, limit - 100))}\n... ${text.length - limit + 100} more characters: see the job's log`;
+}
+
+/** A fence that nothing in the text can close. */
+function block(language: string, text: string): string {
+  const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((run) => run.length));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}${language}\n${text.trimEnd()}\n${fence}`;
+}
+
+function details(summary: string, body: string): string {
+  return `<details><summary>${summary}</summary>\n\n${body}\n\n</details>`;
+}
+
+function describePreview(preview: string | undefined, limit: number): string[] {
+  if (preview === undefined)
+    return ["No preview: that needs a credential, which a fork's code does not get."];
+  const errors = preview.match(/^error: .*$/gm) ?? [];
+  const resources = preview.match(/^Resources:\n(?: +.*\n)+/m)?.[0] ?? "";
+  return [
+    ...(errors.length > 0 ? [`**The preview failed.**\n\n${block("", errors.join("\n"))}`] : []),
+    ...(resources ? [block("", resources)] : []),
+    details("The whole preview", block("", shorten(preview, limit))),
+  ];
+}
+
+/** The comment, never longer than GitHub takes. */
+export function renderComment(stacks: StackPreview[]): string {
+  if (stacks.length === 0) return "No stack changes.\n";
+  const share = Math.floor(commentLimit / stacks.length / 2) - 500;
+  const sections = stacks.map(({ stack, preview, rendered }) => {
+    const machines =
+      rendered.trim() === ""
+        ? "The machines' files stay the same."
+        : details("What changes in haproxy.cfg and user-data", block("diff", shorten(rendered, share)));
+    return [`### ${stack}`, ...describePreview(preview, share), machines].join("\n\n");
+  });
+  return `## What this would do\n\n${sections.join("\n\n")}\n`;
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      rendered: { type: "string" },
+      previews: { type: "string" },
+      stacks: { type: "string", default: "" },
+      help: { type: "boolean" },
+    },
+  });
+  if (values.help || !values.rendered) {
+    (values.help ? process.stdout : process.stderr).write(usage);
+    process.exitCode = values.help ? 0 : 2;
+    return;
+  }
+  const { rendered, previews } = values;
+  const read = (folder: string, name: string) => {
+    const path = join(folder, name);
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
+  };
+  process.stdout.write(
+    renderComment(
+      values.stacks
+        .split(" ")
+        .filter(Boolean)
+        .map((stack) => ({
+          stack,
+          preview: previews && read(previews, `${stack}.txt`),
+          rendered: read(rendered, `${stack}.diff`),
+        })),
+    ),
+  );
+}
+
+if (require.main === module) main();

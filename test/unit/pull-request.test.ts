@@ -1,0 +1,116 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { projectRoot } from "../../sandbox/paths";
+import { changedStacks } from "../../scripts/changed-stacks";
+import { renderComment } from "../../scripts/preview-comment";
+
+const stacks = ["dev", "prod", "staging"];
+
+test.each([
+  [["Pulumi.prod.yaml"], ["prod"]],
+  [
+    ["Pulumi.prod.yaml", "Pulumi.dev.yaml", "README.md"],
+    ["dev", "prod"],
+  ],
+  [["userdata/files/balancer/nginx.conf"], stacks],
+  [["components/balancer.ts"], stacks],
+  [["config.ts"], stacks],
+  [["policy/policies.ts"], stacks],
+  [["package-lock.json"], stacks],
+  [["README.md", "docs/operations.md", "test/unit/config.test.ts", "sandbox/cli.ts"], []],
+  [[""], []],
+])("%j changes the stacks %j", (files, expected) => {
+  expect(changedStacks(files, stacks)).toEqual(expected);
+});
+
+describe("the comment on a pull request", () => {
+  const preview =
+    "Previewing update (dev):\n  + a: (create)\nResources:\n    + 1 to create\n    40 unchanged\n";
+
+  test("shows the count first, the rest folded", () => {
+    const comment = renderComment([{ stack: "dev", preview, rendered: "--- a\n+++ b\n-x\n+y\n" }]);
+    expect(comment).toContain("### dev\n\n```\nResources:\n    + 1 to create\n    40 unchanged\n```");
+    expect(comment).toContain("<details><summary>The whole preview</summary>");
+    expect(comment).toContain("```diff\n--- a\n+++ b\n-x\n+y\n```");
+  });
+
+  test("says that a preview failed, and why", () => {
+    const comment = renderComment([
+      { stack: "dev", preview: `${preview}error: preview failed\n`, rendered: "" },
+    ]);
+    expect(comment).toContain("**The preview failed.**\n\n```\nerror: preview failed\n```");
+    expect(comment).toContain("The machines' files stay the same.");
+  });
+
+  test("of a fork has no preview", () => {
+    expect(renderComment([{ stack: "dev", rendered: "" }])).toContain("a fork's code does not get");
+  });
+
+  test("is never longer than GitHub takes, and says what is left out", () => {
+    const long = "x".repeat(200_000);
+    const comment = renderComment(stacks.map((stack) => ({ stack, preview: long, rendered: long })));
+    expect(comment.length).toBeLessThan(65_536);
+    expect(comment.match(/more characters: see the job's log/g)).toHaveLength(6);
+  });
+
+  test("cannot be broken out of by what it quotes", () => {
+    const comment = renderComment([{ stack: "dev", preview: "````\n# not a heading\n````", rendered: "" }]);
+    expect(comment).toContain("`````\n````\n# not a heading\n````\n`````");
+  });
+
+  test("without a changed stack says so", () => {
+    expect(renderComment([])).toBe("No stack changes.\n");
+  });
+});
+
+interface Step {
+  uses?: string;
+  run?: string;
+}
+interface Workflow {
+  on: Record<string, unknown>;
+  permissions?: Record<string, string>;
+  jobs: Record<string, { permissions?: Record<string, string>; steps?: Step[]; concurrency?: object }>;
+}
+
+const folder = join(projectRoot, ".github/workflows");
+const names = readdirSync(folder);
+const textOf = (name: string) => readFileSync(join(folder, name), "utf8");
+const workflowOf = (name: string) => parse(textOf(name)) as Workflow;
+
+describe.each(names)("the workflow %s", (name) => {
+  test("pins every action by its commit, with the version beside it", () => {
+    const uses = textOf(name).match(/uses: .*/g) ?? [];
+    const foreign = uses.filter((line) => !line.startsWith("uses: ./"));
+    for (const line of foreign) expect(line).toMatch(/^uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
+  });
+
+  test("has no permission but those that a job names, and no write but for tokens and comments", () => {
+    const { permissions, jobs } = workflowOf(name);
+    expect(permissions).toSatisfy(
+      (top) => JSON.stringify(top) === "{}" || JSON.stringify(top) === '{"contents":"read"}',
+    );
+    const written = Object.values(jobs)
+      .flatMap((job) => Object.entries(job.permissions ?? {}))
+      .filter(([, access]) => access === "write")
+      .map(([scope]) => scope);
+    expect(["id-token", "pull-requests"]).toEqual(expect.arrayContaining(written));
+  });
+
+  test("puts no value of the event into a script, and runs no fork's code with a secret", () => {
+    const { on, jobs } = workflowOf(name);
+    expect(Object.keys(on)).not.toContain("pull_request_target");
+    for (const { run } of Object.values(jobs).flatMap(({ steps = [] }) => steps))
+      expect(run ?? "").not.toContain("${{");
+  });
+});
+
+test("a deployment is never cancelled half way, and there is one at a time", () => {
+  const { up } = workflowOf("deploy-stack.yml").jobs;
+  expect(up?.concurrency).toEqual({
+    group: expect.stringContaining("inputs.stack"),
+    "cancel-in-progress": false,
+  });
+});
