@@ -35,7 +35,8 @@ Options:
   --stack NAME          the stack to use (default dev); one sandbox can hold several
   --file FILE           the file to read the stack's configuration from (default Pulumi.STACK.yaml)
   --port PORT           with open: the port on localhost (default 8443; a node's 8081; HAProxy's 8404)
-  --name NAME           the sandbox to use, so that several can stand side by side (default default)
+  --name NAME           the sandbox to use, so that several can stand side by side
+                        (default $WCS_SANDBOX_NAME, or else default)
 `;
 
 const lockedStatus = 75;
@@ -281,7 +282,7 @@ async function main(): Promise<number> {
       stack: { type: "string", default: "dev" },
       file: { type: "string" },
       port: { type: "string" },
-      name: { type: "string", default: "default" },
+      name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
       help: { type: "boolean", short: "h" },
     },
   });

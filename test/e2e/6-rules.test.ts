@@ -1,0 +1,35 @@
+import { expect, test } from "vitest";
+import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
+import { domain, sandbox, up } from "./cluster";
+
+test("a preview runs the policy pack, and fails on what no stack may do", () => {
+  const { status, output } = sandbox("preview", "--config", 'openPorts=["rtmp"]');
+  expect(status).toBe(1);
+  expect(output).toMatch(/wcs-balancer@v[\d.]+ \[mandatory\] +world-ports/);
+  expect(output).toContain("tcp 1935 is open to the world; name the networks that need it");
+});
+
+test("the same for known networks is in order", () => {
+  const config = ["--config", 'openPorts=["rtmp"]', "--config", 'clientCidrs=["198.51.100.0/24"]'];
+  const { status, output } = sandbox("preview", ...config);
+  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+});
+
+test("protect keeps the CA's key: an up that would delete it fails before it changes anything", async () => {
+  up("--config", "protect=true");
+  const authorityKeys = (await newKeys()).keys;
+  const { keys, pem } = await newKeys();
+  const authority = await selfSigned({ keys: authorityKeys, commonName: "another CA", hours: 24 });
+  const names = { commonName: domain, dnsNames: [domain], hours: 24 };
+  const signed = await signServer({ publicKey: keys.publicKey, ...names, authority, authorityKeys });
+  const own = [
+    ...["--config", "protect=true"],
+    ...["--config", `tlsCertificate=${pemOf(signed)}`],
+    ...["--config", `tlsChain=${pemOf(authority)}`],
+    ...["--secret", `tlsPrivateKey=${pem}`],
+  ];
+  const { status, output } = sandbox("up", ...own);
+  expect(status).toBe(1);
+  expect(output).toMatch(/certificate-ca.*(protected|protection)/);
+  up("--config", "protect=true");
+});

@@ -1,0 +1,100 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { projectRoot } from "../../sandbox/paths";
+import { renderArchitecture, renderConfigurationReference } from "../../scripts/docs";
+
+const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");
+const pagesIn = (folder: string) =>
+  readdirSync(join(projectRoot, folder))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => join(folder, name));
+const pages = [...pagesIn("."), ...pagesIn("docs")];
+
+/** The text without its fenced blocks, in which a bracket is no link. */
+function prose(page: string): string {
+  return read(page).replace(/^ *```[\s\S]*?^ *```$/gm, "");
+}
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchors(page: string): string[] {
+  const headings = [...prose(page).matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading ?? "");
+  return headings.map((heading) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+describe.each(pages)("%s", (page) => {
+  const targets = [...prose(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target ?? "");
+
+  test("links to what is there", () => {
+    for (const target of targets.filter((link) => !link.startsWith("https://"))) {
+      const [path = "", anchor] = target.split("#");
+      const file = path ? join(dirname(page), path) : page;
+      expect(existsSync(join(projectRoot, file)), target).toBe(true);
+      if (anchor) expect(anchors(file), target).toContain(anchor);
+    }
+  });
+
+  test("says of each block what it is", () => {
+    const fences = [...read(page).matchAll(/^ *```(.*)$/gm)].map(([, info]) => info);
+    const opening = fences.filter((_, index) => index % 2 === 0);
+    expect(fences.length % 2).toBe(0);
+    for (const info of opening) expect(["", "sh", "sh aws", "sh clone"]).toContain(info);
+  });
+});
+
+test("the configuration's reference is current: npm run docs", () => {
+  expect(read("docs/configuration.md")).toBe(renderConfigurationReference());
+});
+
+test("the picture is current: npm run docs", async () => {
+  expect(read("docs/architecture.svg")).toBe(await renderArchitecture());
+});
+
+test("the README names every npm script", () => {
+  const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
+  const readme = read("README.md");
+  for (const name of Object.keys(scripts).filter((script) => script !== "prepare")) {
+    expect(readme, name).toMatch(new RegExp(`npm (run )?${name}\\b`));
+  }
+});
+
+describe("each error message that the operations guide explains is one that something says", () => {
+  const folders = ["sandbox", "scripts", "userdata"];
+  const sources = folders.flatMap((folder) =>
+    readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" })
+      .filter((name) => /\.(ts|py|sh)$/.test(name))
+      .map((name) => join(folder, name)),
+  );
+  const code = [...sources, "config.ts"].map(read).join("\n");
+  /** What the engine or Node says. */
+  const foreign = [
+    "ECONNREFUSED",
+    "as it is currently marked for protection",
+    "AccessDeniedException",
+    "[mandatory]",
+  ];
+
+  const guide = read("docs/operations.md");
+  const rows = [...guide.slice(guide.indexOf("## Error messages")).matchAll(/^\| (`.*?) \|/gm)].map(
+    ([, cell]) => cell ?? "",
+  );
+  const messages = rows.flatMap((cell) =>
+    [...cell.matchAll(/`([^`]+)`/g)].map(([, message]) => message ?? ""),
+  );
+
+  test("there are some", () => expect(messages.length).toBeGreaterThan(20));
+
+  test.each(messages)("%s", (message) => {
+    // Without its variable parts: capitals, and what is left out.
+    const parts = message
+      .split(/\.\.\.|\b[A-Z]+\b|\d+/)
+      .map((part) => part.replace(/^[\s:`]+|[\s:`]+$/g, ""));
+    const known = parts.every((part) => part === "" || code.includes(part));
+    expect(known || foreign.some((words) => message.includes(words)), parts.join(" | ")).toBe(true);
+  });
+});
