@@ -55,7 +55,7 @@ function pack(name: string, key: string, fill: (folder: string) => void): Downlo
  * The WCS stand-in as a tarball of the real one's shape: one leading folder, install.sh in it. Machines have
  * no Node, so it brings the one that runs this.
  */
-export function wcsPackage(): Download {
+function packWcs(): Download {
   const source = join(__dirname, "wcs");
   const server = buildSync({
     entryPoints: [join(source, "server.ts")],
@@ -93,6 +93,14 @@ export function wcsPackage(): Download {
         copyFileSync(join(source, name), join(root, target));
     },
   );
+}
+
+let wcs: Download | undefined;
+
+/** The WCS stand-in; packed once in a process. */
+export function wcsPackage(): Download {
+  wcs ??= packWcs();
+  return wcs;
 }
 
 /** The real WebSDK, from npm, in the layout of the guide's bundle: two leading folders. */
