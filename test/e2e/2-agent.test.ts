@@ -110,9 +110,9 @@ const load = readFileSync(join(projectRoot, "test/e2e/agent-load.py"), "utf8");
 
 /** What both listeners promise. */
 function listenerPromises(): void {
-  test("50 checks a second for 20 s, every one answered", { timeout: 2 * minute }, async () => {
-    const { output } = await onMachine("wcs-1", `python3 - 127.0.0.1 50 20 <<'PYTHON'\n${load}\nPYTHON`);
-    expect(output).toMatch(/^\{'up ': 1000\} slowest/);
+  test("50 checks a second for 10 s, every one answered", { timeout: 2 * minute }, async () => {
+    const { output } = await onMachine("wcs-1", `python3 - 127.0.0.1 50 10 <<'PYTHON'\n${load}\nPYTHON`);
+    expect(output).toMatch(/^\{'up ': 500\} slowest/);
     console.log(`50 checks a second: ${output.trim()}`);
   });
 

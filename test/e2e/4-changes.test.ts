@@ -27,8 +27,8 @@ import {
 } from "./cluster";
 import { serverOf } from "./fleet";
 
-/** How long SSM and metadata are away: 30 s here, 5 minutes in the measurement. */
-const outageSeconds = Number(process.env.WCS_OUTAGE_SECONDS ?? 30);
+/** How long SSM and metadata are away: 15 s here, 5 minutes in the measurement. */
+const outageSeconds = Number(process.env.WCS_OUTAGE_SECONDS ?? 15);
 
 const base = ["--config", "stickiness=true", "--config", "maxConnectionsPerNode=300"];
 const withNodes = (count: number, ...more: string[]) => ["--nodes", String(count), ...base, ...more];
