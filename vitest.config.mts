@@ -22,7 +22,7 @@ export default defineConfig({
           include: ["test/machine/**/*.test.ts"],
           testTimeout: minute,
           hookTimeout: 3 * minute,
-          fileParallelism: false,
+          maxWorkers: 2,
         },
       },
       // A client on the internet of a sandbox: scripts/test.ts starts it there.

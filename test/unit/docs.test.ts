@@ -74,7 +74,7 @@ describe("each error message that the operations guide explains is one that some
   /** What the engine or Node says. */
   const foreign = [
     "ECONNREFUSED",
-    "as it is currently marked for protection",
+    "cannot be deleted because it is protected",
     "AccessDeniedException",
     "[mandatory]",
   ];
