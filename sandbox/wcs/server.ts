@@ -131,7 +131,7 @@ function end(stream: Stream, status: string, info?: string): void {
   const { session, mediaSessionId, name, media } = stream;
   if (!session.streams.delete(mediaSessionId)) return;
   log(`${status} ${name} ${session.id}${info ? `: ${info}` : ""}`);
-  void media.close();
+  media.close().catch((error: Error) => log(`media of ${name} did not close: ${error.message}`));
   tell(session, mediaSessionId, status, info);
   if (!(media instanceof Publication)) return;
   for (const other of allStreams()) {
