@@ -195,7 +195,11 @@ export const configSchema = z.strictObject({
     }),
   checks: checks
     .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
-    .meta({ description: "Thresholds at which a node stops taking clients", example: "90", element: ".cpu" }),
+    .meta({
+      description: "Thresholds at which a node stops taking clients; only those named are checked",
+      example: "90",
+      element: ".cpu",
+    }),
   drainTimeoutSeconds: integer(0, 86_400, "a number of seconds").default(600).meta({
     description: "How long a removed node keeps its open sockets; then they are closed",
     example: "600",
