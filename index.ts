@@ -11,28 +11,15 @@ import { tagResources } from "./components/tags";
 import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
 import { loadConfig } from "./config";
-import {
-  balancerSettings,
-  capacityWarnings,
-  haproxySettings,
-  nodeSettings,
-  ownCertificate,
-  rolloutWarnings,
-} from "./settings";
+import { balancerSettings, haproxySettings, nodeSettings, ownCertificate, warnings } from "./settings";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
-import { propertyWarnings } from "./userdata/node";
 
 const config = loadConfig();
 const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
 
-for (const warning of [
-  ...propertyWarnings(config.wcsProperties),
-  ...capacityWarnings(config),
-  ...rolloutWarnings(config),
-])
-  pulumi.log.warn(warning);
+for (const warning of warnings(config)) pulumi.log.warn(warning);
 
 tagResources();
 

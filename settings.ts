@@ -3,7 +3,7 @@ import type { CertificateArgs } from "./components/certificate";
 import type { PublicConfig, StackConfig } from "./config";
 import type { BalancerSettings } from "./userdata/balancer";
 import type { HaproxySettings } from "./userdata/haproxy-config";
-import type { NodeSettings } from "./userdata/node";
+import { type NodeSettings, propertyWarnings } from "./userdata/node";
 
 /** What the configuration tells each kind of machine; shared by the program and `npm run render`. */
 export function balancerSettings(config: PublicConfig, parameterPath: string): BalancerSettings {
@@ -32,6 +32,11 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
   };
 }
 
+/** What a configuration is allowed to say, and should be known to do; one line each. */
+export function warnings(config: PublicConfig): string[] {
+  return [...propertyWarnings(config.wcsProperties), ...capacityWarnings(config), ...rolloutWarnings(config)];
+}
+
 /** What the balancer's limits make impossible. */
 export function capacityWarnings(config: PublicConfig): string[] {
   const { maxConnectionsPerNode, maxConnections } = config;
@@ -45,7 +50,7 @@ export function capacityWarnings(config: PublicConfig): string[] {
   ];
 }
 
-export function rolloutWarnings({ rollout }: PublicConfig): string[] {
+function rolloutWarnings({ rollout }: PublicConfig): string[] {
   if (rollout === "wait") return [];
   return [
     "rollout is skip: nobody waits for the balancer, and a node that is removed or replaced goes at once, with the " +
