@@ -474,11 +474,14 @@ describe("nodes from elsewhere", () => {
   test("another stack's nodes come and go", async () => {
     const server = await serverName("edge-1");
     const reference = ["--config", "nodeStack=organization/wcs-balancer/second"];
-    const { newcomers } = await during({
+    await during({
       name: "add another stack's nodes",
       args: withNodes(2, ...reference),
+      async meanwhile(_, up, newcomers) {
+        await up.ended;
+        await eventually(() => expect(newcomers.landings.map((landing) => landing.server)).toContain(server));
+      },
     });
-    expect(newcomers.landings.map((landing) => landing.server)).toContain(server);
     await during({
       name: "take them out again",
       args: withNodes(2),
@@ -492,11 +495,19 @@ describe("nodes from elsewhere", () => {
   test("a server that exists already comes and goes, and is only warned of when it is down", async () => {
     const { privateAddress } = await machine("edge-1");
     const external = ["--config", `externalNodes=[{"name":"hardware","address":"${privateAddress}"}]`];
-    const { newcomers } = await during({ name: "add an external node", args: withNodes(2, ...external) });
-    const server = newcomers.landings
-      .map((landing) => landing.server)
-      .find((name) => name.startsWith("hardware-"));
-    expect(server).toBeTruthy();
+    let server = "";
+    await during({
+      name: "add an external node",
+      args: withNodes(2, ...external),
+      async meanwhile(_, up, newcomers) {
+        await up.ended;
+        await eventually(() => {
+          const names = newcomers.landings.map((landing) => landing.server);
+          server = names.find((name) => name.startsWith("hardware-")) ?? "";
+          expect(server).not.toBe("");
+        });
+      },
+    });
     await onMachine("edge-1", "systemctl stop xinetd");
     const { output } = await during({
       name: "a change while it is down",
