@@ -12,6 +12,7 @@ import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
 import { loadConfig } from "./config";
 import { balancerSettings, haproxySettings, nodeSettings, ownCertificate, warnings } from "./settings";
+import { examplePage } from "./userdata/balancer";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 
 const config = loadConfig();
@@ -116,7 +117,7 @@ if (config.rollout === "wait") {
 }
 
 /** The guide's example page. */
-export const url = `https://${config.domain}/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html`;
+export const url = `https://${config.domain}${examplePage}`;
 export const websocketUrl = `wss://${config.domain}`;
 export const balancerAddress = balancer.publicAddress;
 /** The record that `domain` needs: to be made by hand, or made in `hostedZone`. */

@@ -1,6 +1,5 @@
 import { parseArgs } from "node:util";
-import { checkSpace, machinePackages, prepare, testPackages } from "../sandbox/prepare";
-import { stackSettings, stackValues } from "../sandbox/stack";
+import { checkSpace, prepare, testPackages } from "../sandbox/prepare";
 import { benchAgent } from "./agent";
 import { benchBalancer } from "./balancer";
 import { benchChanges } from "./changes";
@@ -34,11 +33,7 @@ async function main(): Promise<void> {
   if (process.platform !== "linux" || process.getuid?.() !== 0)
     throw new Error("measuring needs Linux and root");
   checkSpace();
-  await prepare([
-    ...machinePackages("dev", stackValues(stackSettings("dev", {}))),
-    ...testPackages,
-    "gnuplot-nox",
-  ]);
+  await prepare([...testPackages(), "gnuplot-nox"]);
   if (name === "changes") {
     benchChanges();
     return;

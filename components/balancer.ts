@@ -4,6 +4,7 @@ import { type BalancerSettings, renderBalancerUserData } from "../userdata/balan
 import { encodeUserData } from "../userdata/cloud-config";
 import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
 import { ParameterReader } from "./parameter-reader";
+import { balancerTags as tags } from "./tags";
 
 export interface BalancerArgs {
   /** What the machine is told; nothing of it changes with the nodes or the certificate. */
@@ -16,8 +17,6 @@ export interface BalancerArgs {
   /** Whether the Elastic IP is protected against deletion. @default false */
   protect?: boolean;
 }
-
-const tags = { Role: "balancer" };
 
 /** The balancer: its addresses, which outlive the machine, its role and the machine itself. */
 export class Balancer extends pulumi.ComponentResource {

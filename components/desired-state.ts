@@ -2,6 +2,7 @@ import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { renderDesiredState, renderSecret } from "../userdata/desired-state";
 import type { Certificate } from "./certificate";
+import { balancerTags as tags } from "./tags";
 
 export interface DesiredStateArgs {
   /** Name of the parameter that the balancer polls. */
@@ -14,8 +15,6 @@ export interface DesiredStateArgs {
   certificate: Certificate;
   drainTimeoutSeconds: number;
 }
-
-const tags = { Role: "balancer" };
 
 /** What the balancer is to run, where it fetches it. */
 export class DesiredState extends pulumi.ComponentResource {

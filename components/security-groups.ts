@@ -1,5 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { balancerTags, nodeTags } from "./tags";
 
 export interface SecurityGroupsArgs {
   vpcId: pulumi.Input<string>;
@@ -60,9 +61,6 @@ const nodeBalancerPorts: Port[] = [
   { role: "ws", protocol: "tcp", from: 8080, to: 8080 },
   { role: "agent", protocol: "tcp", from: 9707, to: 9707 },
 ];
-
-const balancerTags = { Role: "balancer" };
-const nodeTags = { Role: "node" };
 
 /** Who reaches which port of the balancer and of the nodes. Everything else is closed. */
 export class SecurityGroups extends pulumi.ComponentResource {

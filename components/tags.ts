@@ -1,5 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 
+/** What a resource is for, in its tags. */
+export const balancerTags = { Role: "balancer" };
+export const nodeTags = { Role: "node" };
+
 /** Types of AWS resources here that take no tags. */
 const untagged = [
   "aws:ec2/eipAssociation:EipAssociation",

@@ -1,14 +1,13 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { ParameterReader } from "./parameter-reader";
+import { nodeTags as tags } from "./tags";
 
 export interface WcsLicenseArgs {
   /** Name of the parameter that holds the key. */
   parameter: string;
   key: pulumi.Input<string>;
 }
-
-const tags = { Role: "node" };
 
 /** The licence key where the nodes fetch it, and the role with which they may. */
 export class WcsLicense extends pulumi.ComponentResource {

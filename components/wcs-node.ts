@@ -5,6 +5,7 @@ import { renderServer, serverName } from "../userdata/haproxy-config";
 import { type NodeSettings, renderNodeUserData } from "../userdata/node";
 import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
 import type { ParameterReader } from "./parameter-reader";
+import { nodeTags } from "./tags";
 
 export interface WcsNodeArgs {
   /** Private addresses and networks of the balancers, the only ones that the agent answers. */
@@ -49,7 +50,7 @@ export class WcsNode extends pulumi.ComponentResource {
         iamInstanceProfile: args.role?.instanceProfile,
         vpcSecurityGroupIds: [args.securityGroup.id],
         userDataBase64: userData,
-        tags: { Role: "node" },
+        tags: nodeTags,
       },
       // Neither a newer image nor a new subnet of the VPC replaces a node.
       {

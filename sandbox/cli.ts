@@ -6,7 +6,7 @@ import { CommandError as EngineError } from "@pulumi/pulumi/automation";
 import { CloudClient, type MachineStatus } from "./cloud/client";
 import { removeSandbox, startCloud } from "./lifecycle";
 import { open } from "./open";
-import { cache, projectRoot, type SandboxPaths, sandboxPaths } from "./paths";
+import { cache, nameOption, projectRoot, type SandboxPaths, sandboxPaths } from "./paths";
 import { checkSpace, machinePackages, prepare } from "./prepare";
 import { CommandError, run } from "./shell";
 import { stackSettings, stackValues, withStack } from "./stack";
@@ -136,7 +136,7 @@ async function up(options: Options): Promise<void> {
   const address = String(outputs.balancerAddress?.value);
   const url = new URL(String(outputs.url?.value));
   const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];
-  const suffix = paths.name === "default" ? "" : ` --name ${paths.name}`;
+  const suffix = nameOption(paths);
   console.log(`
 Up after ${Math.round((Date.now() - began) / 1000)} s: ${url.host} is ${address}, in front of ${nodes.map(({ name }) => name).join(", ")}.
 

@@ -1,9 +1,7 @@
+import { examplePage } from "../userdata/balancer";
 import { CloudClient } from "./cloud/client";
 import { connectToInternet, forward } from "./forward";
-import type { SandboxPaths } from "./paths";
-
-/** Where the guide's test begins. */
-const examplePage = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
+import { nameOption, type SandboxPaths } from "./paths";
 
 /** Waits for Ctrl-C, or for whoever started this to end it. */
 function interrupted(): Promise<void> {
@@ -18,7 +16,6 @@ async function openBalancer(paths: SandboxPaths, port = 8443): Promise<void> {
   const close = await forward(port, { namespace: cloud.internetNamespace, host: publicAddress, port: 443 });
   try {
     const disconnect = connectToInternet(paths);
-    const suffix = paths.name === "default" ? "" : ` --name ${paths.name}`;
     console.log(`https://localhost:${port} is the balancer now, until Ctrl-C. The guide's test:
 
   1. Open https://localhost:${port}${examplePage}
@@ -28,7 +25,7 @@ async function openBalancer(paths: SandboxPaths, port = 8443): Promise<void> {
   3. Click Publish and allow the camera. PUBLISHING appears, and your picture on the left.
   4. Click Play. PLAYING appears, and the same picture on the right, by way of a node.
   5. See the stream and your session on one of the nodes, in another terminal:
-       npm run sandbox --${suffix} open wcs-1
+       npm run sandbox --${nameOption(paths)} open wcs-1
 
 The browser has to run on this machine: media goes to the nodes themselves.`);
     await interrupted();

@@ -47,6 +47,11 @@ export function sandboxPaths(name: string): SandboxPaths {
   };
 }
 
+/** What names this sandbox in a command that a user is told to type. */
+export function nameOption({ name }: SandboxPaths): string {
+  return name === "default" ? "" : ` --name ${name}`;
+}
+
 /** Where the unified control groups are mounted, and the ones that systemd-nspawn mirrors beside them. */
 export function cgroupRoots(): { unified: string; all: string[] } {
   const mounts = readFileSync("/proc/mounts", "utf8")

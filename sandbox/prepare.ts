@@ -5,11 +5,12 @@ import { buildEngine, buildNeedsImage, engineIsReady } from "./engine";
 import { installPackages, missingPackages } from "./host-packages";
 import { buildImage, downloadPackages, imageIsReady, packagesAreReady, packagesOf } from "./image";
 import { cache } from "./paths";
+import { stackSettings, stackValues } from "./stack";
 
 const neededGigabytes = 6;
 
 /** What tests and measurements run of the machines' distribution besides what the machines install. */
-export const testPackages = ["bc", "chromium", "fonts-liberation", "jq", "shellcheck", "sslscan"];
+const testTools = ["bc", "chromium", "fonts-liberation", "jq", "shellcheck", "sslscan"];
 
 /** @throws Error when the cache's disk is too small */
 export function checkSpace(folder = cache): void {
@@ -32,6 +33,11 @@ export function machinePackages(stack: string, values: Record<string, unknown>):
   return Object.entries(files)
     .filter(([name]) => name.endsWith("user-data.yaml"))
     .flatMap(([, userData]) => packagesOf(userData));
+}
+
+/** The packages that tests and measurements need: those of the stack dev's machines, and tools. */
+export function testPackages(): string[] {
+  return [...machinePackages("dev", stackValues(stackSettings("dev", {}))), ...testTools];
 }
 
 /** Installs, downloads and builds what is not there yet: all that needs a network, once. */

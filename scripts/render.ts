@@ -29,7 +29,7 @@ const balancerAddress = "10.0.0.10";
  * Reads the plain values of a stack file. Secrets stay encrypted there, and nothing that is rendered holds
  * one: of the licence key counts only that there is one.
  */
-function readStackFile(stack: string, directory: string): Record<string, unknown> {
+export function readStackFile(stack: string, directory: string): Record<string, unknown> {
   const file = parse(readFileSync(join(directory, `Pulumi.${stack}.yaml`), "utf8")) as {
     config?: Record<string, unknown>;
   };

@@ -8,8 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { removeSandbox } from "../sandbox/lifecycle";
 import { sandboxPaths } from "../sandbox/paths";
-import { checkSpace, machinePackages, prepare, testPackages } from "../sandbox/prepare";
-import { stackSettings, stackValues } from "../sandbox/stack";
+import { checkSpace, prepare, testPackages } from "../sandbox/prepare";
 
 interface Count {
   passed: number;
@@ -80,7 +79,7 @@ async function main(): Promise<void> {
     counts.push({ passed: 0, failed: 1 });
   } else {
     checkSpace();
-    await prepare([...machinePackages("dev", stackValues(stackSettings("dev", {}))), ...testPackages]);
+    await prepare(testPackages());
     counts.push(vitest("machine"));
     counts.push(...e2e());
   }

@@ -16,6 +16,9 @@ export function certificatePath(domain: string): string {
   return `/etc/pki/tls/${domain}/cert.pem`;
 }
 
+/** Where the guide's test begins: the Two Way Streaming page of the WebSDK. */
+export const examplePage = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
+
 /** What browsers see when no node can take them. */
 export const busyPage = "/etc/wcs-balancer/503.html";
 

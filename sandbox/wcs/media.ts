@@ -1,11 +1,4 @@
-import {
-  type MediaStreamTrack,
-  RTCPeerConnection,
-  type RtpPacket,
-  MediaStreamTrack as Track,
-  useOPUS,
-  useVP8,
-} from "werift";
+import { MediaStreamTrack, RTCPeerConnection, type RtpPacket, useOPUS, useVP8 } from "werift";
 
 /** Where this machine's media goes in and out. */
 export interface MediaSettings {
@@ -79,7 +72,8 @@ export class Publication extends MediaConnection {
   readonly players = new Set<Playback>();
   private video?: MediaStreamTrack;
 
-  override answer(offer: string): Promise<string> {
+  constructor(settings: MediaSettings) {
+    super(settings);
     this.peer.onTrack.subscribe((track) => {
       if (track.kind === "video") this.video = track;
       track.onReceiveRtp.subscribe((packet) => {
@@ -87,7 +81,6 @@ export class Publication extends MediaConnection {
         for (const player of this.players) player.send(track.kind, packet);
       });
     });
-    return super.answer(offer);
   }
 
   /** A player decodes nothing before the first whole picture. */
@@ -126,7 +119,7 @@ export class Playback extends MediaConnection {
 
   protected override async prepare(): Promise<void> {
     for (const transceiver of this.peer.getTransceivers()) {
-      const track = new Track({ kind: transceiver.kind });
+      const track = new MediaStreamTrack({ kind: transceiver.kind });
       transceiver.direction = "sendonly";
       await transceiver.sender.replaceTrack(track);
       transceiver.sender.onPictureLossIndication.subscribe(() => this.source.requestKeyframe());

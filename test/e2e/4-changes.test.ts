@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls, type PeerCertificate } from "node:tls";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
+import { newKeys } from "../../sandbox/certificates";
 import { projectRoot } from "../../sandbox/paths";
 import { renderDesiredState, sha256 } from "../../userdata/desired-state";
+import { certificateOptions, ownCertificate } from "../own-certificate";
 import { during, status, workers } from "./changes";
 import {
   authority,
@@ -196,21 +197,12 @@ describe("the certificate", () => {
   });
 
   test("another certificate with another key is in force for the next handshake", async () => {
-    const authorityKeys = (await newKeys()).keys;
-    const { keys, pem } = await newKeys();
-    const ca = await selfSigned({ keys: authorityKeys, commonName: "another CA", hours: 24 });
-    const names = { commonName: domain, dnsNames: [domain], hours: 24 };
-    const signed = await signServer({ publicKey: keys.publicKey, ...names, authority: ca, authorityKeys });
-    furtherAuthorities.push(pemOf(ca));
+    const own = await ownCertificate(domain);
+    furtherAuthorities.push(own.tlsChain);
     const before = await certificate();
     await during({
       name: "another certificate and key",
-      args: withNodes(
-        2,
-        ...["--config", `tlsCertificate=${pemOf(signed)}`],
-        ...["--config", `tlsChain=${pemOf(ca)}`],
-        ...["--secret", `tlsPrivateKey=${pem}`],
-      ),
+      args: withNodes(2, ...certificateOptions(own)),
     });
     expect((await certificate()).pubkey).not.toEqual(before.pubkey);
     expect((await get("/wcs/README.md")).headers["strict-transport-security"]).toBe("max-age=31536000");

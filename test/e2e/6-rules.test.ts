@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
+import { certificateOptions, ownCertificate } from "../own-certificate";
 import { domain, sandbox, up } from "./cluster";
 
 test("a preview runs the policy pack, and fails on what no stack may do", () => {
@@ -17,18 +17,8 @@ test("the same for known networks is in order", () => {
 
 test("protect keeps the CA's key: a change that would delete it fails in its preview", async () => {
   up("--config", "protect=true");
-  const authorityKeys = (await newKeys()).keys;
-  const { keys, pem } = await newKeys();
-  const authority = await selfSigned({ keys: authorityKeys, commonName: "another CA", hours: 24 });
-  const names = { commonName: domain, dnsNames: [domain], hours: 24 };
-  const signed = await signServer({ publicKey: keys.publicKey, ...names, authority, authorityKeys });
-  const own = [
-    ...["--config", "protect=true"],
-    ...["--config", `tlsCertificate=${pemOf(signed)}`],
-    ...["--config", `tlsChain=${pemOf(authority)}`],
-    ...["--secret", `tlsPrivateKey=${pem}`],
-  ];
-  const { status, output } = sandbox("preview", ...own);
+  const own = certificateOptions(await ownCertificate(domain));
+  const { status, output } = sandbox("preview", "--config", "protect=true", ...own);
   expect(status).toBe(1);
   expect(output).toMatch(/PrivateKey::certificate-ca" cannot be deleted\s+because it is protected/);
 });

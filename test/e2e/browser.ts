@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { DebianRoot } from "../../sandbox/debian-root";
 import { run } from "../../sandbox/shell";
+import { examplePage } from "../../userdata/balancer";
 import { authority, balancerAddress, domain, eventually } from "./cluster";
 
 /**
@@ -84,7 +85,7 @@ export class TwoWayStreaming {
         }
       };
     });
-    await page.goto(`${site}/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html`);
+    await page.goto(`${site}${examplePage}`);
     return new TwoWayStreaming(page);
   }
 
@@ -95,10 +96,6 @@ export class TwoWayStreaming {
   /** Gives the session's state. */
   async connect(address?: string): Promise<string> {
     if (address) await this.page.fill("#urlServer", address);
-    return this.click("#connectBtn", "#connectStatus");
-  }
-
-  async disconnect(): Promise<string> {
     return this.click("#connectBtn", "#connectStatus");
   }
 

@@ -1,10 +1,7 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parse } from "yaml";
-import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
 import { projectRoot } from "../../sandbox/paths";
-import { renderStack } from "../../scripts/render";
+import { readStackFile, renderStack } from "../../scripts/render";
+import { ownCertificate } from "../own-certificate";
 import { violations } from "../violations";
 import { type Registered, runProgram } from "./program";
 
@@ -13,25 +10,6 @@ const tarball = {
   wcsPackageUrl: "https://downloads.example.com/wcs.tar.gz",
   wcsPackageSha256: "a".repeat(64),
 };
-
-function stackFile(stack: string): Record<string, unknown> {
-  const { config } = parse(readFileSync(join(projectRoot, `Pulumi.${stack}.yaml`), "utf8"));
-  const prefix = "wcs-balancer:";
-  return Object.fromEntries(
-    Object.entries(config as Record<string, unknown>)
-      .filter(([key]) => key.startsWith(prefix))
-      .map(([key, value]) => [key.slice(prefix.length), value]),
-  );
-}
-
-async function ownCertificate(domain: string) {
-  const authorityKeys = (await newKeys()).keys;
-  const { keys, pem } = await newKeys();
-  const authority = await selfSigned({ keys: authorityKeys, commonName: "a company's CA", hours: 24 });
-  const names = { commonName: domain, dnsNames: [domain], hours: 24 };
-  const signed = await signServer({ publicKey: keys.publicKey, ...names, authority, authorityKeys });
-  return { tlsCertificate: pemOf(signed), tlsChain: pemOf(authority), tlsPrivateKey: pem };
-}
 
 const typesOf = (resources: Registered[], type: string) =>
   resources.filter((resource) => resource.type === type).map(({ inputs }) => inputs);
@@ -50,7 +28,7 @@ describe.each([
     ["aws:ec2/eip:Eip balancer"],
   ],
 ])("the stack %s", (stack, machines, certificate, protectedResources) => {
-  const values = { ...stackFile(stack), ...tarball };
+  const values = { ...readStackFile(stack, projectRoot), ...tarball };
 
   test("renders, and its user-data fits", () => {
     expect(Object.keys(renderStack(stack, values))).toContain("balancer/haproxy.cfg");
@@ -58,7 +36,9 @@ describe.each([
 
   test("makes the machines of its size, protects what it must not lose, and violates no policy", async () => {
     const own =
-      certificate === "a CA of its own" ? {} : await ownCertificate(String(stackFile(stack).domain));
+      certificate === "a CA of its own"
+        ? {}
+        : await ownCertificate(String(readStackFile(stack, projectRoot).domain));
     const program = await runProgram({ ...values, ...own }, Object.keys(own), stack);
     expect(instanceTypes(program.resources)).toEqual(machines);
     expect(program.protectedResources).toEqual(protectedResources);
@@ -67,7 +47,11 @@ describe.each([
 });
 
 test("with a CA of its own the key of that is protected too", async () => {
-  const { protectedResources } = await runProgram({ ...stackFile("prod"), ...tarball }, [], "prod");
+  const { protectedResources } = await runProgram(
+    { ...readStackFile("prod", projectRoot), ...tarball },
+    [],
+    "prod",
+  );
   expect(protectedResources).toEqual([
     "aws:ec2/eip:Eip balancer",
     "tls:index/privateKey:PrivateKey certificate-ca",
