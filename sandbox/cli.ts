@@ -1,15 +1,14 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { CommandError as EngineError } from "@pulumi/pulumi/automation";
 import { CloudClient, type MachineStatus } from "./cloud/client";
-import { removeSandbox, startCloud } from "./lifecycle";
+import type { Deployment } from "./deploy";
+import { removeSandbox } from "./lifecycle";
+import { underLock } from "./lock";
 import { open } from "./open";
-import { cache, nameOption, projectRoot, type SandboxPaths, sandboxPaths } from "./paths";
-import { checkSpace, machinePackages, prepare } from "./prepare";
+import { cache, sandboxPaths } from "./paths";
 import { CommandError, run } from "./shell";
-import { stackSettings, stackValues, withStack } from "./stack";
 
 const usage = `Usage: npm run sandbox [-- COMMAND] [OPTIONS]
 
@@ -39,35 +38,11 @@ Options:
                         (default $WCS_SANDBOX_NAME, or else default)
 `;
 
-const lockedStatus = 75;
-
-interface Options {
-  paths: SandboxPaths;
-  stack: string;
-  overrides: Record<string, unknown>;
-  secrets: Record<string, string>;
-  file: string | undefined;
+interface Options extends Deployment {
   /** Of this machine's localhost. */
   port: number | undefined;
   /** What stands behind the command. */
   rest: string[];
-}
-
-/** One command changes a sandbox at a time: this one runs again under a lock that ends with it, whatever ends it. */
-function runLocked(name: string): number {
-  mkdirSync(cache, { recursive: true });
-  const lock = join(cache, `lock-${name}`);
-  const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const result = spawnSync(
-    "flock",
-    ["--nonblock", "--close", "--conflict-exit-code", String(lockedStatus), lock, ...command],
-    { stdio: "inherit", env: { ...process.env, WCS_SANDBOX_LOCKED: name } },
-  );
-  if (result.error) throw result.error;
-  if (result.status === lockedStatus) {
-    throw new Error(`another command is changing the sandbox ${name}; try again when it has ended`);
-  }
-  return result.status ?? 1;
 }
 
 function parsePair(option: string, pair: string): [string, string] {
@@ -102,59 +77,6 @@ function parsePort(port: string | undefined): number | undefined {
     throw new Error(`--port is "${port}"; it must be a number from 1 to 65535`);
   }
   return number;
-}
-
-/** The engine's own words as they come; its exception only repeats them. */
-const engineOutput = {
-  color: process.stdout.isTTY ? ("always" as const) : ("never" as const),
-  onOutput: (text: string) => void process.stdout.write(text),
-  onError: (text: string) => void process.stderr.write(text),
-};
-
-async function prepareFor({ stack, overrides, secrets, file }: Options): Promise<void> {
-  checkSpace();
-  const values = { ...stackValues(stackSettings(stack, overrides, file)), ...secrets };
-  await prepare(machinePackages(stack, values));
-}
-
-async function up(options: Options): Promise<void> {
-  const { paths, stack, overrides, secrets, file } = options;
-  const began = Date.now();
-  await prepareFor(options);
-  console.log("Bringing up the stack; the machines boot and install as on EC2.");
-  await startCloud(paths);
-  const outputs = await withStack(paths, stack, overrides, secrets, file, async (opened) => {
-    const result = await opened.up(engineOutput);
-    return result.outputs;
-  });
-  const authority = join(paths.state, `ca-${stack}.pem`);
-  if (outputs.certificateAuthority) {
-    // In one step: clients read it while this runs.
-    writeFileSync(`${authority}.new`, String(outputs.certificateAuthority.value));
-    renameSync(`${authority}.new`, authority);
-  }
-  const address = String(outputs.balancerAddress?.value);
-  const url = new URL(String(outputs.url?.value));
-  const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];
-  const suffix = nameOption(paths);
-  console.log(`
-Up after ${Math.round((Date.now() - began) / 1000)} s: ${url.host} is ${address}, in front of ${nodes.map(({ name }) => name).join(", ")}.
-
-Try next:
-  npm run sandbox --${suffix} status
-  npm run sandbox --${suffix} open
-  npm run sandbox --${suffix} shell internet curl --cacert ${authority} --resolve ${url.host}:443:${address} ${url}
-  npm run sandbox --${suffix} shell ${nodes[0]?.name} telnet localhost 9707
-  npm run sandbox --${suffix} preview --nodes ${nodes.length + 1}
-Stop with:
-  npm run sandbox --${suffix} down`);
-}
-
-async function preview(options: Options): Promise<void> {
-  await prepareFor(options);
-  await withStack(options.paths, options.stack, options.overrides, options.secrets, options.file, (opened) =>
-    opened.preview({ ...engineOutput, diff: true, policyPacks: [join(projectRoot, "policy")] }),
-  );
 }
 
 /** Runs a command where the machine's own processes run. */
@@ -258,8 +180,9 @@ function down({ paths }: Options): void {
 }
 
 const commands: Record<string, { changes: boolean; run(options: Options): unknown }> = {
-  up: { changes: true, run: up },
-  preview: { changes: true, run: preview },
+  // The engine's SDK takes a second to load: only these two need it, and not before they have the lock.
+  up: { changes: true, run: async (options) => (await import("./deploy.js")).up(options) },
+  preview: { changes: true, run: async (options) => (await import("./deploy.js")).preview(options) },
   status: { changes: false, run: status },
   shell: { changes: false, run: shell },
   logs: { changes: false, run: logs },
@@ -303,7 +226,6 @@ async function main(): Promise<number> {
   }
   if (process.getuid?.() !== 0)
     throw new Error("the sandbox needs root: it boots machines and makes networks");
-  if (command.changes && process.env.WCS_SANDBOX_LOCKED !== values.name) return runLocked(values.name);
   const options = {
     paths: sandboxPaths(values.name),
     stack: values.stack,
@@ -313,8 +235,13 @@ async function main(): Promise<number> {
     port: parsePort(values.port),
     rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
   };
-  const status = await command.run(options);
-  return typeof status === "number" ? status : 0;
+  const run = async () => {
+    const status = await command.run(options);
+    return typeof status === "number" ? status : 0;
+  };
+  // One command changes a sandbox at a time.
+  const busy = `another command is changing the sandbox ${values.name}`;
+  return command.changes ? underLock(values.name, busy, run) : run();
 }
 
 main().then(
@@ -322,8 +249,7 @@ main().then(
     process.exitCode = status;
   },
   (error: Error) => {
-    const told = error instanceof EngineError ? "the engine ended with an error, see above" : error.message;
-    console.error(`sandbox: ${told}`);
+    console.error(`sandbox: ${error.message}`);
     if (process.env.DEBUG && !(error instanceof CommandError)) console.error(error.stack);
     process.exitCode = 1;
   },

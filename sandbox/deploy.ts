@@ -1,0 +1,81 @@
+import { renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CommandError as EngineError, type Stack } from "@pulumi/pulumi/automation";
+import { startCloud } from "./lifecycle";
+import { nameOption, projectRoot, type SandboxPaths } from "./paths";
+import { checkSpace, machinePackages, prepare } from "./prepare";
+import { stackSettings, stackValues, withStack } from "./stack";
+
+/** What to bring up or to preview. */
+export interface Deployment {
+  paths: SandboxPaths;
+  stack: string;
+  overrides: Record<string, unknown>;
+  secrets: Record<string, string>;
+  file: string | undefined;
+}
+
+/** The engine's own words as they come. */
+const engineOutput = {
+  color: process.stdout.isTTY ? ("always" as const) : ("never" as const),
+  onOutput: (text: string) => void process.stdout.write(text),
+  onError: (text: string) => void process.stderr.write(text),
+};
+
+async function prepareFor({ stack, overrides, secrets, file }: Deployment): Promise<void> {
+  checkSpace();
+  const values = { ...stackValues(stackSettings(stack, overrides, file)), ...secrets };
+  await prepare(machinePackages(stack, values));
+}
+
+/** Opens the stack in the engine, whose exception only repeats what it has printed. */
+async function inEngine<T>(
+  { paths, stack, overrides, secrets, file }: Deployment,
+  use: (opened: Stack) => Promise<T>,
+): Promise<T> {
+  try {
+    return await withStack(paths, stack, overrides, secrets, file, use);
+  } catch (error) {
+    if (error instanceof EngineError) throw new Error("the engine ended with an error, see above");
+    throw error;
+  }
+}
+
+/** Brings a stack up, and says what to try next. */
+export async function up(options: Deployment): Promise<void> {
+  const { paths, stack } = options;
+  const began = Date.now();
+  await prepareFor(options);
+  console.log("Bringing up the stack; the machines boot and install as on EC2.");
+  await startCloud(paths);
+  const outputs = await inEngine(options, async (opened) => (await opened.up(engineOutput)).outputs);
+  const authority = join(paths.state, `ca-${stack}.pem`);
+  if (outputs.certificateAuthority) {
+    // In one step: clients read it while this runs.
+    writeFileSync(`${authority}.new`, String(outputs.certificateAuthority.value));
+    renameSync(`${authority}.new`, authority);
+  }
+  const address = String(outputs.balancerAddress?.value);
+  const url = new URL(String(outputs.url?.value));
+  const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];
+  const suffix = nameOption(paths);
+  console.log(`
+Up after ${Math.round((Date.now() - began) / 1000)} s: ${url.host} is ${address}, in front of ${nodes.map(({ name }) => name).join(", ")}.
+
+Try next:
+  npm run sandbox --${suffix} status
+  npm run sandbox --${suffix} open
+  npm run sandbox --${suffix} shell internet curl --cacert ${authority} --resolve ${url.host}:443:${address} ${url}
+  npm run sandbox --${suffix} shell ${nodes[0]?.name} telnet localhost 9707
+  npm run sandbox --${suffix} preview --nodes ${nodes.length + 1}
+Stop with:
+  npm run sandbox --${suffix} down`);
+}
+
+/** Shows what `up` would change, and what the policy pack has against it. */
+export async function preview(options: Deployment): Promise<void> {
+  await prepareFor(options);
+  await inEngine(options, (opened) =>
+    opened.preview({ ...engineOutput, diff: true, policyPacks: [join(projectRoot, "policy")] }),
+  );
+}
