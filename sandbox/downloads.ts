@@ -57,18 +57,21 @@ function pack(name: string, key: string, fill: (folder: string) => void): Downlo
  */
 function packWcs(): Download {
   const source = join(__dirname, "wcs");
-  const server = buildSync({
-    entryPoints: [join(source, "server.ts")],
-    bundle: true,
-    platform: "node",
-    target: "node20",
-    // The same bytes in whatever folder the project lies: other ones would replace every node.
-    minify: true,
-    preserveSymlinks: true,
-    write: false,
-    logLevel: "error",
-  }).outputFiles[0];
-  if (!server) throw new Error("the WCS stand-in could not be bundled");
+  const bundle = (): string => {
+    const { outputFiles } = buildSync({
+      entryPoints: [join(source, "server.ts")],
+      bundle: true,
+      platform: "node",
+      target: "node20",
+      // The same bytes in whatever folder the project lies: other ones would replace every node.
+      minify: true,
+      preserveSymlinks: true,
+      write: false,
+      logLevel: "error",
+    });
+    if (!outputFiles[0]) throw new Error("the WCS stand-in could not be bundled");
+    return outputFiles[0].text;
+  };
   const files: Record<string, string> = {
     "install.sh": "install.sh",
     webcallserver: "bin/webcallserver",
@@ -78,15 +81,18 @@ function packWcs(): Download {
     "flashphoner.properties": "conf/flashphoner.properties",
     "wcs-core.properties": "conf/wcs-core.properties",
   };
-  const contents = Object.keys(files).map((name) => readFileSync(join(source, name), "utf8"));
+  // Everything that the tarball is made of, so that only a change of it bundles anew.
+  const contents = readdirSync(source).map((name) => readFileSync(join(source, name), "utf8"));
+  const { devDependencies } = JSON.parse(readFileSync(join(projectRoot, "package.json"), "utf8"));
+  const packages = ["esbuild", "werift", "ws"].map((name) => `${name} ${devDependencies[name]}`);
   return pack(
     "FlashphonerWebCallServer",
-    [server.text, process.version, wcsVersion, ...contents].join("\n"),
+    [process.version, wcsVersion, ...packages, ...contents].join("\n"),
     (folder) => {
       const root = join(folder, `FlashphonerWebCallServer-${wcsVersion}`);
       for (const name of ["bin", "conf", "lib"]) mkdirSync(join(root, name), { recursive: true });
       writeFileSync(join(root, "VERSION"), `${wcsVersion}\n`);
-      writeFileSync(join(root, "lib/server.js"), server.text);
+      writeFileSync(join(root, "lib/server.js"), bundle());
       copyFileSync(process.execPath, join(root, "lib/node"));
       chmodSync(join(root, "lib/node"), 0o755);
       for (const [name, target] of Object.entries(files))
