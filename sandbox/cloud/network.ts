@@ -3,6 +3,9 @@ import * as addresses from "../addresses";
 import type { SandboxPaths } from "../paths";
 import { run, succeeds } from "../shell";
 
+/** Locally administered. */
+const routerMac = "02:00:00:00:00:01";
+
 /** Makes the VPC and the internet of a sandbox: two network namespaces with a cable between them. */
 export function makeNetworks({ vpcNamespace, internetNamespace }: SandboxPaths): void {
   mkdirSync("/run/netns", { recursive: true });
@@ -18,7 +21,9 @@ export function makeNetworks({ vpcNamespace, internetNamespace }: SandboxPaths):
   ip("netns", "add", internetNamespace);
   for (const namespace of [inVpc, inInternet]) namespace("link", "set", "lo", "up");
 
-  inVpc("link", "add", "vpc", "type", "bridge", "forward_delay", "0");
+  // With an address of its own: otherwise a bridge takes the lowest of its ports, and each machine that comes or goes
+  // may change it under the others, which then lose the way to their router for as long as they remember the old one.
+  inVpc("link", "add", "vpc", "address", routerMac, "type", "bridge", "forward_delay", "0");
   inVpc("addr", "add", `${addresses.vpcRouter}/${addresses.vpcPrefixLength}`, "dev", "vpc");
   inVpc("link", "set", "vpc", "up");
   for (const service of [addresses.metadataService, addresses.dnsService, addresses.publicServices]) {
