@@ -86,6 +86,7 @@ export async function buildImage(): Promise<void> {
   const root = `${cached.image}.new`;
   rmSync(root, { recursive: true, force: true });
   rmSync(cached.image, { recursive: true, force: true });
+  rmSync(cached.layers, { recursive: true, force: true });
   await runAsync("mmdebstrap", ["--variant=minbase", `--include=${imagePackages.join(",")}`, release, root]);
   renameSync(join(root, "etc/apt/sources.list"), distributionSources);
 
@@ -127,11 +128,14 @@ export function packagesOf(userData: string): string[] {
   return (parse(userData) as { packages: string[] }).packages;
 }
 
+/** Changes with what the packages are for, and with how they are packed. */
+const packagesKey = keyOf(imageKey, "not compressed");
+
 /** What the folder of packages was made for. */
 function packagesThere(): string[] {
   try {
     const { image, names } = JSON.parse(readFileSync(`${cached.packages}.key`, "utf8"));
-    return image === imageKey && existsSync(cached.packages) ? names : [];
+    return image === packagesKey && existsSync(cached.packages) ? names : [];
   } catch {
     return [];
   }
@@ -140,6 +144,13 @@ function packagesThere(): string[] {
 export function packagesAreReady(names: string[]): boolean {
   const there = packagesThere();
   return names.every((name) => there.includes(name));
+}
+
+/** Packs a package without compression: each machine that boots would spend a second or two on expanding it. */
+async function packAgain(from: string, to: string, work: string): Promise<void> {
+  await runAsync("dpkg-deb", ["--raw-extract", from, work]);
+  await runAsync("dpkg-deb", ["-Znone", "--build", work, to]);
+  rmSync(work, { recursive: true });
 }
 
 /** Downloads packages with all they need into a folder that apt can install from, beside those that are there. */
@@ -160,15 +171,17 @@ export async function downloadPackages(needed: string[]): Promise<void> {
       ...names,
     ]);
     const archives = join(root, "var/cache/apt/archives");
-    const packages = readdirSync(archives).filter((name) => name.endsWith(".deb"));
-    run("cp", ["--target-directory", folder, ...packages.map((name) => join(archives, name))]);
+    for (const name of readdirSync(archives).filter((file) => file.endsWith(".deb"))) {
+      await packAgain(join(archives, name), join(folder, name), join(root, "tmp/package"));
+    }
   });
   writeFileSync(join(folder, "Packages"), run("dpkg-scanpackages", ["--multiversion", "."], { cwd: folder }));
   // apt reads as its own user.
   chmodSync(folder, 0o755);
   rmSync(cached.packages, { recursive: true, force: true });
+  rmSync(cached.layers, { recursive: true, force: true });
   renameSync(folder, cached.packages);
-  writeFileSync(`${cached.packages}.key`, JSON.stringify({ image: imageKey, names }));
+  writeFileSync(`${cached.packages}.key`, JSON.stringify({ image: packagesKey, names }));
 }
 
 /** Unpacks a Go from the distribution into the cache, for a machine that has none, and gives its command. */

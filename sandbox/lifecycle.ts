@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import {
   closeSync,
+  cpSync,
   existsSync,
   mkdirSync,
   openSync,
@@ -8,12 +9,14 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
+  symlinkSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CloudClient } from "./cloud/client";
-import { endCgroup, removeMachine } from "./cloud/machine";
+import { endCgroup, originalDisk, removeMachine } from "./cloud/machine";
 import { makeNetworks, removeNetworks } from "./cloud/network";
+import { unmountAll } from "./overlay";
 import { projectRoot, type SandboxPaths } from "./paths";
 
 const startSeconds = 30;
@@ -26,7 +29,43 @@ export async function startCloud(paths: SandboxPaths): Promise<CloudClient> {
   removeSandbox(paths);
   mkdirSync(paths.state, { recursive: true, mode: 0o700 });
   makeNetworks(paths);
+  return startDaemon(paths);
+}
 
+/**
+ * Shuts a sandbox down so that others can be made from it with `copySandbox`: its disks and what its cloud and engine
+ * know stay, and nothing of it runs.
+ */
+export async function hibernateSandbox(paths: SandboxPaths): Promise<void> {
+  await new CloudClient(paths).call("hibernate", {});
+  endCgroup(paths.cgroup);
+  for (const id of readdirSync(paths.machines)) unmountAll(join(paths.machines, id));
+  removeNetworks(paths);
+  rmSync(paths.socket, { force: true });
+}
+
+/**
+ * Makes a sandbox that goes on where another one was hibernated, in seconds: its machines boot from the other's disks,
+ * and write to their own. The other one has to stay as long as this one, and several can be made from it.
+ */
+export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise<void> {
+  removeSandbox(to);
+  mkdirSync(to.state, { recursive: true, mode: 0o700 });
+  for (const name of readdirSync(from.state)) {
+    if (name !== basename(from.machines))
+      cpSync(join(from.state, name), join(to.state, name), { recursive: true });
+  }
+  for (const id of readdirSync(from.machines)) {
+    mkdirSync(join(to.machines, id), { recursive: true });
+    symlinkSync(join(from.machines, id, "upper"), join(to.machines, id, originalDisk));
+  }
+  makeNetworks(to);
+  await startDaemon(to);
+}
+
+/** Starts the process that plays the cloud, and waits until it answers. */
+async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
+  const cloud = new CloudClient(paths);
   const cgroup = join(paths.cgroup, "cloud");
   mkdirSync(cgroup, { recursive: true });
   const logFile = join(paths.state, "cloud.log");

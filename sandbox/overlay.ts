@@ -3,8 +3,11 @@ import { join } from "node:path";
 import { cached } from "./paths";
 import { run } from "./shell";
 
-/** Mounts a root of its own over the machines' image in `folder`; what is written there stays there. */
-export function mountRoot(folder: string): string {
+/**
+ * Mounts a root of its own over the machines' image in `folder`; what is written there stays there.
+ * @param layers folders between the two, the first one on top
+ */
+export function mountRoot(folder: string, layers: string[] = []): string {
   const [upper, work, root] = ["upper", "work", "root"].map((name) => join(folder, name)) as [
     string,
     string,
@@ -16,7 +19,7 @@ export function mountRoot(folder: string): string {
     "overlay",
     "overlay",
     "-o",
-    `lowerdir=${cached.image},upperdir=${upper},workdir=${work}`,
+    `lowerdir=${[...layers, cached.image].join(":")},upperdir=${upper},workdir=${work}`,
     root,
   ]);
   return root;

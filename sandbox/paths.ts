@@ -10,6 +10,8 @@ export const cached = {
   image: join(cache, "image"),
   /** Packages that machines install, with an index for apt. */
   packages: join(cache, "packages"),
+  /** What tests install over the image, by what it is. */
+  layers: join(cache, "layers"),
   /** The CA of the services that the sandbox plays; every machine trusts it. */
   authorityKey: join(cache, "ca.key"),
   authorityCertificate: join(cache, "ca.pem"),
@@ -25,6 +27,8 @@ export interface SandboxPaths {
   state: string;
   socket: string;
   machines: string;
+  /** What the cloud knew when the sandbox was hibernated. */
+  savedCloud: string;
   /** Working folder of the Pulumi engine: state of the stacks, a copy of the stack's file. */
   engineState: string;
   vpcNamespace: string;
@@ -40,6 +44,7 @@ export function sandboxPaths(name: string): SandboxPaths {
     state,
     socket: join(state, "cloud.sock"),
     machines: join(state, "machines"),
+    savedCloud: join(state, "cloud.json"),
     engineState: join(state, "engine"),
     vpcNamespace: `wcs-${name}-vpc`,
     internetNamespace: `wcs-${name}-internet`,

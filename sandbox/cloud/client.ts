@@ -32,6 +32,8 @@ export interface CloudMethods {
   remove: { args: { kind: string; id: string }; result: undefined };
   stopInstance: { args: { id: string }; result: undefined };
   startInstance: { args: { id: string }; result: undefined };
+  /** Shuts the machines down, and writes what the cloud knows into the sandbox's folder. */
+  hibernate: { args: Record<string, never>; result: undefined };
   machines: { args: Record<string, never>; result: MachineStatus[] };
   /** What is wrong with a service, until it is called again with other values. */
   setFaults: { args: Faults; result: undefined };

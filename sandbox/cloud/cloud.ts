@@ -49,17 +49,51 @@ function newId(prefix: string): string {
   return `${prefix}-0${randomBytes(8).toString("hex")}`;
 }
 
+/** All that the cloud knows, for a later process. Credentials are issued anew. */
+export interface SavedCloud {
+  resources: [string, Resource][];
+  instances: [string, Instance][];
+  privateCount: number;
+  publicCount: number;
+}
+
 /** The sandbox's AWS: what exists, and what follows from it for machines and network. */
 export class Cloud {
-  private readonly resources = new Map<string, Resource>();
-  private readonly instances = new Map<string, Instance>();
+  private readonly resources: Map<string, Resource>;
+  private readonly instances: Map<string, Instance>;
   private readonly credentials = new Map<string, Credentials>();
   /** What tests have broken. */
   faults: Faults = {};
-  private privateCount = 0;
-  private publicCount = 0;
+  private privateCount: number;
+  private publicCount: number;
 
-  constructor(private readonly machines: Machines) {}
+  constructor(
+    private readonly machines: Machines,
+    saved: SavedCloud = { resources: [], instances: [], privateCount: 0, publicCount: 0 },
+  ) {
+    this.resources = new Map(saved.resources);
+    this.instances = new Map(saved.instances);
+    this.privateCount = saved.privateCount;
+    this.publicCount = saved.publicCount;
+  }
+
+  /** Boots the machines of a cloud that was saved, from the disks that they had. */
+  resume(): void {
+    if (this.instances.size === 0) return;
+    this.applyFirewall();
+    for (const id of this.instances.keys()) this.machines.resume(id);
+  }
+
+  /** Shuts every machine down in good order, and gives what a later process can resume with. */
+  async hibernate(): Promise<SavedCloud> {
+    await Promise.all([...this.instances.keys()].map((id) => this.machines.stop(id)));
+    return {
+      resources: [...this.resources],
+      instances: [...this.instances],
+      privateCount: this.privateCount,
+      publicCount: this.publicCount,
+    };
+  }
 
   async create(kind: string, inputs: Inputs): Promise<{ id: string; outputs: Inputs }> {
     const id = this.idOf(kind, inputs);

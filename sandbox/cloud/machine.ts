@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -30,10 +31,15 @@ export interface Machines {
   stop(id: string): Promise<void>;
   /** Boots a machine that was stopped. */
   startAgain(id: string): void;
+  /** Boots a machine that another process has stopped, from its disk. */
+  resume(id: string): void;
   /** Shuts a machine down in good order and removes it. */
   remove(id: string): Promise<void>;
   status(id: string): { state: string; leader?: number };
 }
+
+/** In the folder of a machine that was copied: a link to what the original had written to its disk. */
+export const originalDisk = "original";
 
 /** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
 const rebootStatus = 133;
@@ -69,6 +75,13 @@ export class NspawnMachines implements Machines {
 
   startAgain(id: string): void {
     if (this.running.get(id)?.state === "stopped") this.boot(id);
+  }
+
+  resume(id: string): void {
+    const folder = join(this.paths.machines, id);
+    const original = join(folder, originalDisk);
+    mountRoot(folder, existsSync(original) ? [realpathSync(original)] : []);
+    this.boot(id);
   }
 
   async remove(id: string): Promise<void> {
@@ -120,7 +133,7 @@ export class NspawnMachines implements Machines {
         cgroup,
         "--quiet",
         `--directory=${join(folder, "root")}`,
-        `--machine=${id}`,
+        `--machine=${nspawnName(this.paths, id)}`,
         "--register=no",
         "--keep-unit",
         "--resolv-conf=off",
@@ -140,6 +153,11 @@ export class NspawnMachines implements Machines {
       if (status === rebootStatus && !machine.stopping) this.boot(id);
     });
   }
+}
+
+/** What systemd-nspawn calls a machine: sandboxes that were restored from one have the same instance ids. */
+function nspawnName({ name }: SandboxPaths, id: string): string {
+  return `${name}-${id}`;
 }
 
 /** The machine's systemd: the child of its systemd-nspawn. */
@@ -181,6 +199,6 @@ export function removeMachine(paths: SandboxPaths, id: string): void {
   endCgroup(join(paths.cgroup, id));
   removeWithMounts(join(paths.machines, id));
   for (const name of ["propagate", "unix-export"]) {
-    rmSync(join("/run/systemd/nspawn", name, id), { recursive: true, force: true });
+    rmSync(join("/run/systemd/nspawn", name, nspawnName(paths, id)), { recursive: true, force: true });
   }
 }

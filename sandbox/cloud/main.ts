@@ -1,5 +1,5 @@
 /** The cloud of one sandbox: a process that lives from `up` to `down`, in the VPC's network namespace. */
-import { createReadStream, existsSync, readFileSync, rmSync } from "node:fs";
+import { createReadStream, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { basename, join } from "node:path";
@@ -50,7 +50,8 @@ async function publicServer(cloud: Cloud) {
 
 async function main(name: string): Promise<void> {
   const paths = sandboxPaths(name);
-  const cloud = new Cloud(new NspawnMachines(paths));
+  const saved = existsSync(paths.savedCloud) ? JSON.parse(readFileSync(paths.savedCloud, "utf8")) : undefined;
+  const cloud = new Cloud(new NspawnMachines(paths), saved);
   const handlers: Handlers = {
     ping: () => ({ pid: process.pid }),
     create: ({ kind, inputs }) => cloud.create(kind, inputs),
@@ -67,6 +68,10 @@ async function main(name: string): Promise<void> {
       cloud.startInstance(id);
       return undefined;
     },
+    hibernate: async () => {
+      writeFileSync(paths.savedCloud, JSON.stringify(await cloud.hibernate()), { mode: 0o600 });
+      return undefined;
+    },
     machines: () => cloud.status(),
     setFaults: (faults) => {
       cloud.faults = faults;
@@ -81,6 +86,8 @@ async function main(name: string): Promise<void> {
     [addresses.downloadsHost]: addresses.publicServices,
   };
   dnsServer((host) => names[host] ?? cloud.addressOf(host)).bind(53, addresses.dnsService);
+
+  cloud.resume();
 
   rmSync(paths.socket, { force: true });
   createServer(async (request, response) => {
