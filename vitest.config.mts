@@ -1,12 +1,4 @@
 import { defineConfig } from "vitest/config";
-import { BaseSequencer, type TestSpecification } from "vitest/node";
-
-/** The e2e files share one cluster, so they run in the order of their names; the last one takes it down. */
-class ByName extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    return [...files].sort((one, other) => one.moduleId.localeCompare(other.moduleId));
-  }
-}
 
 const minute = 60_000;
 
@@ -25,17 +17,16 @@ export default defineConfig({
           maxWorkers: 2,
         },
       },
-      // A client on the internet of a sandbox: scripts/test.ts starts it there.
+      // Clients on the internet of a sandbox: scripts/test.ts gives each file one, and starts it there.
       {
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
           testTimeout: 3 * minute,
           hookTimeout: 5 * minute,
-          fileParallelism: false,
+          setupFiles: ["test/e2e/setup.ts"],
         },
       },
     ],
-    sequence: { sequencer: ByName },
   },
 });

@@ -1,9 +1,9 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { DebianRoot } from "../sandbox/debian-root";
 import { projectRoot } from "../sandbox/paths";
 import { run } from "../sandbox/shell";
+import { DebianRoot } from "../test/debian-root";
 import { inNamespace } from "./namespace";
 import { median, table, thisMachine, writeSection } from "./report";
 
@@ -68,9 +68,8 @@ echo "$((after - before - 1))"`;
 /** In a network namespace of its own, where port 8081 is free. Prints a table, with the guide's to docs/benchmarks.md too. */
 export async function benchAgent(guideFile: string | undefined): Promise<void> {
   if (!inNamespace()) return;
-  const debian = new DebianRoot();
+  const debian = await DebianRoot.with("bc", "jq");
   try {
-    await debian.install(["bc", "jq"]);
     const scripts: Record<string, string> = {
       ours: readFileSync(join(projectRoot, "userdata/files/node/haproxy-agent-check.sh"), "utf8"),
       ...(guideFile ? { "the guide's": cutGuideAgent(readFileSync(guideFile, "utf8")) } : {}),

@@ -5,9 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { WebSocket } from "ws";
-import { DebianRoot } from "../sandbox/debian-root";
 import { run } from "../sandbox/shell";
 import { renderStack } from "../scripts/render";
+import { DebianRoot } from "../test/debian-root";
 import { busyPage, certificatePath } from "../userdata/balancer";
 import { inNamespace } from "./namespace";
 import { median, percentile, table, thisMachine, writePicture, writeSection } from "./report";
@@ -260,11 +260,10 @@ plot "/plot.dat" using 2:xtic(1) lc rgb "#2f6fab", 1 with lines lc rgb "#b03030"
 /** Compares our haproxy.cfg with the guide's, prints a table and writes it to docs/benchmarks.md. */
 export async function benchBalancer(guideFile: string): Promise<void> {
   if (!inNamespace()) return;
-  const debian = new DebianRoot();
+  const debian = await DebianRoot.with("haproxy", "gnuplot-nox");
   run("ip", ["link", "set", "lo", "up"]);
   const worker = await startNodes();
   try {
-    await debian.install(["haproxy", "gnuplot-nox"]);
     debian.write(busyPage.slice(1), "<!doctype html>");
     const keys: [string, string][] = [
       [certificatePath(domain), "ec -pkeyopt ec_paramgen_curve:P-256"],

@@ -1,9 +1,9 @@
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { removeSandbox } from "../sandbox/lifecycle";
-import { projectRoot, sandboxPaths } from "../sandbox/paths";
+import { clusterComesUp, endToEnd } from "../test/run/jobs";
+import { runJobs } from "../test/run/queue";
+import { Sandboxes } from "../test/run/sandboxes";
 import { table, thisMachine, writeSection } from "./report";
 
 /** One change as the end-to-end test of it reports it. */
@@ -22,26 +22,27 @@ interface Row {
   drained?: number;
 }
 
-const outageSeconds = 300;
+/** The e2e files that make changes. */
+const files = ["changes-nodes", "changes-settings", "outages", "cancelled", "elsewhere"];
 
-/** Runs the end-to-end tests of the changes, outages at full length, and writes their counts to docs/benchmarks.md. */
-export function benchChanges(): void {
-  const paths = sandboxPaths("test");
+/** Of the measurement: more and faster than in the tests, and outages at full length. */
+const environment = { WCS_FLEET_SIZE: "200", WCS_FLEET_INTERVAL: "200", WCS_TEST_LONG: "1" };
+
+/**
+ * Runs the end-to-end tests of the changes one after the other, and writes their counts to docs/benchmarks.md. Gives the
+ * exit status.
+ */
+export async function benchChanges(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "wcs-changes-"));
   const report = join(folder, "report.jsonl");
-  const run = (command: string, args: string[]) => {
-    const { status } = spawnSync(command, args, {
-      cwd: projectRoot,
-      stdio: "inherit",
-      env: { ...process.env, WCS_CHANGES_REPORT: report, WCS_OUTAGE_SECONDS: String(outageSeconds) },
-    });
-    if (status !== 0) process.exitCode = 1;
-  };
-  removeSandbox(paths);
+  const sandboxes = new Sandboxes();
+  const jobs = files.map((name) =>
+    endToEnd(`test/e2e/${name}.test.ts`, sandboxes, { ...environment, WCS_CHANGES_REPORT: report }),
+  );
   try {
-    run("npm", ["run", "--silent", "sandbox", "--", "up", "--name", paths.name]);
-    const vitest = ["node_modules/.bin/vitest", "run", "--project", "e2e", "test/e2e/4-changes.test.ts"];
-    run("nsenter", [`--net=/run/netns/${paths.internetNamespace}`, ...vitest]);
+    const results = await runJobs([clusterComesUp(sandboxes), ...jobs], 1, folder);
+    const failed = results.filter((result) => result.failed > 0);
+    for (const { output } of failed) console.error(output);
     if (!existsSync(report)) throw new Error("no change has been measured, see above");
     const rows = readFileSync(report, "utf8")
       .trim()
@@ -88,8 +89,9 @@ ${table(
 )}`;
     console.log(text);
     writeSection("changes", text);
+    return failed.length === 0 ? 0 : 1;
   } finally {
-    removeSandbox(paths);
+    sandboxes.remove();
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { underLock } from "../sandbox/lock";
 import { checkSpace, prepare, testPackages } from "../sandbox/prepare";
 import { benchAgent } from "./agent";
 import { benchBalancer } from "./balancer";
@@ -35,7 +36,7 @@ async function main(): Promise<void> {
   checkSpace();
   await prepare([...testPackages(), "gnuplot-nox"]);
   if (name === "changes") {
-    benchChanges();
+    process.exitCode = await underLock("test", "npm test is running", benchChanges);
     return;
   }
   if (name === "agent") {

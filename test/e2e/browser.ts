@@ -1,9 +1,10 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { DebianRoot } from "../../sandbox/debian-root";
+import { expect } from "vitest";
 import { run } from "../../sandbox/shell";
 import { examplePage } from "../../userdata/balancer";
+import { DebianRoot } from "../debian-root";
 import { authority, balancerAddress, domain, eventually } from "./cluster";
 
 /**
@@ -11,18 +12,19 @@ import { authority, balancerAddress, domain, eventually } from "./cluster";
  * stack's CA as a company's browsers trust the company's.
  */
 export class Chromium {
-  private readonly debian = new DebianRoot();
   private readonly browsers: Browser[] = [];
 
-  async install(): Promise<void> {
-    const { debian } = this;
-    await debian.install(["chromium", "fonts-liberation"]);
+  private constructor(private readonly debian: DebianRoot) {}
+
+  static async install(): Promise<Chromium> {
+    const debian = await DebianRoot.with("chromium", "fonts-liberation");
     for (const folder of ["dev", "sys"]) run("mount", ["--rbind", `/${folder}`, join(debian.root, folder)]);
     debian.write("etc/hosts", `127.0.0.1 localhost\n${balancerAddress} ${domain}\n`);
     debian.write(
       "etc/chromium/policies/managed/authority.json",
       JSON.stringify({ CACertificates: authority().map((pem) => pem.replace(/-----.*-----|\s/g, "")) }),
     );
+    return new Chromium(debian);
   }
 
   /** Starts it where the tests are, or in another network namespace. */
@@ -89,8 +91,13 @@ export class TwoWayStreaming {
     return new TwoWayStreaming(page);
   }
 
+  /** The address that the page proposes, once its script has run. */
   address(): Promise<string> {
-    return this.page.inputValue("#urlServer");
+    return eventually(async () => {
+      const address = await this.page.inputValue("#urlServer");
+      expect(address).not.toBe("");
+      return address;
+    }, 20);
   }
 
   /** Gives the session's state. */
@@ -116,6 +123,17 @@ export class TwoWayStreaming {
       const video = document.querySelector<HTMLVideoElement>("#remoteVideo video");
       return video?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
     });
+  }
+
+  /** Whether it shows ever more of the stream that it plays. */
+  async moves(): Promise<boolean> {
+    const before = await this.decodedFrames();
+    try {
+      await eventually(async () => expect(await this.decodedFrames()).toBeGreaterThan(before + 10), 10);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Where this window's media goes: address and UDP port of the other side. */

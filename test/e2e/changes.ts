@@ -2,11 +2,11 @@ import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { notUp, type Status } from "../../scripts/wait-for-rollout";
-import { get, onMachine, type Running, startSandbox } from "./cluster";
+import { eventually, get, onMachine, type Running, startSandbox, up } from "./cluster";
 import { Fleet, Newcomers, type Tally } from "./fleet";
 
-/** Sockets that are open while something changes. */
-const fleetSize = 200;
+/** Sockets that are open while something changes; the measurement opens more. */
+const fleetSize = Number(process.env.WCS_FLEET_SIZE ?? 100);
 
 /** Seconds from the moment at which the desired state was written. */
 export interface Times {
@@ -18,10 +18,18 @@ export interface Times {
   drained?: number;
 }
 
+let token = "";
+
 /** The detailed status, as `pulumi up` sees it. */
 export async function status(): Promise<Status> {
-  const { output: token } = await onMachine("balancer", "cat /var/lib/wcs-balancer/status-token");
-  const { body } = await get("/.well-known/wcs-balancer/status", { Authorization: `Bearer ${token}` });
+  const ask = () => get("/.well-known/wcs-balancer/status", { Authorization: `Bearer ${token}` });
+  let { status: answer, body } = await ask();
+  if (answer === 403) {
+    // It goes with the certificate's key.
+    token = (await onMachine("balancer", "cat /var/lib/wcs-balancer/status-token")).output;
+    ({ status: answer, body } = await ask());
+  }
+  if (answer !== 200) throw new Error(`the status answers HTTP ${answer}`);
   return JSON.parse(body) as Status;
 }
 
@@ -48,7 +56,7 @@ class Watcher {
       } catch {
         // No balancer, for the moment.
       }
-      await sleep(250);
+      await sleep(500);
     }
   }
 
@@ -98,7 +106,7 @@ export interface Outcome {
   seconds: number;
 }
 
-/** Makes a change while 200 sockets talk and new clients come, and checks that nobody has noticed. */
+/** Makes a change while sockets talk and new clients come, and checks that nobody has noticed. */
 export async function during(change: Change): Promise<Outcome> {
   const fleet = await Fleet.open(fleetSize);
   const newcomers = new Newcomers();
@@ -154,4 +162,20 @@ function report(name: string, { tally, times, newcomers, seconds }: Outcome): vo
     seconds,
   };
   appendFileSync(file, `${JSON.stringify(row)}\n`);
+}
+/** Where changes are made: clients keep their node, and the fleet fits on two. */
+export const base = ["--config", "stickiness=true", "--config", "maxConnectionsPerNode=300"];
+/** Arguments of `up` for so many nodes. */
+export const withNodes = (count: number, ...more: string[]) => ["--nodes", String(count), ...base, ...more];
+
+export const upWith = (count: number, ...more: string[]) => up(...withNodes(count, ...more));
+
+/** Waits until a server gets no more clients and drains, and gives its sockets. */
+export async function draining(server: string): Promise<number> {
+  return eventually(async () => {
+    const found = (await status()).draining.find((candidate) => candidate.server === server);
+    expect(found?.held).toBe(false);
+    expect(found?.sockets).toBeGreaterThan(0);
+    return found?.sockets ?? 0;
+  }, 60);
 }

@@ -7,9 +7,11 @@ import { expect } from "vitest";
 import { WebSocket } from "ws";
 import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import { recordCommand } from "./evidence";
+import { settingUp } from "./meter";
 
-/** The tests' own sandbox, beside a person's. scripts/test.ts runs these tests on its internet. */
-export const sandboxName = "test";
+/** The sandbox of this file's own, on whose internet scripts/test.ts runs it. */
+export const sandboxName = process.env.WCS_SANDBOX_NAME ?? "";
 export const paths = sandboxPaths(sandboxName);
 export const cloud = new CloudClient(paths);
 export const domain = "wcs.dev.example.com";
@@ -17,21 +19,30 @@ export const balancerAddress = "203.0.113.10";
 /** Where these tests are. */
 export const ownAddress = "198.51.100.10";
 
+/** Whether examinations last as long as in `npm run test:long`. */
+export const long = process.env.WCS_TEST_LONG === "1";
+
 /** What is broken is seen within two minutes here, not within the rollout's quarter of an hour. */
 const environment = { ...process.env, DEADLINE_SECONDS: "120" };
+
+/** Far above what a session takes: other tests may need the processors, too. */
+const sessionSeconds = 10;
 
 /** What `npm run sandbox` runs. */
 const command = ["--import", "tsx", "sandbox/cli.ts"];
 
 /** Runs a command of the sandbox as a person would. */
 export function sandbox(...args: string[]): { status: number | null; output: string } {
+  const began = new Date();
   const result = spawnSync(process.execPath, [...command, ...args, "--name", sandboxName], {
     cwd: projectRoot,
     env: environment,
     encoding: "utf8",
     maxBuffer: 64 * 1024 * 1024,
   });
-  return { status: result.status, output: `${result.stdout}${result.stderr}` };
+  const output = `${result.stdout}${result.stderr}`;
+  recordCommand(began, args, output);
+  return { status: result.status, output };
 }
 
 /** A command of the sandbox that runs beside the test. */
@@ -57,11 +68,15 @@ export function startSandbox(
     // A process group of its own, as a shell gives it.
     detached: true,
   });
+  const began = new Date();
   const running: Running = {
     output: "",
     lines: [],
     ended: new Promise((resolve) =>
-      child.on("close", (status) => resolve({ status, output: running.output })),
+      child.on("close", (status) => {
+        recordCommand(began, args, running.output);
+        resolve({ status, output: running.output });
+      }),
     ),
     interrupt: () => {
       if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGINT");
@@ -83,8 +98,10 @@ export function sandboxAsync(...args: string[]): Promise<{ status: number | null
 
 /** Brings the stack up, or shows the end of why not. */
 export function up(...args: string[]): void {
-  const { status, output } = sandbox("up", ...args);
-  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+  settingUp(() => {
+    const { status, output } = sandbox("up", ...args);
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+  });
 }
 
 /** A machine by its name, or by the end of its id. */
@@ -94,6 +111,11 @@ export async function machine(name: string): Promise<MachineStatus> {
   );
   if (!found) throw new Error(`no machine ${name}`);
   return found;
+}
+
+/** The server name of a machine. */
+export async function serverName(name: string): Promise<string> {
+  return `${name}-${(await machine(name)).id.slice(-8)}`;
 }
 
 /** Runs a shell command on a machine, without npm around it. */
@@ -137,6 +159,17 @@ export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): P
   }
 }
 
+/** Waits until so many nodes are up, each with its full weight and limit: a node that comes up starts slowly. */
+export async function fullWeight(count: number): Promise<void> {
+  await eventually(async () => {
+    const { output } = await onMachine("balancer", "curl --silent --insecure 'https://127.0.0.1:8404/;csv'");
+    const [head = [], ...rows] = output.split("\n").map((row) => row.split(","));
+    const nodes = rows.filter(([backend, server]) => backend === "wcs_back" && server !== "BACKEND");
+    const states = nodes.map((row) => ["status", "throttle"].map((name) => row[head.indexOf(name)]));
+    expect(states).toEqual(Array.from({ length: count }, () => ["UP", ""]));
+  }, 60);
+}
+
 /** CAs to trust besides the stack's own. */
 export const furtherAuthorities: string[] = [];
 
@@ -166,8 +199,8 @@ export function connect(headers: Record<string, string> = {}): Promise<Client> {
     let cookie = "";
     const deadline = setTimeout(() => {
       socket.terminate();
-      reject(new Error("no session within 2 s"));
-    }, 2000);
+      reject(new Error(`no session within ${sessionSeconds} s`));
+    }, sessionSeconds * 1000);
     socket.on("error", reject);
     socket.on("upgrade", (response) => {
       localPort = response.socket.localPort ?? 0;
@@ -219,6 +252,19 @@ export interface Response {
   body: string;
   /** The body as it came, compressed or not. */
   raw: Buffer;
+}
+
+/** Headers that ask for a WebSocket. */
+export const upgrade = {
+  Upgrade: "websocket",
+  Connection: "Upgrade",
+  "Sec-WebSocket-Version": "13",
+  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+};
+
+/** The page that WCS shows on a node, as the guide looks at it. */
+export async function statisticsPage(node: string): Promise<string> {
+  return (await onMachine(node, "curl --silent --max-time 5 'http://localhost:8081/?action=stat'")).output;
 }
 
 /** Asks the balancer over https, with its certificate verified. */

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, connect } from "./cluster";
 
-const intervalMilliseconds = 200;
+/** The measurement sends more. */
+const intervalMilliseconds = Number(process.env.WCS_FLEET_INTERVAL ?? 500);
 
 interface Member {
   client: Client;
@@ -27,7 +28,7 @@ export function serverOf(client: Client): string {
 }
 
 /**
- * WebSockets through the balancer, each of which sends a numbered message every 200 ms and gets it back: as pings,
+ * WebSockets through the balancer, each of which sends a numbered message twice a second and gets it back: as pings,
  * which a WebSocket server has to answer with their content, in order.
  */
 export class Fleet {
@@ -125,7 +126,7 @@ export class Newcomers {
       } catch (error) {
         this.failures.push({ error: (error as Error).message, at: Date.now() });
       }
-      await sleep(100);
+      await sleep(200);
     }
   }
 

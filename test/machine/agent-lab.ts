@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
+import { DebianRoot } from "../debian-root";
 
 /** How the WCS of a case behaves on port 8081. */
 export type Wcs =
@@ -37,13 +37,12 @@ export interface Answer {
  * machine is nobody's business.
  */
 export async function answersOf(cases: Case[]): Promise<Answer[]> {
-  const debian = new DebianRoot();
+  const debian = await DebianRoot.with();
   try {
     for (const name of ["haproxy-agent-check.sh", "haproxy-agent-check-launch.sh"]) {
       debian.copy(join(projectRoot, "userdata/files/node", name), `usr/local/bin/${name}`);
       run("chmod", ["755", join(debian.root, "usr/local/bin", name)]);
     }
-    run("mount", ["-t", "proc", "proc", join(debian.root, "proc")]);
     run("chroot", [debian.root, "localedef", "-i", "de_DE", "-f", "UTF-8", "de_DE.UTF-8"]);
     debian.write("sys/devices/system/cpu/online", "0-1\n");
     const input = join(debian.root, "cases.json");

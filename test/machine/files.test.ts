@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
-import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { busyPage, certificatePath } from "../../userdata/balancer";
 import { leanFile } from "../../userdata/files";
+import { DebianRoot } from "../debian-root";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
@@ -21,8 +21,7 @@ const files = folders.flatMap((folder) =>
 let debian: DebianRoot;
 
 beforeAll(async () => {
-  debian = new DebianRoot();
-  await debian.install(["haproxy", "nginx", "shellcheck", "xinetd"]);
+  debian = await DebianRoot.with("haproxy", "nginx", "shellcheck", "xinetd");
   for (const folder of folders) debian.copy(join(projectRoot, folder), `project/${folder}`);
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
 });

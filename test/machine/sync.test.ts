@@ -2,14 +2,13 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { DebianRoot } from "../../sandbox/debian-root";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { busyPage } from "../../userdata/balancer";
+import { DebianRoot } from "../debian-root";
 
 async function lab(): Promise<DebianRoot> {
-  const debian = new DebianRoot();
-  await debian.install(["haproxy"]);
+  const debian = await DebianRoot.with("haproxy");
   debian.copy(join(projectRoot, "userdata/files"), "project/userdata/files");
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
   debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);

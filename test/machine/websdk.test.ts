@@ -2,10 +2,10 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { basename, join } from "node:path";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DebianRoot } from "../../sandbox/debian-root";
 import { webSdkBundle } from "../../sandbox/downloads";
 import { cached, projectRoot } from "../../sandbox/paths";
 import { shellSettings } from "../../userdata/files";
+import { DebianRoot } from "../debian-root";
 
 const pages = "usr/share/nginx/html/wcs";
 const tarball = "var/lib/wcs-setup/websdk.tar.gz";
@@ -13,8 +13,7 @@ const tarball = "var/lib/wcs-setup/websdk.tar.gz";
 let debian: DebianRoot;
 
 beforeAll(async () => {
-  debian = new DebianRoot();
-  await debian.install(["nginx"]);
+  debian = await DebianRoot.with("nginx");
   debian.copy(join(projectRoot, "userdata/files/setup/step.sh"), "usr/local/lib/wcs-setup/step.sh");
   debian.copy(join(projectRoot, "userdata/files/balancer/steps"), "steps");
   debian.write(

@@ -2,15 +2,15 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DebianRoot } from "../../sandbox/debian-root";
 import { buildGoCommand } from "../../sandbox/go";
 import { cache, projectRoot } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
+import { DebianRoot } from "../debian-root";
 
 const actionlint = join(cache, "actionlint-1.7.7");
 const folder = mkdtempSync(join(cache, "workflows-"));
 const shellcheck = join(folder, "shellcheck");
-const debian = new DebianRoot();
+let debian: DebianRoot;
 
 beforeAll(async () => {
   if (!existsSync(actionlint)) {
@@ -20,13 +20,13 @@ beforeAll(async () => {
       output: actionlint,
     });
   }
-  await debian.install(["shellcheck"]);
+  debian = await DebianRoot.with("shellcheck");
   writeFileSync(shellcheck, `#!/bin/sh\nexec chroot ${debian.root} shellcheck "$@"\n`);
   chmodSync(shellcheck, 0o755);
 });
 
 afterAll(() => {
-  debian.remove();
+  debian?.remove();
   rmSync(folder, { recursive: true });
 });
 

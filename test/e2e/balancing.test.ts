@@ -1,0 +1,143 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import {
+  type Client,
+  connect,
+  eventually,
+  fullWeight,
+  get,
+  onMachine,
+  ownAddress,
+  up,
+  upgrade,
+} from "./cluster";
+
+const nodes = ["wcs-1", "wcs-2", "wcs-3"];
+
+/** In milliseconds: less than the 5 s for which HAProxy would hold a client that it queues. */
+const atOnce = 3000;
+
+/** WebSockets on each node, in the order of the nodes. */
+async function socketsPerNode(): Promise<number[]> {
+  return Promise.all(
+    nodes.map(async (node) => {
+      const { output } = await onMachine(node, "ss -Htn state established '( sport = :8080 )' | wc -l");
+      return Number(output);
+    }),
+  );
+}
+
+async function closeAll(clients: Client[]): Promise<void> {
+  await Promise.all(clients.map((client) => client.close()));
+  await eventually(async () => expect(await socketsPerNode()).toEqual([0, 0, 0]));
+}
+
+async function balance(settings: Record<string, string | number>): Promise<void> {
+  const config = Object.entries(settings).flatMap(([key, value]) => ["--config", `${key}=${value}`]);
+  up("--nodes", String(nodes.length), ...config);
+  await fullWeight(nodes.length);
+}
+
+/** Opens WebSockets one after the other, and gives how many land on each node. */
+async function landingsOf(sockets: number): Promise<number[]> {
+  const clients: Client[] = [];
+  for (let count = 0; count < sockets; count++) clients.push(await connect());
+  const landings = await socketsPerNode();
+  await closeAll(clients);
+  return landings;
+}
+
+beforeAll(() => balance({ algorithm: "roundrobin", maxConnectionsPerNode: 10 }));
+
+test("roundrobin gives the same number to each", async () => {
+  expect(await landingsOf(15)).toEqual([5, 5, 5]);
+});
+
+describe("who is the client", () => {
+  test.each([
+    "X-Client-IP",
+    "x-client-ip",
+    "X_Client_IP",
+    "X-CLIENT_IP",
+    "X-Forwarded-For",
+    "x_forwarded_for",
+    "Forwarded",
+  ])("%s from a client reaches no node", async (name) => {
+    const clients: Client[] = [];
+    for (let count = 0; count < 3; count++) clients.push(await connect({ [name]: "192.0.2.66:1" }));
+    const logs = await Promise.all(
+      nodes.map(
+        async (node) =>
+          (await onMachine(node, "cat /usr/local/FlashphonerWebCallServer/logs/server_logs/flashphoner.log"))
+            .output,
+      ),
+    );
+    expect(logs.join("")).not.toContain("192.0.2.66");
+    for (const { localPort } of clients) expect(logs.join("")).toContain(`/${ownAddress}:${localPort}/`);
+    await closeAll(clients);
+  });
+});
+
+describe("when nobody can take a client", () => {
+  async function allDown(): Promise<() => Promise<void>> {
+    await Promise.all(nodes.map((node) => onMachine(node, "systemctl stop xinetd")));
+    return async () => {
+      await Promise.all(nodes.map((node) => onMachine(node, "systemctl start xinetd")));
+      await fullWeight(nodes.length);
+    };
+  }
+
+  test("every node down: sockets get 503 with Retry-After at once, machines hear it at /healthz", async () => {
+    expect((await get("/healthz")).status).toBe(200);
+    const restore = await allDown();
+    try {
+      // Two answers are needed: the health check's, and the one that HAProxy draws from it.
+      await eventually(async () => {
+        expect((await get("/healthz")).status).toBe(503);
+        expect((await get("/", upgrade)).status).toBe(503);
+      }, 10);
+      const began = Date.now();
+      const { status, headers, body } = await get("/", upgrade);
+      expect(Date.now() - began).toBeLessThan(atOnce);
+      expect(status).toBe(503);
+      expect(headers["retry-after"]).toBe("10");
+      expect(body).toContain("All servers are busy");
+      expect((await get("/wcs/README.md")).status).toBe(200);
+    } finally {
+      await restore();
+    }
+  });
+
+  test("every node full: nothing queues", async () => {
+    const clients = await Promise.all(Array.from({ length: nodes.length * 10 }, () => connect()));
+    expect((await get("/healthz")).status).toBe(503);
+    const began = Date.now();
+    expect((await get("/", upgrade)).status).toBe(503);
+    expect(Date.now() - began).toBeLessThan(atOnce);
+    await closeAll(clients);
+    await eventually(async () => expect((await get("/healthz")).status).toBe(200));
+  });
+});
+
+test("leastconn gives the same number to each", async () => {
+  await balance({ algorithm: "leastconn", maxConnectionsPerNode: 10 });
+  expect(await landingsOf(15)).toEqual([5, 5, 5]);
+});
+
+describe("first, with a balancer that takes fewer than the nodes", () => {
+  const maxConnections = 100;
+  beforeAll(() => balance({ algorithm: "first", maxConnectionsPerNode: 40, maxConnections }));
+
+  test("fills one node after the other", async () => {
+    expect(await landingsOf(50)).toEqual([40, 10, 0]);
+  });
+
+  test("connections beyond maxConnections are refused at once with Retry-After, and machines still get an answer", async () => {
+    const clients = await Promise.all(Array.from({ length: maxConnections }, () => connect()));
+    const { status, headers } = await get("/", upgrade);
+    expect(status).toBe(503);
+    expect(headers["retry-after"]).toBe("10");
+    expect((await get("/healthz")).status).toBe(200);
+    await closeAll(clients);
+    await eventually(async () => expect((await get("/wcs/README.md")).status).toBe(200));
+  });
+});

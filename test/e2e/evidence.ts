@@ -1,0 +1,72 @@
+import { spawnSync } from "node:child_process";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
+import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+
+/** Where this file's run keeps what is needed to understand a failure. */
+const folder = process.env.WCS_TEST_RESULTS ?? join(projectRoot, "test-results");
+
+/** Keeps what a command of the sandbox has printed. */
+export function recordCommand(began: Date, args: string[], output: string): void {
+  mkdirSync(folder, { recursive: true });
+  const head = `=== ${began.toISOString()} to ${new Date().toISOString()}: sandbox ${args.join(" ")}\n`;
+  appendFileSync(join(folder, "commands.log"), `${head}${output}\n`);
+}
+
+function outputOf(command: string, ...args: string[]): string {
+  const { stdout, stderr } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 256 * 1024 * 1024 });
+  return `${stdout ?? ""}${stderr ?? ""}`;
+}
+
+/** Runs a command in the file system of a machine, whether it runs or not. */
+function inMachine({ leader }: MachineStatus, root: string, ...command: string[]): string {
+  return leader
+    ? outputOf("nsenter", "--target", String(leader), "--all", "--wdns=/", "--", ...command)
+    : outputOf("chroot", root, ...command);
+}
+
+const readStatus =
+  'curl --silent --max-time 5 --header "Authorization: Bearer $(cat /var/lib/wcs-balancer/status-token)" http://127.0.0.1:8181/';
+
+/**
+ * Writes down how a sandbox is: its machines with their journals since a moment, what the balancer says, and the
+ * packet filter. Gives the folder that all of it is in.
+ */
+export async function keepEvidence(name: string, since: Date): Promise<string> {
+  const paths = sandboxPaths(process.env.WCS_SANDBOX_NAME ?? "");
+  const target = join(folder, name.replace(/[^\w.-]+/g, "-").slice(0, 100));
+  mkdirSync(target, { recursive: true });
+  const keep = (file: string, text: string) => writeFileSync(join(target, file), text);
+  const cloudLog = join(paths.state, "cloud.log");
+  if (existsSync(cloudLog)) keep("cloud.log", readFileSync(cloudLog, "utf8"));
+  keep(
+    "packet-filter.txt",
+    outputOf("nsenter", `--net=/run/netns/${paths.vpcNamespace}`, "nft", "list", "ruleset"),
+  );
+  let machines: MachineStatus[] = [];
+  try {
+    machines = await new CloudClient(paths).call("machines", {});
+  } catch (error) {
+    keep("machines.txt", `${(error as Error).message}\n`);
+    return target;
+  }
+  keep("machines.txt", `${JSON.stringify(machines, null, 2)}\n`);
+  for (const machine of machines) {
+    const id = `${machine.name}-${machine.id.slice(-8)}`;
+    const root = join(paths.machines, machine.id, "root");
+    const journal = [
+      "journalctl",
+      "--no-pager",
+      "--output=short-precise",
+      `--since=@${Math.floor(since.getTime() / 1000)}`,
+    ];
+    keep(`${id}.journal.txt`, inMachine(machine, root, ...journal));
+    keep(`${id}.console.txt`, outputOf("tail", "-n", "500", join(paths.machines, machine.id, "console.log")));
+    if (machine.name === "balancer" && machine.leader) {
+      keep("status.json", inMachine(machine, root, "sh", "-c", readStatus));
+      keep("haproxy.cfg", inMachine(machine, root, "cat", "/etc/haproxy/haproxy.cfg"));
+    }
+  }
+  return target;
+}

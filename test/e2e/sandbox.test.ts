@@ -1,0 +1,69 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { cgroupRoots } from "../../sandbox/paths";
+import { run } from "../../sandbox/shell";
+import { paths, sandbox } from "./cluster";
+import { commandsOf, documentedPages, runDocumented } from "./documented";
+import { keepEvidence } from "./evidence";
+
+/** `npm run test:long` runs all of them. */
+describe("documented commands that only look", () => {
+  const look = /^npm run sandbox -- (status|shell|logs|help)\b/;
+  const commands = documentedPages.flatMap(commandsOf).filter((command) => look.test(command));
+  test.each([...new Set(commands)])("%s", (command) => {
+    const { status, output } = runDocumented(command);
+    expect(output, output.slice(-2000)).toSatisfy(() => status === 0);
+  });
+});
+
+test("of a failure there is the status, haproxy.cfg, the packet filter and every machine's journal", async () => {
+  sandbox("status");
+  const folder = await keepEvidence("an example of a failure", new Date(Date.now() - 120_000));
+  const kept = readdirSync(folder).map((name) => name.replace(/-[0-9a-f]{8}\./, "-ID."));
+  const ofMachines = ["balancer", "wcs-1", "wcs-2"].flatMap((name) => [
+    `${name}-ID.console.txt`,
+    `${name}-ID.journal.txt`,
+  ]);
+  expect(kept.sort()).toEqual(
+    [...ofMachines, "cloud.log", "haproxy.cfg", "machines.txt", "packet-filter.txt", "status.json"].sort(),
+  );
+  const read = (part: string) =>
+    readFileSync(join(folder, readdirSync(folder).find((name) => name.includes(part)) ?? ""), "utf8");
+  expect(JSON.parse(read("status.json")).nodes).toHaveLength(2);
+  expect(read("haproxy.cfg")).toContain("backend wcs_back");
+  expect(read("packet-filter")).toContain("chain forward");
+  for (const name of ["balancer", "wcs-1"]) expect(read(`${name}-`)).not.toBe("");
+  expect(readFileSync(join(folder, "../commands.log"), "utf8")).toContain("sandbox status");
+  rmSync(folder, { recursive: true });
+});
+
+test("the VPC's router keeps its hardware address whatever machine comes, so that no other loses its way", () => {
+  const vpc = ["-n", paths.vpcNamespace];
+  const address = () => run("ip", [...vpc, "-brief", "link", "show", "vpc"]).split(/\s+/)[2];
+  const before = address();
+  const low = ["low", "address", "00:00:00:00:00:01"];
+  run("ip", [...vpc, "link", "add", ...low, "type", "veth"]);
+  try {
+    run("ip", [...vpc, "link", "set", "low", "master", "vpc"]);
+    expect(address()).toBe(before);
+  } finally {
+    run("ip", [...vpc, "link", "delete", "low"]);
+  }
+});
+
+test("down leaves no mount, namespace, process or file outside the cache", async () => {
+  const name = paths.name;
+  const { status } = sandbox("down");
+  expect(status).toBe(0);
+  expect(existsSync(paths.state)).toBe(false);
+  expect(readFileSync("/proc/mounts", "utf8")).not.toContain(paths.state);
+  expect(readdirSync("/run/netns").filter((entry) => entry.startsWith(`wcs-${name}-`))).toEqual([]);
+  for (const root of cgroupRoots().all) {
+    expect(existsSync(join(root, "wcs-balancer-sandbox", name))).toBe(false);
+  }
+  const processes = spawnSync("ps", ["-eo", "args"], { encoding: "utf8" }).stdout;
+  expect(processes.split("\n").filter((line) => line.includes(`${paths.machines}/`))).toEqual([]);
+  expect(existsSync(dirname(paths.state)) ? readdirSync(dirname(paths.state)) : []).not.toContain(name);
+});

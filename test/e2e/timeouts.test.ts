@@ -1,0 +1,158 @@
+import { spawnSync } from "node:child_process";
+import { connect as connectTls } from "node:tls";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  authority,
+  balancerAddress,
+  connect,
+  domain,
+  eventually,
+  machine,
+  nodeOf,
+  onMachine,
+  ownAddress,
+  upgrade,
+} from "./cluster";
+
+/** A connection that says what one wants, in plain text over TLS. */
+function rawConnection(localAddress = ownAddress) {
+  return connectTls({
+    host: balancerAddress,
+    port: 443,
+    servername: domain,
+    ca: authority(),
+    ALPNProtocols: ["http/1.1"],
+    // Node passes it on to the socket; its types do not say so.
+    ...{ localAddress },
+  });
+}
+
+/** Client connections that HAProxy still holds. */
+async function connectionsFrom(address: string): Promise<number> {
+  const { output } = await onMachine("balancer", `ss -Htn '( sport = :443 )' dst ${address} | wc -l`);
+  return Number(output);
+}
+
+describe("time, with the time-outs shortened", () => {
+  const shortened: [string, string][] = [
+    ["timeout http-request 10s", "timeout http-request 2s"],
+    ["timeout http-keep-alive 10s", "timeout http-keep-alive 2s"],
+    ["timeout client 1m", "timeout client 2s"],
+    ["timeout server 1m", "timeout server 2s"],
+    ["timeout tunnel 1h", "timeout tunnel 8s"],
+    ["clitcpka-idle 30s", "clitcpka-idle 2s"],
+    ["clitcpka-intvl 10s", "clitcpka-intvl 1s"],
+    ["srvtcpka-idle 30s", "srvtcpka-idle 2s"],
+    ["srvtcpka-intvl 10s", "srvtcpka-intvl 1s"],
+    ["tcp-ut 60s", "tcp-ut 4s"],
+  ];
+
+  beforeAll(async () => {
+    const changes = shortened.map(([from, to]) => `-e 's/${from}/${to}/'`).join(" ");
+    const file = "/etc/haproxy/haproxy.cfg";
+    const { output } = await onMachine(
+      "balancer",
+      `systemctl stop wcs-balancer-sync && cp ${file} /root/before.cfg && sed -i ${changes} ${file} &&
+       systemctl reload haproxy && diff /root/before.cfg ${file} | grep -c '^>'`,
+    );
+    expect(Number(output)).toBe(shortened.length);
+  });
+
+  // The sync service sees that the file is not what it wrote, and puts it right.
+  afterAll(async () => {
+    await onMachine("balancer", "systemctl start wcs-balancer-sync");
+    await eventually(async () => {
+      const { status } = await onMachine(
+        "balancer",
+        "cmp /root/before.cfg /etc/haproxy/haproxy.cfg && wcs-balancer status",
+      );
+      expect(status).toBe(0);
+    });
+  });
+
+  test("a WebSocket lives past every short time-out, though nothing is said for longer than they last", async () => {
+    const client = await connect();
+    let closed = false;
+    client.socket.on("close", () => {
+      closed = true;
+    });
+    // WCS asks every 5 s whether the client lives, which is the only traffic.
+    await new Promise((resolve) => setTimeout(resolve, 12_000));
+    expect(closed).toBe(false);
+    await client.close();
+  });
+
+  test("request headers that come too slowly are cut off with 408", async () => {
+    const socket = rawConnection();
+    const began = Date.now();
+    let answer = "";
+    socket.setEncoding("utf8").on("data", (part: string) => {
+      answer += part;
+    });
+    socket.write(`GET / HTTP/1.1\r\nHost: ${domain}\r\n`);
+    const drip = setInterval(() => socket.writable && socket.write("X-Slow: 1\r\n"), 300);
+    await new Promise((resolve) => socket.on("close", resolve).on("error", resolve));
+    clearInterval(drip);
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    expect(Date.now() - began).toBeLessThan(8000);
+  });
+
+  test("a client that is gone without a word is cleared", async () => {
+    const address = "198.51.100.77";
+    const interfaceName = "client";
+    const device =
+      spawnSync("ip", ["-o", "-4", "address", "show", "to", ownAddress], { encoding: "utf8" }).stdout.split(
+        " ",
+      )[1] ?? interfaceName;
+    expect(spawnSync("ip", ["address", "add", `${address}/32`, "dev", device]).status).toBe(0);
+    const socket = rawConnection(address);
+    socket.on("error", () => {});
+    socket.write(
+      `GET / HTTP/1.1\r\nHost: ${domain}\r\n${Object.entries(upgrade)
+        .map(([name, value]) => `${name}: ${value}\r\n`)
+        .join("")}\r\n`,
+    );
+    await new Promise((resolve) => socket.once("data", resolve));
+    expect(await connectionsFrom(address)).toBe(1);
+    // What comes for the address is dropped, and not refused.
+    expect(spawnSync("ip", ["address", "del", `${address}/32`, "dev", device]).status).toBe(0);
+    await eventually(async () => expect(await connectionsFrom(address)).toBe(0), 20);
+    socket.destroy();
+  });
+
+  test("a half-open tunnel, whose client has closed and whose node does not answer, is cleared", async () => {
+    const client = await connect();
+    const node = await nodeOf(client);
+    await onMachine(node, "systemctl kill --signal=STOP webcallserver");
+    try {
+      client.socket.terminate();
+      await eventually(async () => {
+        const { output } = await onMachine(
+          "balancer",
+          `ss -Htn sport = :443 dst ${ownAddress}:${client.localPort}`,
+        );
+        expect(output).toBe("");
+      }, 12);
+    } finally {
+      await onMachine(node, "systemctl kill --signal=CONT webcallserver");
+    }
+  });
+
+  test("a node that is gone without a word lets its clients go, so that they look for another", async () => {
+    const client = await connect();
+    const node = await nodeOf(client);
+    const closed = new Promise((resolve) => client.socket.on("close", resolve));
+    const began = Date.now();
+    const { leader } = await machine(node);
+    const inNetworkOf = (rules: string) =>
+      spawnSync("nsenter", ["--target", String(leader), "--net", "nft", "--file", "-"], { input: rules });
+    const drop = (hook: string) => `chain on_${hook} { type filter hook ${hook} priority 0; policy drop; };`;
+    expect(inNetworkOf(`table ip lost { ${drop("input")} ${drop("output")} }`).status).toBe(0);
+    try {
+      await closed;
+      expect(Date.now() - began).toBeLessThan(40_000);
+    } finally {
+      inNetworkOf("delete table ip lost");
+    }
+  });
+});

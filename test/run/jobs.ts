@@ -1,0 +1,91 @@
+import { readdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import type { Sandboxes } from "./sandboxes";
+import { type Outcome, runCheck, runVitest } from "./vitest";
+
+/** Something of the whole test that runs by itself, beside others. */
+export interface Job {
+  name: string;
+  /** Whether it waits for the cluster to come up. */
+  needsCluster?: boolean;
+  /** @param results folder of its own */
+  run(results: string): Promise<Outcome>;
+}
+
+/** Test files of one kind, as paths from the project's root. */
+export function testFiles(kind: "unit" | "program" | "machine" | "e2e"): string[] {
+  return readdirSync(join(projectRoot, "test", kind))
+    .filter((name) => name.endsWith(".test.ts"))
+    .sort()
+    .map((name) => `test/${kind}/${name}`);
+}
+
+/** Files that only `npm run test:long` runs. */
+export const isLong = (file: string) => file.endsWith(".long.test.ts");
+
+function jobName(kind: string, file: string): string {
+  return `${kind}/${basename(file, ".test.ts")}`;
+}
+
+/** Environment of an e2e file, and what its command begins with: it is a client on the internet of its sandbox. */
+export function inSandbox(name: string): { prefix: string[]; environment: Record<string, string> } {
+  return {
+    prefix: ["nsenter", `--net=/run/netns/${sandboxPaths(name).internetNamespace}`],
+    environment: { WCS_SANDBOX_NAME: name },
+  };
+}
+
+function check(name: string, ...args: string[]): Job {
+  const [command = "", ...rest] = args;
+  return {
+    name,
+    run: (results) => runCheck({ command: `node_modules/.bin/${command}`, args: rest, results }),
+  };
+}
+
+/** An e2e file in a sandbox of its own. */
+export function endToEnd(file: string, sandboxes: Sandboxes, environment: Record<string, string> = {}): Job {
+  return {
+    name: jobName("e2e", file),
+    needsCluster: true,
+    run: (results) =>
+      sandboxes.with((sandbox) => {
+        const { prefix, environment: own } = inSandbox(sandbox);
+        const selection = { project: "e2e", files: [file] };
+        return runVitest(selection, prefix, { results, environment: { ...own, ...environment } });
+      }),
+  };
+}
+
+/** What brings up the cluster that the e2e files' sandboxes are copied from. */
+export function clusterComesUp(sandboxes: Sandboxes): Job {
+  return { name: "the cluster comes up", run: (results) => sandboxes.makeBase(results) };
+}
+
+/** Everything that the whole test runs. */
+export function allJobs(sandboxes: Sandboxes, long: boolean): Job[] {
+  const wanted = (file: string) => long || !isLong(file);
+  const environment: Record<string, string> = long ? { WCS_TEST_LONG: "1" } : {};
+  const project = (name: string): Job => ({
+    name,
+    run: (results) => runVitest({ project: name }, [], { results, environment }),
+  });
+  return [
+    clusterComesUp(sandboxes),
+    check("format and lint", "biome", "check"),
+    check("types", "tsc", "--noEmit"),
+    project("unit"),
+    project("program"),
+    ...testFiles("machine")
+      .filter(wanted)
+      .map((file) => ({
+        name: jobName("machine", file),
+        run: (results: string) =>
+          runVitest({ project: "machine", files: [file] }, [], { results, environment }),
+      })),
+    ...testFiles("e2e")
+      .filter(wanted)
+      .map((file) => endToEnd(file, sandboxes, environment)),
+  ];
+}
