@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** What is downloaded or built once and used by every sandbox; `down` leaves it. */
@@ -50,6 +50,11 @@ export function sandboxPaths(name: string): SandboxPaths {
     internetNamespace: `wcs-${name}-internet`,
     cgroup: join(cgroupRoots().unified, "wcs-balancer-sandbox", name),
   };
+}
+
+/** Names of the sandboxes that are here, up or not. */
+export function sandboxNames(): string[] {
+  return existsSync(stateRoot) ? readdirSync(stateRoot) : [];
 }
 
 /** What names this sandbox in a command that a user is told to type. */

@@ -9,7 +9,7 @@ import { allJobs, inSandbox, testFiles } from "../test/run/jobs";
 import { folderOf, longestFirst, type Result, runJobs, shuffled } from "../test/run/queue";
 import { keptName, keptSandbox, removeKept, Sandboxes } from "../test/run/sandboxes";
 import { writeTimes } from "../test/run/times";
-import { vitestArguments } from "../test/run/vitest";
+import { endCommands, vitestArguments } from "../test/run/vitest";
 
 const usage = `Usage: npm test [-- OPTIONS]
 
@@ -130,11 +130,14 @@ async function runAll({ long, atATime, seed, times }: Whole): Promise<number> {
   const prepared = (Date.now() - began) / 1000;
   rmSync(results, { recursive: true, force: true });
   const sandboxes = new Sandboxes();
-  const remove = () => {
+  sandboxes.remove();
+  const interrupted = () => {
+    console.error("\nInterrupted: ending the tests and removing their sandboxes.");
+    endCommands();
     sandboxes.remove();
     process.exit(130);
   };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, remove);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, interrupted);
   let finished: Result[];
   try {
     const [first, ...jobs] = allJobs(sandboxes, long);

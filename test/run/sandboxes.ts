@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { copySandbox, hibernateSandbox, removeSandbox } from "../../sandbox/lifecycle";
-import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import { projectRoot, sandboxNames, sandboxPaths } from "../../sandbox/paths";
 import { type Outcome, runCheck } from "./vitest";
 
 /** What the commands of a test's sandbox begin with. */
@@ -59,8 +59,11 @@ export class Sandboxes {
     }
   }
 
+  /** Removes them all, those of a run that was killed included. */
   remove(): void {
-    for (const name of [...this.used, baseName]) removeSandbox(sandboxPaths(name));
+    for (const name of sandboxNames()) {
+      if (name === baseName || /^test\d+$/.test(name)) removeSandbox(sandboxPaths(name));
+    }
   }
 }
 

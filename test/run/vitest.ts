@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createWriteStream, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { projectRoot } from "../../sandbox/paths";
@@ -20,6 +20,13 @@ export interface Command {
   environment?: Record<string, string>;
   /** Folder for what the command leaves: its output, and what it keeps of failures. */
   results: string;
+}
+
+const running = new Set<ChildProcess>();
+
+/** Ends every command that runs. */
+export function endCommands(): void {
+  for (const child of running) child.kill();
 }
 
 /** Runs a command, keeps its output in a file and gives its exit status. */
@@ -45,8 +52,12 @@ async function run({
         file.write(part);
       });
     }
+    running.add(child);
     child.on("error", reject);
-    child.on("close", (code) => resolve(code ?? 1));
+    child.on("close", (code) => {
+      running.delete(child);
+      resolve(code ?? 1);
+    });
   });
   await new Promise((resolve) => file.end(resolve));
   return { status, output };
