@@ -9,7 +9,7 @@ import { allJobs, inSandbox, testFiles } from "../test/run/jobs";
 import { folderOf, longestFirst, type Result, runJobs, shuffled } from "../test/run/queue";
 import { keptName, keptSandbox, removeKept, Sandboxes } from "../test/run/sandboxes";
 import { writeTimes } from "../test/run/times";
-import { endCommands, vitestArguments } from "../test/run/vitest";
+import { endCommands, vitestCommand, withName } from "../test/run/vitest";
 
 const usage = `Usage: npm test [-- OPTIONS]
 
@@ -48,13 +48,8 @@ function requireLinuxAndRoot(): void {
 
 /** The files that hold tests with this in their names. */
 function filesWithTest(name: string): string[] {
-  const args = [
-    "node_modules/.bin/vitest",
-    "list",
-    "--json",
-    ...vitestArguments({ project: "*", name }).slice(4),
-  ];
-  const { stdout, stderr, status } = spawnSync(args[0] ?? "", args.slice(1), {
+  const args = ["list", "--json", ...withName(name)];
+  const { stdout, stderr, status } = spawnSync("node_modules/.bin/vitest", args, {
     cwd: projectRoot,
     encoding: "utf8",
   });
@@ -64,7 +59,7 @@ function filesWithTest(name: string): string[] {
 }
 
 /** Runs files or tests while they are written: what they print is shown as it comes. */
-async function runOnly(pattern: string): Promise<number> {
+async function runOnly(pattern: string, long: boolean): Promise<number> {
   const kinds = ["unit", "program", "machine", "e2e"] as const;
   const all = kinds.flatMap((kind) => testFiles(kind).map((file) => ({ kind, file })));
   const byPath = all.filter(({ file }) => file.includes(pattern));
@@ -89,11 +84,16 @@ async function runOnly(pattern: string): Promise<number> {
       kind === "e2e"
         ? inSandbox(await keptSandbox(join(results, "the-cluster-comes-up"), console.log))
         : { prefix: [], environment: {} };
-    const [command = "", ...args] = [...prefix, ...vitestArguments({ project: kind, files: [file], name })];
+    const [command = "", ...args] = [...prefix, ...vitestCommand({ project: kind, files: [file], name })];
     const { status } = spawnSync(command, args, {
       cwd: projectRoot,
       stdio: "inherit",
-      env: { ...process.env, ...environment, WCS_TEST_RESULTS: folder },
+      env: {
+        ...process.env,
+        ...environment,
+        ...(long ? { WCS_TEST_LONG: "1" } : {}),
+        WCS_TEST_RESULTS: folder,
+      },
     });
     if (status !== 0) failures++;
   }
@@ -184,7 +184,7 @@ async function main(): Promise<number> {
   if (values.only === "") throw new Error('--only is ""; it must be a part of a path or of a name');
   const { only, long, times } = values;
   if (only !== undefined)
-    return underLock("test-only", "another npm test -- --only is running", () => runOnly(only));
+    return underLock("test-only", "another npm test -- --only is running", () => runOnly(only, long));
   return underLock("test", "another npm test is running", () => runAll({ long, atATime, seed, times }));
 }
 

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
-import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import { projectRoot, type SandboxPaths, sandboxPaths } from "../../sandbox/paths";
 
 /** Where this file's run keeps what is needed to understand a failure. */
 const folder = process.env.WCS_TEST_RESULTS ?? join(projectRoot, "test-results");
@@ -31,11 +31,9 @@ const readStatus =
 
 /**
  * Writes down how a sandbox is: its machines with their journals since a moment, what the balancer says, and the
- * packet filter. Gives the folder that all of it is in.
+ * packet filter.
  */
-export async function keepEvidence(name: string, since: Date): Promise<string> {
-  const paths = sandboxPaths(process.env.WCS_SANDBOX_NAME ?? "");
-  const target = join(folder, name.replace(/[^\w.-]+/g, "-").slice(0, 100));
+export async function keepEvidence(paths: SandboxPaths, target: string, since: Date): Promise<void> {
   mkdirSync(target, { recursive: true });
   const keep = (file: string, text: string) => writeFileSync(join(target, file), text);
   const cloudLog = join(paths.state, "cloud.log");
@@ -49,7 +47,7 @@ export async function keepEvidence(name: string, since: Date): Promise<string> {
     machines = await new CloudClient(paths).call("machines", {});
   } catch (error) {
     keep("machines.txt", `${(error as Error).message}\n`);
-    return target;
+    return;
   }
   keep("machines.txt", `${JSON.stringify(machines, null, 2)}\n`);
   for (const machine of machines) {
@@ -68,5 +66,11 @@ export async function keepEvidence(name: string, since: Date): Promise<string> {
       keep("haproxy.cfg", inMachine(machine, root, "cat", "/etc/haproxy/haproxy.cfg"));
     }
   }
+}
+
+/** Keeps the evidence of a test that has failed, and gives the folder. */
+export async function keepEvidenceOf(test: string, since: Date): Promise<string> {
+  const target = join(folder, test.replace(/[^\w.-]+/g, "-").slice(0, 100));
+  await keepEvidence(sandboxPaths(process.env.WCS_SANDBOX_NAME ?? ""), target, since);
   return target;
 }

@@ -6,7 +6,7 @@ import { cgroupRoots } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 import { paths, sandbox } from "./cluster";
 import { commandsOf, documentedPages, runDocumented } from "./documented";
-import { keepEvidence } from "./evidence";
+import { keepEvidenceOf } from "./evidence";
 
 /** `npm run test:long` runs all of them. */
 describe("documented commands that only look", () => {
@@ -20,7 +20,7 @@ describe("documented commands that only look", () => {
 
 test("of a failure there is the status, haproxy.cfg, the packet filter and every machine's journal", async () => {
   sandbox("status");
-  const folder = await keepEvidence("an example of a failure", new Date(Date.now() - 120_000));
+  const folder = await keepEvidenceOf("an example of a failure", new Date(Date.now() - 120_000));
   const kept = readdirSync(folder).map((name) => name.replace(/-[0-9a-f]{8}\./, "-ID."));
   const ofMachines = ["balancer", "wcs-1", "wcs-2"].flatMap((name) => [
     `${name}-ID.console.txt`,

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, type RunnerTask } from "vitest";
 import { status } from "./changes";
 import { eventually, fullWeight, sandboxName } from "./cluster";
-import { keepEvidence } from "./evidence";
+import { keepEvidenceOf } from "./evidence";
 import { startMeter, type Times } from "./meter";
 
 declare module "vitest" {
@@ -29,7 +29,7 @@ beforeEach(() => {
 
 afterEach(async ({ task }) => {
   task.meta.times = measured();
-  if (task.result?.state === "fail") await keepEvidence(task.name, testBegan);
+  if (task.result?.state === "fail") await keepEvidenceOf(task.name, testBegan);
 });
 
 const failed = (task: RunnerTask): boolean => task.result?.state === "fail";
@@ -44,5 +44,5 @@ function brokenSuites(task: RunnerTask): RunnerTask[] {
 // biome-ignore lint/correctness/noEmptyPattern: vitest wants a pattern here, and gives the suite after it.
 afterAll(async ({}, suite) => {
   for (const { name } of brokenSuites(suite as RunnerTask))
-    await keepEvidence(`around ${name || "the file"}`, fileBegan);
+    await keepEvidenceOf(`around ${name || "the file"}`, fileBegan);
 });

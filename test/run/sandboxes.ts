@@ -3,10 +3,8 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { copySandbox, hibernateSandbox, removeSandbox } from "../../sandbox/lifecycle";
 import { projectRoot, sandboxNames, sandboxPaths } from "../../sandbox/paths";
+import { keepEvidence } from "../e2e/evidence";
 import { type Outcome, runCheck } from "./vitest";
-
-/** What the commands of a test's sandbox begin with. */
-export const sandboxCommand = ["--import", "tsx", "sandbox/cli.ts"];
 
 /** Names of the sandboxes of whole runs, and of those that `--only` keeps; a person's is `default`. */
 const baseName = "testbase";
@@ -17,9 +15,11 @@ export const keptName = "testkept";
 async function makeBase(name: string, results: string): Promise<Outcome> {
   const paths = sandboxPaths(name);
   removeSandbox(paths);
-  const args = [...sandboxCommand, "up", "--name", name];
+  const began = new Date();
+  const args = ["--import", "tsx", "sandbox/cli.ts", "up", "--name", name];
   const outcome = await runCheck({ command: process.execPath, args, results });
   if (outcome.failed === 0) await hibernateSandbox(paths);
+  else await keepEvidence(paths, results, began);
   return outcome;
 }
 

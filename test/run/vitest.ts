@@ -22,6 +22,9 @@ export interface Command {
   results: string;
 }
 
+/** No file takes this long, a long examination included: one that does hangs. */
+const deadlineMinutes = 20;
+
 const running = new Set<ChildProcess>();
 
 /** Ends every command that runs. */
@@ -43,6 +46,7 @@ async function run({
   const status = await new Promise<number>((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: projectRoot,
+      timeout: deadlineMinutes * 60_000,
       env: { ...process.env, ...environment, WCS_TEST_RESULTS: results },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -54,8 +58,9 @@ async function run({
     }
     running.add(child);
     child.on("error", reject);
-    child.on("close", (code) => {
+    child.on("close", (code, signal) => {
       running.delete(child);
+      if (signal) output += `\nended by ${signal}, which comes after ${deadlineMinutes} minutes\n`;
       resolve(code ?? 1);
     });
   });
@@ -90,9 +95,13 @@ export interface Selection {
   name?: string;
 }
 
-export function vitestArguments({ project, files = [], name }: Selection): string[] {
-  const pattern = name ? ["--testNamePattern", name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")] : [];
-  return ["node_modules/.bin/vitest", "run", "--project", project, ...pattern, ...files];
+/** Arguments of vitest that choose the tests whose full name contains a text, as it stands. */
+export function withName(name: string | undefined): string[] {
+  return name ? ["--testNamePattern", name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")] : [];
+}
+
+export function vitestCommand({ project, files = [], name }: Selection): string[] {
+  return ["node_modules/.bin/vitest", "run", "--project", project, ...withName(name), ...files];
 }
 
 /**
@@ -125,7 +134,7 @@ export async function runVitest(
   const began = Date.now();
   const file = join(rest.results, "report.json");
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
-  const [command = "", ...args] = [...prefix, ...vitestArguments(selection), ...reporters];
+  const [command = "", ...args] = [...prefix, ...vitestCommand(selection), ...reporters];
   const { status, output } = await run({ command, args, ...rest });
   const report = readReport(file);
   const tests = (report?.testResults ?? []).flatMap(({ assertionResults }) =>

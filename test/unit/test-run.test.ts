@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Job } from "../run/jobs";
 import { shuffled } from "../run/queue";
 import { renderTimes } from "../run/times";
-import { countTests, vitestArguments } from "../run/vitest";
+import { countTests, withName } from "../run/vitest";
 
 const jobs = ["a", "b", "c", "d", "e", "f", "g"].map((name) => ({ name }) as Job);
 const names = (list: Job[]) => list.map(({ name }) => name).join("");
@@ -34,7 +34,7 @@ describe("the count of a run", () => {
 });
 
 test("a part of a test's name is meant as it stands, not as a regular expression", () => {
-  expect(vitestArguments({ project: "unit", name: "a (b) [c]?" })).toContain("a \\(b\\) \\[c\\]\\?");
+  expect(withName("a (b) [c]?")).toEqual(["--testNamePattern", "a \\(b\\) \\[c\\]\\?"]);
 });
 
 test("the table of times has a line for each file and for its longer tests", () => {
