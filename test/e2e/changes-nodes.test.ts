@@ -113,8 +113,11 @@ describe("nodes", () => {
       ),
       async meanwhile(fleet) {
         for (const server of old) await draining(server);
-        const { nodes } = await status();
-        expect(nodes.filter(({ state }) => state === "up")).toHaveLength(2);
+        const nodes = await eventually(async () => {
+          const { nodes } = await status();
+          expect(nodes.filter(({ state }) => state === "up")).toHaveLength(2);
+          return nodes;
+        });
         for (const { server } of nodes) expect(old).not.toContain(server);
         const client = await connect();
         expect(old).not.toContain(serverOf(client));

@@ -123,8 +123,9 @@ describe("settings", () => {
       outage: true,
       async meanwhile(_, up) {
         await up.ended;
-        const { nodes } = await status();
-        expect(nodes.map(({ state }) => state)).toEqual(["full", "full"]);
+        await eventually(async () =>
+          expect((await status()).nodes.map(({ state }) => state)).toEqual(["full", "full"]),
+        );
       },
     });
     expect(times.seen).toBeLessThan(20);
@@ -145,7 +146,7 @@ describe("settings", () => {
       const { newcomers, output } = await during({
         name: "change the algorithm, with a full node and a dead one",
         args: withNodes(3, "--config", "algorithm=leastconn"),
-        variables: { DEADLINE_SECONDS: "12" },
+        variables: { DEADLINE_SECONDS: "20" },
         fails: true,
       });
       expect(await workers()).not.toBe(before);
