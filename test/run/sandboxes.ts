@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { copySandbox, hibernateSandbox, removeSandbox } from "../../sandbox/lifecycle";
-import { projectRoot, sandboxNames, sandboxPaths } from "../../sandbox/paths";
+import { cached, projectRoot, sandboxNames, sandboxPaths } from "../../sandbox/paths";
 import { keepEvidence } from "../e2e/evidence";
 import { type Outcome, runCheck } from "./vitest";
 
@@ -79,9 +79,11 @@ const irrelevant = new Set([
   "test-results",
 ]);
 
-/** A hash of all that a sandbox is made from. */
+/** A hash of all that a sandbox is made from: the sources, and the image that its disks lie over. */
 function sourcesKey(): string {
-  const hash = createHash("sha256").update(process.version);
+  const hash = createHash("sha256")
+    .update(process.version)
+    .update(String(statSync(cached.image).ctimeMs));
   for (const top of readdirSync(projectRoot).sort()) {
     if (irrelevant.has(top)) continue;
     const path = join(projectRoot, top);
