@@ -41,6 +41,18 @@ export interface Machines {
 /** In the folder of a machine that was copied: a link to what the original had written to its disk. */
 export const originalDisk = "original";
 
+/**
+ * Each machine's systemd and its services hold seven instances of inotify, all on the account of this machine's root, who
+ * may have 128 by default: enough for 18 machines.
+ */
+const inotifyLimit = "/proc/sys/fs/inotify/max_user_instances";
+const inotifyInstances = 8192;
+
+function allowManyMachines(): void {
+  if (Number(readFileSync(inotifyLimit, "utf8")) < inotifyInstances)
+    writeFileSync(inotifyLimit, String(inotifyInstances));
+}
+
 /** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
 const rebootStatus = 133;
 const shutdownSeconds = 15;
@@ -55,7 +67,9 @@ interface Running {
 export class NspawnMachines implements Machines {
   private readonly running = new Map<string, Running>();
 
-  constructor(private readonly paths: SandboxPaths) {}
+  constructor(private readonly paths: SandboxPaths) {
+    allowManyMachines();
+  }
 
   async start(spec: MachineSpec): Promise<void> {
     const folder = join(this.paths.machines, spec.id);

@@ -39,6 +39,12 @@ test("of a failure there is the status, haproxy.cfg, the packet filter and every
   rmSync(folder, { recursive: true });
 });
 
+test("this machine's root may watch enough files for dozens of machines", () => {
+  // At the default of 128 the 19th machine ends at once: "Failed to allocate manager object: Too many open files".
+  const instances = readFileSync("/proc/sys/fs/inotify/max_user_instances", "utf8");
+  expect(Number(instances)).toBeGreaterThanOrEqual(1024);
+});
+
 test("the VPC's router keeps its hardware address whatever machine comes, so that no other loses its way", () => {
   const vpc = ["-n", paths.vpcNamespace];
   const address = () => run("ip", [...vpc, "-brief", "link", "show", "vpc"]).split(/\s+/)[2];
