@@ -21,7 +21,7 @@ Options:
                    sandbox that stays up and is set back in seconds before each
   --down           removes the sandbox that --only has left
   --long           the long examinations, too: npm run test:long
-  --at-a-time N    so many files side by side (default 4)
+  --at-a-time N    so many files side by side (default 4; 2 with --long, whose floods need a processor)
   --order SEED     in an order drawn from this number (default: what took longest last time first)
   --times          write docs/test-times.md
   --help           this text
@@ -174,7 +174,7 @@ async function main(): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  const atATime = parseNumber("at-a-time", values["at-a-time"]) ?? 4;
+  const atATime = parseNumber("at-a-time", values["at-a-time"]) ?? (values.long ? 2 : 4);
   const seed = parseNumber("order", values.order);
   if (values.down) {
     requireLinuxAndRoot();
