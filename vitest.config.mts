@@ -14,7 +14,6 @@ export default defineConfig({
           include: ["test/machine/**/*.test.ts"],
           testTimeout: minute,
           hookTimeout: 3 * minute,
-          maxWorkers: 2,
         },
       },
       // Clients on the internet of a sandbox: scripts/test.ts gives each file one, and starts it there.

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { clusterComesUp, endToEnd } from "../test/run/jobs";
+import { bringClusterUp, endToEnd } from "../test/run/jobs";
 import { runJobs } from "../test/run/queue";
 import { Sandboxes } from "../test/run/sandboxes";
 import { table, thisMachine, writeSection } from "./report";
@@ -40,7 +40,7 @@ export async function benchChanges(): Promise<number> {
     endToEnd(`test/e2e/${name}.test.ts`, sandboxes, { ...environment, WCS_CHANGES_REPORT: report }),
   );
   try {
-    const results = await runJobs([clusterComesUp(sandboxes), ...jobs], 1, folder);
+    const results = await runJobs([bringClusterUp(sandboxes), ...jobs], 1, folder);
     const failed = results.filter((result) => result.failed > 0);
     for (const { output } of failed) console.error(output);
     if (!existsSync(report)) throw new Error("no change has been measured, see above");

@@ -7,7 +7,7 @@ import type { Deployment } from "./deploy";
 import { removeSandbox } from "./lifecycle";
 import { underLock } from "./lock";
 import { open } from "./open";
-import { cache, sandboxPaths } from "./paths";
+import { cache, sandboxPaths, testPrefix } from "./paths";
 import { CommandError, run } from "./shell";
 
 const usage = `Usage: npm run sandbox [-- COMMAND] [OPTIONS]
@@ -226,8 +226,14 @@ async function main(): Promise<number> {
   }
   if (process.getuid?.() !== 0)
     throw new Error("the sandbox needs root: it boots machines and makes networks");
+  const paths = sandboxPaths(values.name);
+  if (values.name.startsWith(testPrefix) && !existsSync(paths.state) && !process.env.WCS_TEST_RESULTS) {
+    throw new Error(
+      `--name is "${values.name}"; names that begin with ${testPrefix} are for npm test, which removes such sandboxes`,
+    );
+  }
   const options = {
-    paths: sandboxPaths(values.name),
+    paths,
     stack: values.stack,
     overrides: parseOverrides(values.nodes, values.config),
     secrets: Object.fromEntries(values.secret.map((pair) => parsePair("secret", pair))),

@@ -14,7 +14,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CloudClient } from "./cloud/client";
-import { endCgroup, originalDisk, removeMachine } from "./cloud/machine";
+import { endCgroup, inCgroup, originalDisk, removeMachine } from "./cloud/machine";
 import { makeNetworks, removeNetworks } from "./cloud/network";
 import { unmountAll } from "./overlay";
 import { projectRoot, type SandboxPaths } from "./paths";
@@ -67,24 +67,18 @@ export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise
 async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
   const cloud = new CloudClient(paths);
   const cgroup = join(paths.cgroup, "cloud");
-  mkdirSync(cgroup, { recursive: true });
   const logFile = join(paths.state, "cloud.log");
   const log = openSync(logFile, "a");
-  const child = spawn(
-    "/bin/sh",
-    [
-      "-c",
-      'echo $$ > "$0/cgroup.procs" && exec nsenter "$@"',
-      cgroup,
-      `--net=/run/netns/${paths.vpcNamespace}`,
-      process.execPath,
-      "--import",
-      "tsx",
-      join(__dirname, "cloud/main.ts"),
-      paths.name,
-    ],
-    { cwd: projectRoot, stdio: ["ignore", log, log], detached: true },
-  );
+  const [command = "", ...args] = inCgroup(cgroup, [
+    "nsenter",
+    `--net=/run/netns/${paths.vpcNamespace}`,
+    process.execPath,
+    "--import",
+    "tsx",
+    join(__dirname, "cloud/main.ts"),
+    paths.name,
+  ]);
+  const child = spawn(command, args, { cwd: projectRoot, stdio: ["ignore", log, log], detached: true });
   closeSync(log);
   child.unref();
   const deadline = Date.now() + startSeconds * 1000;

@@ -1,5 +1,5 @@
-import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { cache } from "./paths";
 
@@ -16,16 +16,28 @@ const lockVariable = "WCS_SANDBOX_LOCKED";
 export async function underLock(name: string, busy: string, use: () => Promise<number>): Promise<number> {
   if (process.env[lockVariable] === name) return use();
   mkdirSync(cache, { recursive: true });
-  const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const result = spawnSync(
+  const flock = spawn(
     "flock",
     [
       ...["--nonblock", "--close", "--conflict-exit-code", String(lockedStatus)],
-      ...[join(cache, `lock-${name}`), ...command],
+      ...[join(cache, `lock-${name}`), process.execPath, ...process.execArgv, ...process.argv.slice(1)],
     ],
     { stdio: "inherit", env: { ...process.env, [lockVariable]: name } },
   );
-  if (result.error) throw result.error;
-  if (result.status === lockedStatus) throw new Error(`${busy}; try again when it has ended`);
-  return result.status ?? 1;
+  // Ctrl-C reaches the command by itself; this process waits for what it makes of it.
+  process.on("SIGINT", () => {});
+  for (const signal of ["SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => {
+      for (const child of childrenOf(flock.pid)) process.kill(child, signal);
+    });
+  const status = await new Promise<number>((resolve, reject) => {
+    flock.on("error", reject);
+    flock.on("close", (code) => resolve(code ?? 1));
+  });
+  if (status === lockedStatus) throw new Error(`${busy}; try again when it has ended`);
+  return status;
+}
+
+function childrenOf(pid: number | undefined): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
 }

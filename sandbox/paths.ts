@@ -35,10 +35,16 @@ export interface SandboxPaths {
   internetNamespace: string;
   /** Every process of the sandbox's machines. */
   cgroup: string;
+  /** Every process of a test that uses it, so that none outlives the sandbox. */
+  testCgroup: string;
 }
+
+/** Sandboxes whose names begin so are made and removed by `npm test`. */
+export const testPrefix = "test";
 
 export function sandboxPaths(name: string): SandboxPaths {
   const state = join(stateRoot, name);
+  const cgroups = join(cgroupRoots().unified, "wcs-balancer-sandbox");
   return {
     name,
     state,
@@ -48,7 +54,8 @@ export function sandboxPaths(name: string): SandboxPaths {
     engineState: join(state, "engine"),
     vpcNamespace: `wcs-${name}-vpc`,
     internetNamespace: `wcs-${name}-internet`,
-    cgroup: join(cgroupRoots().unified, "wcs-balancer-sandbox", name),
+    cgroup: join(cgroups, name),
+    testCgroup: join(cgroups, `${name}-test`),
   };
 }
 

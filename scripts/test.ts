@@ -1,15 +1,15 @@
-import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { constants } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { underLock } from "../sandbox/lock";
 import { projectRoot } from "../sandbox/paths";
 import { checkSpace, prepare, testPackages } from "../sandbox/prepare";
-import { allJobs, inSandbox, testFiles } from "../test/run/jobs";
+import { allJobs, clusterComesUp, inSandbox, isLong, testFiles } from "../test/run/jobs";
 import { folderOf, longestFirst, type Result, runJobs, shuffled } from "../test/run/queue";
-import { keptName, keptSandbox, removeKept, Sandboxes } from "../test/run/sandboxes";
+import { endKeptTests, keptName, keptSandbox, removeKept, Sandboxes } from "../test/run/sandboxes";
 import { writeTimes } from "../test/run/times";
-import { endCommands, vitestCommand, withName } from "../test/run/vitest";
+import { endCommands, filesWithTest, longVariable, runVitest } from "../test/run/vitest";
 
 const usage = `Usage: npm test [-- OPTIONS]
 
@@ -41,61 +41,60 @@ function parseNumber(option: string, text: string | undefined): number | undefin
   return number;
 }
 
+const isRootOnLinux = () => process.platform === "linux" && process.getuid?.() === 0;
+
 function requireLinuxAndRoot(): void {
-  if (process.platform === "linux" && process.getuid?.() === 0) return;
+  if (isRootOnLinux()) return;
   throw new Error("the machine and e2e tests need Linux and root; without, run: npm run test:unit");
 }
 
-/** The files that hold tests with this in their names. */
-function filesWithTest(name: string): string[] {
-  const args = ["list", "--json", ...withName(name)];
-  const { stdout, stderr, status } = spawnSync("node_modules/.bin/vitest", args, {
-    cwd: projectRoot,
-    encoding: "utf8",
-  });
-  if (status !== 0) throw new Error(`the tests cannot be listed:\n${stderr}`);
-  const found = JSON.parse(stdout.slice(stdout.indexOf("["))) as { file: string }[];
-  return [...new Set(found.map(({ file }) => relative(projectRoot, file)))];
+interface TestFile {
+  kind: "unit" | "program" | "machine" | "e2e";
+  file: string;
 }
+
+function allFiles(long: boolean): TestFile[] {
+  const kinds = ["unit", "program", "machine", "e2e"] as const;
+  return kinds
+    .flatMap((kind) => testFiles(kind).map((file) => ({ kind, file })))
+    .filter(({ file }) => long || !isLong(file));
+}
+
+const needsRoot = ({ kind }: TestFile) => kind === "machine" || kind === "e2e";
 
 /** Runs files or tests while they are written: what they print is shown as it comes. */
 async function runOnly(pattern: string, long: boolean): Promise<number> {
-  const kinds = ["unit", "program", "machine", "e2e"] as const;
-  const all = kinds.flatMap((kind) => testFiles(kind).map((file) => ({ kind, file })));
+  const all = allFiles(long);
   const byPath = all.filter(({ file }) => file.includes(pattern));
-  const withTest = byPath.length > 0 ? [] : filesWithTest(pattern);
-  const chosen = byPath.length > 0 ? byPath : all.filter(({ file }) => withTest.includes(file));
-  if (chosen.length === 0) {
-    throw new Error(`--only is "${pattern}"; that is in no test file's path and in no test's name`);
-  }
   const name = byPath.length > 0 ? undefined : pattern;
-  if (chosen.some(({ kind }) => kind === "machine" || kind === "e2e")) {
+  const withTest = name ? filesWithTest(name, long) : [];
+  const chosen = name ? all.filter(({ file }) => withTest.includes(file)) : byPath;
+  if (chosen.length === 0) {
+    const where = "that is in no test file's path and in no test's name";
+    throw new Error(`--only is "${pattern}"; ${where}${long ? "" : " (of the long ones with --long)"}`);
+  }
+  if (chosen.some(needsRoot)) {
     requireLinuxAndRoot();
     checkSpace();
     await prepare(testPackages());
   }
+  onInterrupt("ending the tests", endKeptTests);
   let failures = 0;
   for (const { kind, file } of chosen) {
     console.log(`\n=== ${file}`);
     const folder = join(results, folderOf(file.replace(/^test\/|\.test\.ts$/g, "")));
-    rmSync(folder, { recursive: true, force: true });
-    mkdirSync(folder, { recursive: true });
     const { prefix, environment } =
       kind === "e2e"
-        ? inSandbox(await keptSandbox(join(results, "the-cluster-comes-up"), console.log))
+        ? inSandbox(await keptSandbox(join(results, folderOf(clusterComesUp)), console.log))
         : { prefix: [], environment: {} };
-    const [command = "", ...args] = [...prefix, ...vitestCommand({ project: kind, files: [file], name })];
-    const { status } = spawnSync(command, args, {
-      cwd: projectRoot,
-      stdio: "inherit",
-      env: {
-        ...process.env,
-        ...environment,
-        ...(long ? { WCS_TEST_LONG: "1" } : {}),
-        WCS_TEST_RESULTS: folder,
-      },
+    const { failed } = await runVitest({ project: kind, files: [file], name }, prefix, {
+      results: folder,
+      environment: { ...environment, ...longVariable(long) },
+      show: true,
     });
-    if (status !== 0) failures++;
+    if (failed === 0) continue;
+    failures++;
+    console.log(`More in ${relative(".", folder)}/`);
   }
   if (chosen.some(({ kind }) => kind === "e2e")) {
     console.log(`
@@ -107,11 +106,27 @@ To remove it:
   return failures === 0 ? 0 : 1;
 }
 
+/** Makes Ctrl-C and its like end the commands that run before this process. */
+function onInterrupt(what: string, clear: () => void): void {
+  let interrupted = false;
+  const end = (status: number) => {
+    // A terminal that closes sends it twice.
+    if (interrupted) return;
+    interrupted = true;
+    console.error(`\nInterrupted: ${what}.`);
+    endCommands();
+    clear();
+    process.exit(status);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => end(128 + constants.signals[signal]));
+}
+
 function printFailures(failed: Result[]): void {
   for (const { name, output } of failed) {
-    console.log(
-      `\n=== ${name} failed\n${output.trim()}\n\nMore in ${relative(".", join(results, folderOf(name)))}/`,
-    );
+    const folder = join(results, folderOf(name));
+    const more = existsSync(folder) ? `\n\nMore in ${relative(".", folder)}/` : "";
+    console.log(`\n=== ${name} failed\n${output.trim()}${more}`);
   }
 }
 
@@ -131,13 +146,7 @@ async function runAll({ long, atATime, seed, times }: Whole): Promise<number> {
   rmSync(results, { recursive: true, force: true });
   const sandboxes = new Sandboxes();
   sandboxes.remove();
-  const interrupted = () => {
-    console.error("\nInterrupted: ending the tests and removing their sandboxes.");
-    endCommands();
-    sandboxes.remove();
-    process.exit(130);
-  };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, interrupted);
+  onInterrupt("ending the tests and removing their sandboxes", () => sandboxes.remove());
   let finished: Result[];
   try {
     const [first, ...jobs] = allJobs(sandboxes, long);
@@ -174,18 +183,30 @@ async function main(): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  const atATime = parseNumber("at-a-time", values["at-a-time"]) ?? (values.long ? 2 : 4);
+  const atATime = parseNumber("at-a-time", values["at-a-time"]);
   const seed = parseNumber("order", values.order);
-  if (values.down) {
-    requireLinuxAndRoot();
-    removeKept();
-    return 0;
-  }
-  if (values.only === "") throw new Error('--only is ""; it must be a part of a path or of a name');
   const { only, long, times } = values;
-  if (only !== undefined)
-    return underLock("test-only", "another npm test -- --only is running", () => runOnly(only, long));
-  return underLock("test", "another npm test is running", () => runAll({ long, atATime, seed, times }));
+  const busy = (option: string) => `another npm test${option} is running`;
+  if (only === undefined && !values.down) {
+    requireLinuxAndRoot();
+    const whole = { long, atATime: atATime ?? (long ? 2 : 4), seed, times };
+    return underLock("npm-test", busy(""), () => runAll(whole));
+  }
+  for (const option of ["at-a-time", "order", "times"] as const)
+    if (values[option]) throw new Error(`--${option} is for a whole run, without --only and --down`);
+  const underOnlyLock = (use: () => Promise<number>) => underLock("npm-test-only", busy(" -- --only"), use);
+  if (only === undefined) {
+    requireLinuxAndRoot();
+    return underOnlyLock(async () => {
+      removeKept();
+      return 0;
+    });
+  }
+  if (only === "") throw new Error('--only is ""; it must be a part of a path or of a name');
+  const byPath = allFiles(long).filter(({ file }) => file.includes(only));
+  const needsSandbox = byPath.length === 0 || byPath.some(needsRoot);
+  const run = () => runOnly(only, long);
+  return needsSandbox && isRootOnLinux() ? underOnlyLock(run) : run();
 }
 
 main().then(

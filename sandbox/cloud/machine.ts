@@ -135,30 +135,26 @@ export class NspawnMachines implements Machines {
 
   private boot(id: string): void {
     const folder = join(this.paths.machines, id);
-    const cgroup = join(this.paths.cgroup, id);
-    mkdirSync(cgroup, { recursive: true });
     const console = openSync(join(folder, "console.log"), "a");
     // A control group of its own keeps the machines' systemds apart, and ends with everything in it.
-    const child = spawn(
-      "/bin/sh",
-      [
-        "-c",
-        'echo $$ > "$0/cgroup.procs" && exec systemd-nspawn "$@"',
-        cgroup,
-        "--quiet",
-        `--directory=${join(folder, "root")}`,
-        `--machine=${nspawnName(this.paths, id)}`,
-        "--register=no",
-        "--keep-unit",
-        "--resolv-conf=off",
-        "--timezone=off",
-        "--network-bridge=vpc",
-        `--bind-ro=${cached.packages}:/opt/packages`,
-        "--console=read-only",
-        "--boot",
-      ],
-      { stdio: ["ignore", console, console], env: { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" } },
-    );
+    const [command = "", ...args] = inCgroup(join(this.paths.cgroup, id), [
+      "systemd-nspawn",
+      "--quiet",
+      `--directory=${join(folder, "root")}`,
+      `--machine=${nspawnName(this.paths, id)}`,
+      "--register=no",
+      "--keep-unit",
+      "--resolv-conf=off",
+      "--timezone=off",
+      "--network-bridge=vpc",
+      `--bind-ro=${cached.packages}:/opt/packages`,
+      "--console=read-only",
+      "--boot",
+    ]);
+    const child = spawn(command, args, {
+      stdio: ["ignore", console, console],
+      env: { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" },
+    });
     closeSync(console);
     const machine: Running = { process: child, state: "running", stopping: false };
     this.running.set(id, machine);
@@ -192,6 +188,12 @@ function emptyCgroups(path: string): void {
     if (entry.isDirectory()) emptyCgroups(join(path, entry.name));
   }
   succeeds("rmdir", [path]);
+}
+
+/** A command that runs in a control group of the sandbox, which this makes. */
+export function inCgroup(cgroup: string, command: string[]): string[] {
+  mkdirSync(cgroup, { recursive: true });
+  return ["/bin/sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup, ...command];
 }
 
 /** Ends everything in a control group of the sandbox, and removes the group with its mirrors. */

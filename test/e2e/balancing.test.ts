@@ -1,15 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import {
-  type Client,
-  connect,
-  eventually,
-  fullWeight,
-  get,
-  onMachine,
-  ownAddress,
-  up,
-  upgrade,
-} from "./cluster";
+import { allUp, type Client, connect, eventually, get, onMachine, ownAddress, up, upgrade } from "./cluster";
 
 const nodes = ["wcs-1", "wcs-2", "wcs-3"];
 
@@ -34,7 +24,7 @@ async function closeAll(clients: Client[]): Promise<void> {
 async function balance(settings: Record<string, string | number>): Promise<void> {
   const config = Object.entries(settings).flatMap(([key, value]) => ["--config", `${key}=${value}`]);
   up("--nodes", String(nodes.length), ...config);
-  await fullWeight(nodes.length);
+  await allUp(nodes.length);
 }
 
 /** Opens WebSockets one after the other, and gives how many land on each node. */
@@ -82,7 +72,7 @@ describe("when nobody can take a client", () => {
     await Promise.all(nodes.map((node) => onMachine(node, "systemctl stop xinetd")));
     return async () => {
       await Promise.all(nodes.map((node) => onMachine(node, "systemctl start xinetd")));
-      await fullWeight(nodes.length);
+      await allUp(nodes.length);
     };
   }
 

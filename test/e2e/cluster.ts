@@ -33,7 +33,7 @@ const command = ["--import", "tsx", "sandbox/cli.ts"];
 
 /** Runs a command of the sandbox as a person would. */
 export function sandbox(...args: string[]): { status: number | null; output: string } {
-  const began = new Date();
+  const record = recordCommand(`sandbox ${args.join(" ")}`);
   const result = spawnSync(process.execPath, [...command, ...args, "--name", sandboxName], {
     cwd: projectRoot,
     env: environment,
@@ -41,7 +41,7 @@ export function sandbox(...args: string[]): { status: number | null; output: str
     maxBuffer: 64 * 1024 * 1024,
   });
   const output = `${result.stdout}${result.stderr}`;
-  recordCommand(began, args, output);
+  record(output);
   return { status: result.status, output };
 }
 
@@ -68,15 +68,12 @@ export function startSandbox(
     // A process group of its own, as a shell gives it.
     detached: true,
   });
-  const began = new Date();
+  const record = recordCommand(`sandbox ${args.join(" ")}`);
   const running: Running = {
     output: "",
     lines: [],
     ended: new Promise((resolve) =>
-      child.on("close", (status) => {
-        recordCommand(began, args, running.output);
-        resolve({ status, output: running.output });
-      }),
+      child.on("close", (status) => resolve({ status, output: running.output })),
     ),
     interrupt: () => {
       if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGINT");
@@ -85,6 +82,7 @@ export function startSandbox(
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (part: string) => {
       running.output += part;
+      record(part);
       for (const line of part.split("\n")) running.lines.push({ at: Date.now(), line });
     });
   }
@@ -159,14 +157,20 @@ export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): P
   }
 }
 
-/** Waits until so many nodes are up, each with its full weight and limit: a node that comes up starts slowly. */
-export async function fullWeight(count: number): Promise<void> {
+/**
+ * Waits until HAProxy sees nginx and so many nodes up, each node with its full weight and limit: one that comes up starts
+ * slowly.
+ */
+export async function allUp(count: number): Promise<void> {
   await eventually(async () => {
     const { output } = await onMachine("balancer", "curl --silent --insecure 'https://127.0.0.1:8404/;csv'");
     const [head = [], ...rows] = output.split("\n").map((row) => row.split(","));
-    const nodes = rows.filter(([backend, server]) => backend === "wcs_back" && server !== "BACKEND");
-    const states = nodes.map((row) => ["status", "throttle"].map((name) => row[head.indexOf(name)]));
-    expect(states).toEqual(Array.from({ length: count }, () => ["UP", ""]));
+    const statesOf = (name: string) =>
+      rows
+        .filter(([backend, server]) => backend === name && server !== "BACKEND")
+        .map((row) => ["status", "throttle"].map((column) => row[head.indexOf(column)]));
+    expect(statesOf("wcs_web_admin")).toEqual([["UP", ""]]);
+    expect(statesOf("wcs_back")).toEqual(Array.from({ length: count }, () => ["UP", ""]));
   }, 60);
 }
 

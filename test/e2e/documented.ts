@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { projectRoot } from "../../sandbox/paths";
 import { sandboxName } from "./cluster";
+import { recordCommand } from "./evidence";
 
 /** Pages whose commands are run. */
 export const documentedPages = ["README.md", "docs/operations.md", "docs/ci.md", "CONTRIBUTING.md"];
@@ -23,10 +24,13 @@ export function commandsOf(page: string): string[] {
 
 /** Runs a command as it stands in a page, with this file's sandbox as the one that is meant. */
 export function runDocumented(command: string): { status: number | null; output: string } {
+  const record = recordCommand(command);
   const { status, stdout, stderr } = spawnSync("bash", ["-c", command], {
     cwd: projectRoot,
     encoding: "utf8",
     env: { ...process.env, WCS_SANDBOX_NAME: sandboxName },
   });
-  return { status, output: `${stdout}${stderr}` };
+  const output = `${stdout}${stderr}`;
+  record(output);
+  return { status, output };
 }

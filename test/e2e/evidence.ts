@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, type SandboxPaths, sandboxPaths } from "../../sandbox/paths";
@@ -7,11 +7,25 @@ import { projectRoot, type SandboxPaths, sandboxPaths } from "../../sandbox/path
 /** Where this file's run keeps what is needed to understand a failure. */
 const folder = process.env.WCS_TEST_RESULTS ?? join(projectRoot, "test-results");
 
-/** Keeps what a command of the sandbox has printed. */
-export function recordCommand(began: Date, args: string[], output: string): void {
-  mkdirSync(folder, { recursive: true });
-  const head = `=== ${began.toISOString()} to ${new Date().toISOString()}: sandbox ${args.join(" ")}\n`;
-  appendFileSync(join(folder, "commands.log"), `${head}${output}\n`);
+/** Folder in a file's results in which each command has a file of its own. */
+const commandsFolder = "commands";
+
+/** Begins to keep what a command prints, in a file of its own; the function that it gives adds to that. */
+export function recordCommand(command: string): (part: string) => void {
+  const target = join(folder, commandsFolder);
+  mkdirSync(target, { recursive: true });
+  const number = String(readdirSync(target).length + 1).padStart(2, "0");
+  const name = command.replace(/[^\w.-]+/g, "-").slice(0, 60);
+  const file = join(target, `${number}-${name}.txt`);
+  appendFileSync(file, `${new Date().toISOString()} ${command}\n\n`);
+  return (part) => appendFileSync(file, part);
+}
+
+/** Whether a folder of results holds evidence of a failure. */
+export function hasEvidence(results: string): boolean {
+  if (!existsSync(results)) return false;
+  const entries = readdirSync(results, { withFileTypes: true });
+  return entries.some((entry) => entry.isDirectory() && entry.name !== commandsFolder);
 }
 
 function outputOf(command: string, ...args: string[]): string {
@@ -37,7 +51,8 @@ export async function keepEvidence(paths: SandboxPaths, target: string, since: D
   mkdirSync(target, { recursive: true });
   const keep = (file: string, text: string) => writeFileSync(join(target, file), text);
   const cloudLog = join(paths.state, "cloud.log");
-  if (existsSync(cloudLog)) keep("cloud.log", readFileSync(cloudLog, "utf8"));
+  const errors = existsSync(cloudLog) ? readFileSync(cloudLog, "utf8") : "";
+  if (errors) keep("cloud.log", errors);
   keep(
     "packet-filter.txt",
     outputOf("nsenter", `--net=/run/netns/${paths.vpcNamespace}`, "nft", "list", "ruleset"),

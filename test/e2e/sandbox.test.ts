@@ -27,7 +27,7 @@ test("of a failure there is the status, haproxy.cfg, the packet filter and every
     `${name}-ID.journal.txt`,
   ]);
   expect(kept.sort()).toEqual(
-    [...ofMachines, "cloud.log", "haproxy.cfg", "machines.txt", "packet-filter.txt", "status.json"].sort(),
+    [...ofMachines, "haproxy.cfg", "machines.txt", "packet-filter.txt", "status.json"].sort(),
   );
   const read = (part: string) =>
     readFileSync(join(folder, readdirSync(folder).find((name) => name.includes(part)) ?? ""), "utf8");
@@ -35,7 +35,9 @@ test("of a failure there is the status, haproxy.cfg, the packet filter and every
   expect(read("haproxy.cfg")).toContain("backend wcs_back");
   expect(read("packet-filter")).toContain("chain forward");
   for (const name of ["balancer", "wcs-1"]) expect(read(`${name}-`)).not.toBe("");
-  expect(readFileSync(join(folder, "../commands.log"), "utf8")).toContain("sandbox status");
+  const commands = join(folder, "../commands");
+  const recorded = readdirSync(commands).find((name) => name.endsWith("-sandbox-status.txt")) ?? "";
+  expect(readFileSync(join(commands, recorded), "utf8")).toContain("IN THE BALANCER");
   rmSync(folder, { recursive: true });
 });
 

@@ -1,7 +1,7 @@
 /** Around every e2e file: it begins with a cluster that is up, measures its tests and keeps evidence of failures. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, type RunnerTask } from "vitest";
 import { status } from "./changes";
-import { eventually, fullWeight, sandboxName } from "./cluster";
+import { allUp, eventually, sandboxName } from "./cluster";
 import { keepEvidenceOf } from "./evidence";
 import { startMeter, type Times } from "./meter";
 
@@ -12,24 +12,22 @@ declare module "vitest" {
 }
 
 const fileBegan = new Date();
-let testBegan = new Date();
 let measured: () => Times;
 
 beforeAll(async () => {
   if (!sandboxName)
     throw new Error("this needs a sandbox of its own; start it with: npm test -- --only NAME");
-  await fullWeight(2);
+  await allUp(2);
   await eventually(async () => expect((await status()).revision).not.toBeNull(), 60);
 });
 
 beforeEach(() => {
-  testBegan = new Date();
   measured = startMeter();
 });
 
 afterEach(async ({ task }) => {
   task.meta.times = measured();
-  if (task.result?.state === "fail") await keepEvidenceOf(task.name, testBegan);
+  if (task.result?.state === "fail") await keepEvidenceOf(task.name, fileBegan);
 });
 
 const failed = (task: RunnerTask): boolean => task.result?.state === "fail";

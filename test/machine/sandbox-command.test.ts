@@ -1,5 +1,6 @@
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -54,6 +55,57 @@ test.each([
   [["preview", "--stack", "nope"], "sandbox: there is no Pulumi.nope.yaml"],
 ])("%s is explained", (args, message) => {
   expect(sandbox({ args })).toEqual({ status: 1, output: message });
+});
+
+test("a sandbox that npm test would remove is refused", () => {
+  const args = ["up", "--name", "test1"];
+  const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "sandbox/cli.ts", ...args], {
+    cwd: projectRoot,
+    encoding: "utf8",
+    env: { ...process.env, WCS_TEST_RESULTS: "" },
+  });
+  expect(stderr).toBe(
+    'sandbox: --name is "test1"; names that begin with test are for npm test, which removes such sandboxes\n',
+  );
+  expect(status).toBe(1);
+});
+
+test("a signal to a command that runs under a lock ends it, and gives the lock back", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-lock-"));
+  const script = join(folder, "locked.ts");
+  writeFileSync(
+    script,
+    `import { underLock } from "${projectRoot}/sandbox/lock";
+const use = () => {
+  process.on("SIGTERM", () => process.exit(7));
+  return new Promise<number>(() => setInterval(() => console.log("locked"), 50));
+};
+underLock("signal", "busy", use).then(
+  (status) => { process.exitCode = status; },
+  (error) => { console.log(error.message); process.exitCode = 1; },
+);
+`,
+  );
+  const start = () =>
+    spawn(process.execPath, ["--import", "tsx", script], {
+      cwd: projectRoot,
+      env: { ...process.env, WCS_SANDBOX_CACHE: folder },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+  try {
+    const first = start();
+    await once(first.stdout, "data");
+    const second = start();
+    expect(String((await once(second.stdout, "data"))[0])).toMatch(/^busy; try again/);
+    first.kill("SIGTERM");
+    expect((await once(first, "close"))[0]).toBe(7);
+    const third = start();
+    expect(String((await once(third.stdout, "data"))[0])).toBe("locked\n");
+    third.kill("SIGTERM");
+    await once(third, "close");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("help lists the commands", () => {

@@ -1,8 +1,9 @@
 import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
+import { inCgroup } from "../../sandbox/cloud/machine";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
 import type { Sandboxes } from "./sandboxes";
-import { type Outcome, runCheck, runVitest } from "./vitest";
+import { longVariable, type Outcome, runCheck, runVitest } from "./vitest";
 
 /** Something of the whole test that runs by itself, beside others. */
 export interface Job {
@@ -30,10 +31,9 @@ function jobName(kind: string, file: string): string {
 
 /** Environment of an e2e file, and what its command begins with: it is a client on the internet of its sandbox. */
 export function inSandbox(name: string): { prefix: string[]; environment: Record<string, string> } {
-  return {
-    prefix: ["nsenter", `--net=/run/netns/${sandboxPaths(name).internetNamespace}`],
-    environment: { WCS_SANDBOX_NAME: name },
-  };
+  const { testCgroup, internetNamespace } = sandboxPaths(name);
+  const asClient = ["nsenter", `--net=/run/netns/${internetNamespace}`];
+  return { prefix: inCgroup(testCgroup, asClient), environment: { WCS_SANDBOX_NAME: name } };
 }
 
 function check(name: string, ...args: string[]): Job {
@@ -50,7 +50,7 @@ export function endToEnd(file: string, sandboxes: Sandboxes, environment: Record
     name: jobName("e2e", file),
     needsCluster: true,
     run: (results) =>
-      sandboxes.with((sandbox) => {
+      sandboxes.with(results, (sandbox) => {
         const { prefix, environment: own } = inSandbox(sandbox);
         const selection = { project: "e2e", files: [file] };
         return runVitest(selection, prefix, { results, environment: { ...own, ...environment } });
@@ -58,21 +58,23 @@ export function endToEnd(file: string, sandboxes: Sandboxes, environment: Record
   };
 }
 
-/** What brings up the cluster that the e2e files' sandboxes are copied from. */
-export function clusterComesUp(sandboxes: Sandboxes): Job {
-  return { name: "the cluster comes up", run: (results) => sandboxes.makeBase(results) };
+/** Name of the job that brings up the cluster that the e2e files' sandboxes are copied from. */
+export const clusterComesUp = "the cluster comes up";
+
+export function bringClusterUp(sandboxes: Sandboxes): Job {
+  return { name: clusterComesUp, run: (results) => sandboxes.makeBase(results) };
 }
 
 /** Everything that the whole test runs. */
 export function allJobs(sandboxes: Sandboxes, long: boolean): Job[] {
   const wanted = (file: string) => long || !isLong(file);
-  const environment: Record<string, string> = long ? { WCS_TEST_LONG: "1" } : {};
+  const environment = longVariable(long);
   const project = (name: string): Job => ({
     name,
     run: (results) => runVitest({ project: name }, [], { results, environment }),
   });
   return [
-    clusterComesUp(sandboxes),
+    bringClusterUp(sandboxes),
     check("format and lint", "biome", "check"),
     check("types", "tsc", "--noEmit"),
     project("unit"),

@@ -1,23 +1,37 @@
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { type Dirent, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { endCgroup, inCgroup } from "../../sandbox/cloud/machine";
 import { copySandbox, hibernateSandbox, removeSandbox } from "../../sandbox/lifecycle";
-import { cached, projectRoot, sandboxNames, sandboxPaths } from "../../sandbox/paths";
-import { keepEvidence } from "../e2e/evidence";
+import { cached, projectRoot, sandboxNames, sandboxPaths, testPrefix } from "../../sandbox/paths";
+import { hasEvidence, keepEvidence } from "../e2e/evidence";
 import { type Outcome, runCheck } from "./vitest";
 
 /** Names of the sandboxes of whole runs, and of those that `--only` keeps; a person's is `default`. */
-const baseName = "testbase";
-const keptBaseName = "testkeptbase";
-export const keptName = "testkept";
+const baseName = `${testPrefix}base`;
+const keptBaseName = `${testPrefix}keptbase`;
+export const keptName = `${testPrefix}kept`;
+
+/** Ends the tests that use a sandbox, with all that they have started, and removes it. */
+function removeTestSandbox(name: string): void {
+  const paths = sandboxPaths(name);
+  endCgroup(paths.testCgroup);
+  removeSandbox(paths);
+}
+
+/** Ends what `--only` has started. The sandboxes stay. */
+export function endKeptTests(): void {
+  for (const name of [keptName, keptBaseName]) endCgroup(sandboxPaths(name).testCgroup);
+}
 
 /** Brings the stack `dev` up as a newcomer would, and keeps it for the files' own sandboxes to be copied from. */
 async function makeBase(name: string, results: string): Promise<Outcome> {
   const paths = sandboxPaths(name);
-  removeSandbox(paths);
+  removeTestSandbox(name);
   const began = new Date();
-  const args = ["--import", "tsx", "sandbox/cli.ts", "up", "--name", name];
-  const outcome = await runCheck({ command: process.execPath, args, results });
+  const up = [process.execPath, "--import", "tsx", "sandbox/cli.ts", "up", "--name", name];
+  const [command = "", ...args] = inCgroup(paths.testCgroup, up);
+  const outcome = await runCheck({ command, args, results });
   if (outcome.failed === 0) await hibernateSandbox(paths);
   else await keepEvidence(paths, results, began);
   return outcome;
@@ -42,57 +56,64 @@ export class Sandboxes {
     }
   }
 
-  /** Calls `use` with the name of a sandbox that is up and nobody else's. */
-  async with<T>(use: (name: string) => Promise<T>): Promise<T> {
+  /**
+   * Calls `use` with the name of a sandbox that is up and nobody else's.
+   * @param results folder for evidence of what no test can keep any of: it hangs or crashes, or the copy fails
+   */
+  async with(results: string, use: (name: string) => Promise<Outcome>): Promise<Outcome> {
     if (!(await this.ready)) throw new Error("the cluster did not come up, see above");
     let number = 1;
-    while (this.used.has(`test${number}`)) number++;
-    const name = `test${number}`;
+    while (this.used.has(`${testPrefix}${number}`)) number++;
+    const name = `${testPrefix}${number}`;
     this.used.add(name);
     const paths = sandboxPaths(name);
+    const began = new Date();
+    let outcome: Outcome | undefined;
     try {
       await copySandbox(this.base, paths);
-      return await use(name);
+      outcome = await use(name);
+      return outcome;
     } finally {
-      removeSandbox(paths);
-      this.used.delete(name);
+      try {
+        endCgroup(paths.testCgroup);
+        if (outcome?.failed !== 0 && !hasEvidence(results))
+          await keepEvidence(paths, join(results, "at-the-end"), began);
+      } finally {
+        removeTestSandbox(name);
+        this.used.delete(name);
+      }
     }
   }
 
   /** Removes them all, those of a run that was killed included. */
   remove(): void {
     for (const name of sandboxNames()) {
-      if (name === baseName || /^test\d+$/.test(name)) removeSandbox(sandboxPaths(name));
+      if (name === baseName || /^\d+$/.test(name.slice(testPrefix.length))) removeTestSandbox(name);
     }
   }
 }
 
-/** Folders in which a change leaves a cluster as it is. */
-const irrelevant = new Set([
-  ".git",
-  ".github",
-  "bench",
-  "docs",
-  "node_modules",
-  "rendered",
-  "test",
-  "test-results",
-]);
+/** At the top of the project, what leaves a cluster as it is. */
+const irrelevant =
+  /^(\.|bench$|docs$|node_modules$|rendered$|test$|test-results$|biome\.json$|renovate\.json$|vitest\.config|LICENSE$|.*\.md$)/;
 
-/** A hash of all that a sandbox is made from: the sources, and the image that its disks lie over. */
+/**
+ * A hash of all that a sandbox is made from: the sources, the image that its disks lie over, and the month, for its
+ * certificate is renewed each quarter.
+ */
 function sourcesKey(): string {
   const hash = createHash("sha256")
     .update(process.version)
+    .update(new Date().toISOString().slice(0, 7))
     .update(String(statSync(cached.image).ctimeMs));
-  for (const top of readdirSync(projectRoot).sort()) {
-    if (irrelevant.has(top)) continue;
-    const path = join(projectRoot, top);
-    const files = statSync(path).isDirectory()
-      ? readdirSync(path, { recursive: true, encoding: "utf8" }).map((name) => join(path, name))
-      : [path];
-    for (const file of files.sort())
-      if (statSync(file).isFile()) hash.update(file).update(readFileSync(file));
-  }
+  const isRelevant = (entry: Dirent) => !irrelevant.test(entry.name);
+  const top = readdirSync(projectRoot, { withFileTypes: true }).filter(isRelevant);
+  const inside = top
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name }) => readdirSync(join(projectRoot, name), { withFileTypes: true, recursive: true }));
+  const files = [...top, ...inside].filter((entry) => entry.isFile());
+  for (const path of files.map(({ parentPath, name }) => join(parentPath, name)).sort())
+    hash.update(path).update(readFileSync(path));
   return hash.digest("hex");
 }
 
@@ -107,7 +128,7 @@ export async function keptSandbox(results: string, say: (text: string) => void):
   const there =
     existsSync(keyFile) && existsSync(base.savedCloud) ? readFileSync(keyFile, "utf8") : undefined;
   // Its disks are copies of the base's.
-  removeSandbox(sandboxPaths(keptName));
+  removeTestSandbox(keptName);
   if (there !== key) {
     say(`Bringing up a cluster to keep${there ? ", since the sources have changed" : ""}: half a minute.`);
     const { failed, output } = await makeBase(keptBaseName, results);
@@ -121,5 +142,5 @@ export async function keptSandbox(results: string, say: (text: string) => void):
 
 /** Removes what `--only` keeps. */
 export function removeKept(): void {
-  for (const name of [keptName, keptBaseName]) removeSandbox(sandboxPaths(name));
+  for (const name of [keptName, keptBaseName]) removeTestSandbox(name);
 }

@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createWriteStream, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { projectRoot } from "../../sandbox/paths";
 import type { Times } from "../e2e/meter";
 
@@ -20,16 +20,19 @@ export interface Command {
   environment?: Record<string, string>;
   /** Folder for what the command leaves: its output, and what it keeps of failures. */
   results: string;
+  /** Whether its output is shown as it comes, too. */
+  show?: boolean;
 }
 
 /** No file takes this long, a long examination included: one that does hangs. */
 const deadlineMinutes = 20;
 
-const running = new Set<ChildProcess>();
+/** Process groups of the commands that run. */
+const running = new Set<number>();
 
-/** Ends every command that runs. */
+/** Ends every command that runs, with what it has started in its process group. */
 export function endCommands(): void {
-  for (const child of running) child.kill();
+  for (const group of running) process.kill(-group, "SIGTERM");
 }
 
 /** Runs a command, keeps its output in a file and gives its exit status. */
@@ -38,29 +41,39 @@ async function run({
   args,
   environment,
   results,
+  show = false,
 }: Command): Promise<{ status: number; output: string }> {
   rmSync(results, { recursive: true, force: true });
   mkdirSync(results, { recursive: true });
   const file = createWriteStream(join(results, "output.txt"));
   let output = "";
+  const add = (part: string) => {
+    output += part;
+    file.write(part);
+    if (show) process.stdout.write(part);
+  };
+  const colours = show && process.stdout.isTTY ? { FORCE_COLOR: "1" } : {};
   const status = await new Promise<number>((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: projectRoot,
-      timeout: deadlineMinutes * 60_000,
-      env: { ...process.env, ...environment, WCS_TEST_RESULTS: results },
+      env: { ...process.env, ...colours, ...environment, WCS_TEST_RESULTS: results },
       stdio: ["ignore", "pipe", "pipe"],
+      // A process group of its own, so that it can be ended with all that it has started.
+      detached: true,
     });
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (part: string) => {
-        output += part;
-        file.write(part);
-      });
-    }
-    running.add(child);
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", add);
     child.on("error", reject);
+    const group = child.pid;
+    if (group === undefined) return;
+    running.add(group);
+    const deadline = setTimeout(() => {
+      add(`\nIt hangs: ended after ${deadlineMinutes} minutes.\n`);
+      process.kill(-group, "SIGKILL");
+    }, deadlineMinutes * 60_000);
     child.on("close", (code, signal) => {
-      running.delete(child);
-      if (signal) output += `\nended by ${signal}, which comes after ${deadlineMinutes} minutes\n`;
+      clearTimeout(deadline);
+      running.delete(group);
+      if (signal) add(`\nended by ${signal}\n`);
       resolve(code ?? 1);
     });
   });
@@ -95,9 +108,37 @@ export interface Selection {
   name?: string;
 }
 
-/** Arguments of vitest that choose the tests whose full name contains a text, as it stands. */
+/**
+ * Arguments of vitest that choose the tests whose full name contains a text, as it stands. Between a suite and its test it
+ * may have a space, as vitest's own option, or " > ", as vitest prints it.
+ */
 export function withName(name: string | undefined): string[] {
-  return name ? ["--testNamePattern", name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")] : [];
+  return name
+    ? ["--testNamePattern", name.replaceAll(" > ", " ").replace(/[.*+?^${}()|[\]\\]/g, "\\$&")]
+    : [];
+}
+
+/** Paths of the files that hold tests with a text in their full names, from the project's root. */
+export function filesWithTest(name: string, long: boolean): string[] {
+  const list = (...more: string[]) => {
+    const { stdout, stderr, status } = spawnSync(
+      "node_modules/.bin/vitest",
+      ["list", "--json", ...more, ...withName(name)],
+      { cwd: projectRoot, encoding: "utf8", env: { ...process.env, ...longVariable(long) } },
+    );
+    const found = stdout.slice(stdout.indexOf("["));
+    if (status !== 0 || !found) throw new Error(`the tests cannot be listed:\n${stderr}`);
+    const files = (JSON.parse(found) as { file: string }[]).map(({ file }) => relative(projectRoot, file));
+    return [...new Set(files)];
+  };
+  // To read the files takes a second. Only for a name that is put together in one of them they all have to be loaded.
+  const written = list("--static-parse");
+  return written.length > 0 ? written : list();
+}
+
+/** Environment that makes examinations as long as in `npm run test:long`. */
+export function longVariable(long: boolean): Record<string, string> {
+  return long ? { WCS_TEST_LONG: "1" } : {};
 }
 
 export function vitestCommand({ project, files = [], name }: Selection): string[] {
@@ -108,11 +149,17 @@ export function vitestCommand({ project, files = [], name }: Selection): string[
  * Counts a run test by test. One failure more when it ended with an error that no test has, when it left a test out, and
  * when there was none.
  * @param report none when the run ended without writing one
+ * @param byName whether tests were left out on purpose: they were chosen by name
  */
-export function countTests(report: Report | undefined, status: number): { passed: number; failed: number } {
+export function countTests(
+  report: Report | undefined,
+  status: number,
+  byName = false,
+): { passed: number; failed: number } {
   if (!report) return { passed: 0, failed: 1 };
   const { numPassedTests: passed, numFailedTests, numTotalTests } = report;
-  const incomplete = passed + numFailedTests !== numTotalTests || numTotalTests === 0;
+  const ran = passed + numFailedTests;
+  const incomplete = ran === 0 || (ran !== numTotalTests && !byName);
   const failed = numFailedTests + (incomplete ? 1 : 0);
   return { passed, failed: status === 0 ? failed : Math.max(failed, 1) };
 }
@@ -144,5 +191,10 @@ export async function runVitest(
       times: meta?.times,
     })),
   );
-  return { ...countTests(report, status), seconds: (Date.now() - began) / 1000, output, tests };
+  return {
+    ...countTests(report, status, selection.name !== undefined),
+    seconds: (Date.now() - began) / 1000,
+    output,
+    tests,
+  };
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Job } from "../run/jobs";
 import { shuffled } from "../run/queue";
 import { renderTimes } from "../run/times";
-import { countTests, withName } from "../run/vitest";
+import { countTests, filesWithTest, withName } from "../run/vitest";
 
 const jobs = ["a", "b", "c", "d", "e", "f", "g"].map((name) => ({ name }) as Job);
 const names = (list: Job[]) => list.map(({ name }) => name).join("");
@@ -33,8 +33,22 @@ describe("the count of a run", () => {
   });
 });
 
-test("a part of a test's name is meant as it stands, not as a regular expression", () => {
-  expect(withName("a (b) [c]?")).toEqual(["--testNamePattern", "a \\(b\\) \\[c\\]\\?"]);
+describe("tests chosen by name", () => {
+  test("the others do not count as left out", () => {
+    const report = { numPassedTests: 1, numFailedTests: 0, numTotalTests: 9, testResults: [] };
+    expect(countTests(report, 0, true)).toEqual({ passed: 1, failed: 0 });
+    expect(countTests({ ...report, numPassedTests: 0 }, 0, true)).toEqual({ passed: 0, failed: 1 });
+  });
+
+  test("the name is meant as it stands, not as a regular expression, and as vitest prints it", () => {
+    expect(withName("a (b) > [c]?")).toEqual(["--testNamePattern", "a \\(b\\) \\[c\\]\\?"]);
+  });
+
+  test("the file is found by a name that stands in it", () => {
+    expect(filesWithTest("tests chosen by name > the file is found by a name", false)).toEqual([
+      "test/unit/test-run.test.ts",
+    ]);
+  });
 });
 
 test("the table of times has a line for each file and for its longer tests", () => {
