@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { bringClusterUp, endToEnd } from "../test/run/jobs";
 import { runJobs } from "../test/run/queue";
 import { Sandboxes } from "../test/run/sandboxes";
+import { longVariable } from "../test/run/vitest";
 import { table, thisMachine, writeSection } from "./report";
 
 /** One change as the end-to-end test of it reports it. */
@@ -25,9 +26,6 @@ interface Row {
 /** The e2e files that make changes. */
 const files = ["changes-nodes", "changes-settings", "outages", "cancelled", "elsewhere"];
 
-/** Of the measurement: more and faster than in the tests, and outages at full length. */
-const environment = { WCS_FLEET_SIZE: "200", WCS_FLEET_INTERVAL: "200", WCS_TEST_LONG: "1" };
-
 /**
  * Runs the end-to-end tests of the changes one after the other, and writes their counts to docs/benchmarks.md. Gives the
  * exit status.
@@ -37,7 +35,7 @@ export async function benchChanges(): Promise<number> {
   const report = join(folder, "report.jsonl");
   const sandboxes = new Sandboxes();
   const jobs = files.map((name) =>
-    endToEnd(`test/e2e/${name}.test.ts`, sandboxes, { ...environment, WCS_CHANGES_REPORT: report }),
+    endToEnd(`test/e2e/${name}.test.ts`, sandboxes, { ...longVariable(true), WCS_CHANGES_REPORT: report }),
   );
   try {
     const results = await runJobs([bringClusterUp(sandboxes), ...jobs], 1, folder);

@@ -84,7 +84,11 @@ export class NspawnMachines implements Machines {
     // systemd-nspawn passes this on as an orderly shutdown.
     machine.process.kill("SIGTERM");
     const deadline = Date.now() + shutdownSeconds * 1000;
-    while (machine.state === "running" && Date.now() < deadline) await sleep(50);
+    const isStopped = () => machine.state === "stopped";
+    while (!isStopped()) {
+      if (Date.now() > deadline) throw new Error(`${id} does not shut down within ${shutdownSeconds} s`);
+      await sleep(50);
+    }
   }
 
   startAgain(id: string): void {
@@ -99,7 +103,8 @@ export class NspawnMachines implements Machines {
   }
 
   async remove(id: string): Promise<void> {
-    await this.stop(id);
+    // What does not shut down is ended below.
+    await this.stop(id).catch(() => {});
     const folder = join(this.paths.machines, id);
     unmountAll(folder);
     // The bulk of the work, beside the questions of other machines.

@@ -12,6 +12,15 @@ const loadSeconds = long ? 60 : 5;
 /** Checks within a second: more than the 50 after which xinetd would close a port. */
 const burst = long ? 300 : 100;
 
+/** How many of so many answers may be late: none, or some where other tests need the processors, too. */
+const mostLate = (answers: number) => (long ? 0 : answers / 5);
+
+/** Expects that every question got the answer "up", and in time. */
+function expectAnswers(output: string, answers: number): void {
+  expect(output).toContain(`{'up ': ${answers}} late`);
+  expect(Number(output.match(/late (\d+)/)?.[1])).toBeLessThanOrEqual(mostLate(answers));
+}
+
 /** What both listeners promise. */
 export function listenerPromises(): void {
   test(`50 checks a second for ${loadSeconds} s, every one answered`, async () => {
@@ -19,13 +28,13 @@ export function listenerPromises(): void {
       "wcs-1",
       `python3 - 127.0.0.1 50 ${loadSeconds} <<'PYTHON'\n${load}\nPYTHON`,
     );
-    expect(output).toContain(`{'up ': ${50 * loadSeconds}} slowest`);
+    expectAnswers(output, 50 * loadSeconds);
     console.log(`50 checks a second: ${output.trim()}`);
   });
 
   test("a burst does not switch the port off", async () => {
     const { output } = await onMachine("wcs-1", `python3 - 127.0.0.1 ${burst} 1 <<'PYTHON'\n${load}\nPYTHON`);
-    expect(output).toContain(`{'up ': ${burst}} slowest`);
+    expectAnswers(output, burst);
     const { output: after } = await onMachine("wcs-1", "sleep 1 | telnet localhost 9707");
     expect(after).toMatch(/^up \d+%/m);
   });
@@ -37,7 +46,7 @@ export function listenerPromises(): void {
       "wcs-1",
       `python3 -c "${idle}" & sleep 0.2; python3 - 127.0.0.1 10 2 <<'PYTHON'\n${load}\nPYTHON\nkill $!`,
     );
-    expect(output).toContain("{'up ': 20} slowest");
+    expectAnswers(output, 20);
   });
 
   test("an address that is neither a balancer's nor localhost gets no answer", async () => {

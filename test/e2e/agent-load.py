@@ -1,4 +1,7 @@
-"""Asks an agent RATE times a second for SECONDS: agent-load.py HOST RATE SECONDS. Prints what it answered."""
+"""Asks an agent RATE times a second for SECONDS: agent-load.py HOST RATE SECONDS. Prints what it answered.
+
+An answer that comes after more than a second is late: HAProxy has stopped waiting for it.
+"""
 
 import collections
 import socket
@@ -9,11 +12,12 @@ import time
 host, rate, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 answers: collections.Counter[str] = collections.Counter()
 slowest = 0.0
+late = 0
 lock = threading.Lock()
 
 
 def ask() -> None:
-    global slowest
+    global slowest, late
     began = time.monotonic()
     try:
         with socket.create_connection((host, 9707), timeout=15) as connection:
@@ -21,9 +25,11 @@ def ask() -> None:
             line = connection.makefile().readline().strip()
     except OSError as error:
         line = f"error: {error}"
+    took = time.monotonic() - began
     with lock:
         answers[line.split("%")[0].rstrip("0123456789") or "nothing"] += 1
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, took)
+        late += took > 1
 
 
 threads = []
@@ -34,4 +40,4 @@ for number in range(rate * seconds):
     threads[-1].start()
 for thread in threads:
     thread.join()
-print(dict(answers), f"slowest {slowest:.2f} s")
+print(dict(answers), f"late {late} slowest {slowest:.2f} s")

@@ -3,8 +3,8 @@ import { allUp, type Client, connect, eventually, get, onMachine, ownAddress, up
 
 const nodes = ["wcs-1", "wcs-2", "wcs-3"];
 
-/** In milliseconds: less than the 5 s for which HAProxy would hold a client that it queues. */
-const atOnce = 3000;
+/** In milliseconds: less than the 3 s for which HAProxy would hold a client that it queues. */
+const atOnce = 2000;
 
 /** WebSockets on each node, in the order of the nodes. */
 async function socketsPerNode(): Promise<number[]> {

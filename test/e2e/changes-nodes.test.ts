@@ -39,6 +39,9 @@ describe("nodes", () => {
       args: withNodes(4),
       async meanwhile(_, up, newcomers) {
         await up.ended;
+        // The command ends when it is true, not some time before.
+        const states = (await status()).nodes.map(({ state }) => state);
+        expect(states).toEqual(["up", "up", "up", "up"]);
         const added = await Promise.all(["wcs-3", "wcs-4"].map(serverName));
         await eventually(() =>
           expect(newcomers.landings.map(({ server }) => server)).toEqual(expect.arrayContaining(added)),

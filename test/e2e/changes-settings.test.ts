@@ -13,6 +13,7 @@ import {
   eventually,
   furtherAuthorities,
   get,
+  long,
   onMachine,
   serverName,
 } from "./cluster";
@@ -123,6 +124,8 @@ describe("settings", () => {
       outage: true,
       async meanwhile(_, up) {
         await up.ended;
+        // Nothing is left of what could not be applied before.
+        expect((await status()).error).toBeNull();
         await eventually(async () =>
           expect((await status()).nodes.map(({ state }) => state)).toEqual(["full", "full"]),
         );
@@ -182,4 +185,8 @@ test("another certificate with another key is in force for the next handshake", 
   });
   expect((await certificate()).pubkey).not.toEqual(before.pubkey);
   expect((await get("/wcs/README.md")).headers["strict-transport-security"]).toBe("max-age=31536000");
+  if (!long) return;
+  await during({ name: "back to the stack's own certificate", args: withNodes(3) });
+  expect((await certificate()).issuer).toEqual(before.issuer);
+  expect((await get("/wcs/README.md")).headers["strict-transport-security"]).toBeUndefined();
 });

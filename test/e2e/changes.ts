@@ -3,10 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { notUp, type Status } from "../../scripts/wait-for-rollout";
 import { eventually, get, onMachine, type Running, startSandbox, up } from "./cluster";
-import { Fleet, Newcomers, type Tally } from "./fleet";
-
-/** Sockets that are open while something changes; the measurement opens more. */
-const fleetSize = Number(process.env.WCS_FLEET_SIZE ?? 100);
+import { Fleet, fleetSize, Newcomers, type Tally } from "./fleet";
 
 /** Seconds from the moment at which the desired state was written. */
 export interface Times {

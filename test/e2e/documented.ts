@@ -9,12 +9,13 @@ import { recordCommand } from "./evidence";
 export const documentedPages = ["README.md", "docs/operations.md", "docs/ci.md", "CONTRIBUTING.md"];
 
 /**
- * Commands of a page's `sh` blocks, in their order. Those of `sh aws` need AWS, and those of `sh clone` begin with a
- * clean clone: CI runs them.
+ * Commands of a page's blocks of one kind, in their order. `sh` is for a sandbox that is up, `sh clone` begins with a
+ * clean clone, and `sh aws` needs AWS.
  */
-export function commandsOf(page: string): string[] {
+export function commandsOf(page: string, kind = "sh"): string[] {
   const text = readFileSync(join(projectRoot, page), "utf8");
-  return [...text.matchAll(/^( *)```sh\n([\s\S]*?)^\1```$/gm)].flatMap(([, , block = ""]) =>
+  const blocks = text.matchAll(new RegExp(`^( *)\`\`\`${kind}\\n([\\s\\S]*?)^\\1\`\`\`$`, "gm"));
+  return [...blocks].flatMap(([, , block = ""]) =>
     block
       .split("\n")
       .map((line) => line.trim())
@@ -22,13 +23,17 @@ export function commandsOf(page: string): string[] {
   );
 }
 
-/** Runs a command as it stands in a page, with this file's sandbox as the one that is meant. */
-export function runDocumented(command: string): { status: number | null; output: string } {
+/** Runs a command as it stands in a page, with a sandbox as the one that is meant: this file's. */
+export function runDocumented(
+  command: string,
+  { folder = projectRoot, sandbox = sandboxName } = {},
+): { status: number | null; output: string } {
   const record = recordCommand(command);
   const { status, stdout, stderr } = spawnSync("bash", ["-c", command], {
-    cwd: projectRoot,
+    cwd: folder,
     encoding: "utf8",
-    env: { ...process.env, WCS_SANDBOX_NAME: sandboxName },
+    maxBuffer: 64 * 1024 * 1024,
+    env: { ...process.env, WCS_SANDBOX_NAME: sandbox },
   });
   const output = `${stdout}${stderr}`;
   record(output);

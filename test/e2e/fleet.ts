@@ -1,8 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Client, connect } from "./cluster";
+import { type Client, connect, long } from "./cluster";
 
-/** The measurement sends more. */
-const intervalMilliseconds = Number(process.env.WCS_FLEET_INTERVAL ?? 500);
+/** Sockets that are open while something changes. */
+export const fleetSize = long ? 200 : 100;
+
+/** How often each sends a message. */
+const intervalMilliseconds = long ? 200 : 500;
+
+/** A new client that waits longer counts as one that did not get in. Other tests may need the processors, too. */
+const slowMilliseconds = long ? 2000 : 4000;
 
 interface Member {
   client: Client;
@@ -28,7 +34,7 @@ export function serverOf(client: Client): string {
 }
 
 /**
- * WebSockets through the balancer, each of which sends a numbered message twice a second and gets it back: as pings,
+ * WebSockets through the balancer, each of which sends numbered messages and gets them back: as pings,
  * which a WebSocket server has to answer with their content, in order.
  */
 export class Fleet {
@@ -105,7 +111,7 @@ export class Fleet {
   }
 }
 
-/** New clients, one after the other, for as long as something lasts: each must get a session. */
+/** New clients, one after the other, for as long as something lasts: each must get a session, and soon. */
 export class Newcomers {
   private running = true;
   private readonly done: Promise<void>;
@@ -119,9 +125,13 @@ export class Newcomers {
 
   private async run(): Promise<void> {
     while (this.running) {
+      const began = Date.now();
       try {
         const client = await connect();
-        this.landings.push({ server: serverOf(client), at: Date.now() });
+        const at = Date.now();
+        this.landings.push({ server: serverOf(client), at });
+        if (at - began > slowMilliseconds)
+          this.failures.push({ error: `a session after ${(at - began) / 1000} s`, at });
         await client.close();
       } catch (error) {
         this.failures.push({ error: (error as Error).message, at: Date.now() });

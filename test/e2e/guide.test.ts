@@ -9,6 +9,7 @@ import {
   cloud,
   domain,
   eventually,
+  long,
   machine,
   paths,
   startSandbox,
@@ -163,9 +164,9 @@ async function closeMediaPorts(): Promise<() => Promise<void>> {
 
 /**
  * In milliseconds. Alone on a machine it is a tenth of a second to three; a stream that has to begin anew takes longer
- * than this.
+ * than three seconds.
  */
-const longestGapAllowed = 3000;
+const longestGapAllowed = long ? 1000 : 3000;
 
 describe("while a window plays its own stream", () => {
   let window: TwoWayStreaming;

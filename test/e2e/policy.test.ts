@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { certificateOptions, ownCertificate } from "../own-certificate";
-import { domain, sandbox, up } from "./cluster";
+import { domain, long, sandbox, up } from "./cluster";
 
 test("a preview runs the policy pack, and fails on what no stack may do", () => {
   const { status, output } = sandbox("preview", "--config", 'openPorts=["rtmp"]');
@@ -16,3 +16,10 @@ test("protect keeps the CA's key: a change that would delete it fails in its pre
   expect(status).toBe(1);
   expect(output).toMatch(/PrivateKey::certificate-ca" cannot be deleted\s+because it is protected/);
 });
+
+if (long)
+  test("what names the networks that need it passes", () => {
+    const limits = ["--config", 'clientCidrs=["198.51.100.0/24"]'];
+    const { status, output } = sandbox("preview", "--config", 'openPorts=["rtmp"]', ...limits);
+    expect(output, output.slice(-2000)).toSatisfy(() => status === 0);
+  });

@@ -11,7 +11,9 @@ import { keepEvidenceOf } from "./evidence";
 /** `npm run test:long` runs all of them. */
 describe("documented commands that only look", () => {
   const look = /^npm run sandbox -- (status|shell|logs|help)\b/;
-  const commands = documentedPages.flatMap(commandsOf).filter((command) => look.test(command));
+  const commands = documentedPages
+    .flatMap((page) => commandsOf(page))
+    .filter((command) => look.test(command));
   test.each([...new Set(commands)])("%s", (command) => {
     const { status, output } = runDocumented(command);
     expect(output, output.slice(-2000)).toSatisfy(() => status === 0);
