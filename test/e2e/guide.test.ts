@@ -162,10 +162,7 @@ async function closeMediaPorts(): Promise<() => Promise<void>> {
   return () => update({});
 }
 
-/**
- * In milliseconds. Alone on a machine it is a tenth of a second to three; a stream that has to begin anew takes longer
- * than three seconds.
- */
+/** In milliseconds. It is one or two tenths of a second; a stream that has to begin anew takes longer than three. */
 const longestGapAllowed = long ? 1000 : 3000;
 
 describe("while a window plays its own stream", () => {

@@ -58,14 +58,14 @@ test.each([
 });
 
 test("a sandbox that npm test would remove is refused", () => {
-  const args = ["up", "--name", "test1"];
+  const args = ["up", "--name", "testnone"];
   const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "sandbox/cli.ts", ...args], {
     cwd: projectRoot,
     encoding: "utf8",
     env: { ...process.env, WCS_TEST_RESULTS: "" },
   });
   expect(stderr).toBe(
-    'sandbox: --name is "test1"; names that begin with test are for npm test, which removes such sandboxes\n',
+    'sandbox: --name is "testnone"; names that begin with test are for npm test, which removes such sandboxes\n',
   );
   expect(status).toBe(1);
 });
