@@ -79,6 +79,8 @@ export function connectToInternet({ internetNamespace }: SandboxPaths): () => vo
     run("nsenter", [`--net=/run/netns/${internetNamespace}`, command, ...args], { input });
   run("ip", ["link", "add", cable, "type", "veth", "peer", "name", "home", "netns", internetNamespace]);
   try {
+    // Without an IPv6 address, which would come a second later: browsers load pages again when an address comes.
+    succeeds("ip", ["link", "set", cable, "addrgenmode", "none"]);
     run("ip", ["addr", "add", `${addresses.home}/30`, "dev", cable]);
     run("ip", ["link", "set", cable, "up"]);
     inInternet("ip", ["addr", "add", `${addresses.homeRouter}/30`, "dev", "home"]);

@@ -69,14 +69,6 @@ export interface Frames {
   longestGapMilliseconds: number;
 }
 
-/** Opens a page, as a person does who sees that the network has just changed: `sandbox open` adds an interface. */
-async function goto(page: Page, url: string): Promise<void> {
-  await page.goto(url).catch((error: Error) => {
-    if (!error.message.includes("ERR_NETWORK_CHANGED")) throw error;
-    return page.goto(url);
-  });
-}
-
 /** A window with the WebSDK's Two Way Streaming page, used as a person does. */
 export class TwoWayStreaming {
   private constructor(readonly page: Page) {}
@@ -95,7 +87,7 @@ export class TwoWayStreaming {
         }
       };
     });
-    await goto(page, `${site}${examplePage}`);
+    await page.goto(`${site}${examplePage}`);
     return new TwoWayStreaming(page);
   }
 
