@@ -12,6 +12,9 @@ const baseName = `${testPrefix}base`;
 const keptBaseName = `${testPrefix}keptbase`;
 export const keptName = `${testPrefix}kept`;
 
+/** Whether a whole run has made a sandbox of this name, and may remove it. */
+export const isOfWholeRun = (name: string) => new RegExp(`^(${baseName}|${testPrefix}\\d+)$`).test(name);
+
 /** Ends the tests that use a sandbox, with all that they have started, and removes it. */
 function removeTestSandbox(name: string): void {
   const paths = sandboxPaths(name);
@@ -87,9 +90,7 @@ export class Sandboxes {
 
   /** Removes them all, those of a run that was killed included. */
   remove(): void {
-    for (const name of sandboxNames()) {
-      if (name === baseName || /^\d+$/.test(name.slice(testPrefix.length))) removeTestSandbox(name);
-    }
+    for (const name of sandboxNames().filter(isOfWholeRun)) removeTestSandbox(name);
   }
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Job } from "../run/jobs";
 import { shuffled } from "../run/queue";
+import { isOfWholeRun } from "../run/sandboxes";
 import { renderTimes } from "../run/times";
 import { countTests, filesWithTest, withName } from "../run/vitest";
 
@@ -31,6 +32,12 @@ describe("the count of a run", () => {
   ])("%s", (_, given, status, expected) => {
     expect(countTests(given, status)).toEqual(expected);
   });
+});
+
+test("a whole run removes its own sandboxes, and nobody else's", () => {
+  expect(["testbase", "test1", "test12"].filter(isOfWholeRun)).toHaveLength(3);
+  const others = ["default", "demo1", "dev12", "mytest1", "testkept", "testkeptbase", "testclone", "test"];
+  expect(others.filter(isOfWholeRun)).toEqual([]);
 });
 
 describe("tests chosen by name", () => {
