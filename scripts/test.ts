@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { underLock } from "../sandbox/lock";
 import { projectRoot } from "../sandbox/paths";
 import { checkSpace, prepare, testPackages } from "../sandbox/prepare";
-import { allJobs, clusterComesUp, inSandbox, isLong, testFiles } from "../test/run/jobs";
+import { allJobs, clusterComesUp, inSandbox, testFiles } from "../test/run/jobs";
 import { folderOf, longestFirst, type Result, runJobs, shuffled } from "../test/run/queue";
 import { endKeptTests, keptName, keptSandbox, removeKept, Sandboxes } from "../test/run/sandboxes";
 import { writeTimes } from "../test/run/times";
@@ -55,20 +55,19 @@ interface TestFile {
 
 function allFiles(long: boolean): TestFile[] {
   const kinds = ["unit", "program", "machine", "e2e"] as const;
-  return kinds
-    .flatMap((kind) => testFiles(kind).map((file) => ({ kind, file })))
-    .filter(({ file }) => long || !isLong(file));
+  return kinds.flatMap((kind) => testFiles(kind, long).map((file) => ({ kind, file })));
 }
 
 const needsRoot = ({ kind }: TestFile) => kind === "machine" || kind === "e2e";
 
-/** Runs files or tests while they are written: what they print is shown as it comes. */
-async function runOnly(pattern: string, long: boolean): Promise<number> {
-  const all = allFiles(long);
-  const byPath = all.filter(({ file }) => file.includes(pattern));
+/**
+ * Runs files or tests while they are written: what they print is shown as it comes.
+ * @param byPath files whose path contains the pattern; without any it is a part of tests' names
+ */
+async function runOnly(pattern: string, byPath: TestFile[], long: boolean): Promise<number> {
   const name = byPath.length > 0 ? undefined : pattern;
   const withTest = name ? filesWithTest(name, long) : [];
-  const chosen = name ? all.filter(({ file }) => withTest.includes(file)) : byPath;
+  const chosen = name ? allFiles(long).filter(({ file }) => withTest.includes(file)) : byPath;
   if (chosen.length === 0) {
     const where = "that is in no test file's path and in no test's name";
     throw new Error(`--only is "${pattern}"; ${where}${long ? "" : " (of the long ones with --long)"}`);
@@ -205,7 +204,7 @@ async function main(): Promise<number> {
   if (only === "") throw new Error('--only is ""; it must be a part of a path or of a name');
   const byPath = allFiles(long).filter(({ file }) => file.includes(only));
   const needsSandbox = byPath.length === 0 || byPath.some(needsRoot);
-  const run = () => runOnly(only, long);
+  const run = () => runOnly(only, byPath, long);
   return needsSandbox && isRootOnLinux() ? underOnlyLock(run) : run();
 }
 

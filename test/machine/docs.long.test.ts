@@ -8,7 +8,7 @@ import { commandsOf, runDocumented } from "../e2e/documented";
 
 const minute = 60_000;
 
-/** CI runs those of README.md, with the whole test among them. */
+/** README.md has the same way to a cluster, and the whole test, which CI runs. */
 const commands = commandsOf("CONTRIBUTING.md", "sh clone");
 
 const folder = join(mkdtempSync(join(tmpdir(), "wcs-clone-")), "clone");

@@ -14,16 +14,13 @@ export interface Job {
   run(results: string): Promise<Outcome>;
 }
 
-/** Test files of one kind, as paths from the project's root. */
-export function testFiles(kind: "unit" | "program" | "machine" | "e2e"): string[] {
+/** Test files of one kind, as paths from the project's root; those that only `npm run test:long` runs with `long`. */
+export function testFiles(kind: "unit" | "program" | "machine" | "e2e", long: boolean): string[] {
   return readdirSync(join(projectRoot, "test", kind))
-    .filter((name) => name.endsWith(".test.ts"))
+    .filter((name) => name.endsWith(".test.ts") && (long || !name.endsWith(".long.test.ts")))
     .sort()
     .map((name) => `test/${kind}/${name}`);
 }
-
-/** Files that only `npm run test:long` runs. */
-export const isLong = (file: string) => file.endsWith(".long.test.ts");
 
 function jobName(kind: string, file: string): string {
   return `${kind}/${basename(file, ".test.ts")}`;
@@ -67,7 +64,6 @@ export function bringClusterUp(sandboxes: Sandboxes): Job {
 
 /** Everything that the whole test runs. */
 export function allJobs(sandboxes: Sandboxes, long: boolean): Job[] {
-  const wanted = (file: string) => long || !isLong(file);
   const environment = longVariable(long);
   const project = (name: string): Job => ({
     name,
@@ -79,15 +75,11 @@ export function allJobs(sandboxes: Sandboxes, long: boolean): Job[] {
     check("types", "tsc", "--noEmit"),
     project("unit"),
     project("program"),
-    ...testFiles("machine")
-      .filter(wanted)
-      .map((file) => ({
-        name: jobName("machine", file),
-        run: (results: string) =>
-          runVitest({ project: "machine", files: [file] }, [], { results, environment }),
-      })),
-    ...testFiles("e2e")
-      .filter(wanted)
-      .map((file) => endToEnd(file, sandboxes, environment)),
+    ...testFiles("machine", long).map((file) => ({
+      name: jobName("machine", file),
+      run: (results: string) =>
+        runVitest({ project: "machine", files: [file] }, [], { results, environment }),
+    })),
+    ...testFiles("e2e", long).map((file) => endToEnd(file, sandboxes, environment)),
   ];
 }

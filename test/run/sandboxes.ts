@@ -78,7 +78,6 @@ export class Sandboxes {
       return outcome;
     } finally {
       try {
-        endCgroup(paths.testCgroup);
         if (outcome?.failed !== 0 && !hasEvidence(results))
           await keepEvidence(paths, join(results, "at-the-end"), began);
       } finally {
