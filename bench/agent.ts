@@ -71,7 +71,7 @@ export async function benchAgent(guideFile: string | undefined): Promise<void> {
   const debian = await DebianRoot.with("bc", "jq");
   try {
     const scripts: Record<string, string> = {
-      ours: readFileSync(join(projectRoot, "userdata/files/node/haproxy-agent-check.sh"), "utf8"),
+      ours: readFileSync(join(projectRoot, "machines/node/haproxy-agent-check.sh"), "utf8"),
       ...(guideFile ? { "the guide's": cutGuideAgent(readFileSync(guideFile, "utf8")) } : {}),
     };
     for (const [index, script] of Object.values(scripts).entries()) {

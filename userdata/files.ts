@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Reads a file that lands on a machine, from `userdata/files`. */
+/** Reads a file that lands on a machine, from `machines/`. */
 export function machineFile(name: string): string {
-  return readFileSync(join(__dirname, "files", name), "utf8");
+  return readFileSync(join(__dirname, "../machines", name), "utf8");
 }
 
 /**

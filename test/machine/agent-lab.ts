@@ -40,7 +40,7 @@ export async function answersOf(cases: Case[]): Promise<Answer[]> {
   const debian = await DebianRoot.with();
   try {
     for (const name of ["haproxy-agent-check.sh", "haproxy-agent-check-launch.sh"]) {
-      debian.copy(join(projectRoot, "userdata/files/node", name), `usr/local/bin/${name}`);
+      debian.copy(join(projectRoot, "machines/node", name), `usr/local/bin/${name}`);
       run("chmod", ["755", join(debian.root, "usr/local/bin", name)]);
     }
     run("chroot", [debian.root, "localedef", "-i", "de_DE", "-f", "UTF-8", "de_DE.UTF-8"]);

@@ -11,7 +11,7 @@ import { DebianRoot } from "../debian-root";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
-const folders = ["userdata/files", "sandbox/wcs", "sandbox/engine", "scripts"];
+const folders = ["machines", "sandbox/wcs", "sandbox/engine", "scripts"];
 const files = folders.flatMap((folder) =>
   readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" }).map(
     (name) => `${folder}/${name}`,
@@ -46,7 +46,7 @@ test.each(files.filter((name) => name.endsWith(".py")))("%s compiles for the mac
 test.each(
   files.filter((name) => name.startsWith("userdata/") && name.endsWith(".py")),
 )("%s says the same on the machine, where it has no comments", (name) => {
-  debian.write("tmp/stripped.py", leanFile(name.replace("userdata/files/", "")));
+  debian.write("tmp/stripped.py", leanFile(name.replace("machines/", "")));
   const compare = `
 import ast, sys
 
@@ -84,7 +84,7 @@ test("cloud-init refuses a key that it does not know, so the check above can fai
 
 describe("HAProxy", () => {
   beforeAll(async () => {
-    debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);
+    debian.copy(join(projectRoot, "machines/balancer/503.html"), busyPage);
     const { keys, pem } = await newKeys();
     const certificate = await selfSigned({ keys, commonName: domain, hours: 1 });
     debian.write(certificatePath(domain), pemOf(certificate) + pem);
@@ -133,7 +133,7 @@ describe("HAProxy", () => {
 });
 
 test("nginx accepts its configuration", () => {
-  debian.copy(join(projectRoot, "userdata/files/balancer/nginx.conf"), "etc/nginx/nginx.conf");
+  debian.copy(join(projectRoot, "machines/balancer/nginx.conf"), "etc/nginx/nginx.conf");
   succeeds("nginx", "-t", "-q");
 });
 

@@ -9,9 +9,9 @@ import { DebianRoot } from "../debian-root";
 
 async function lab(): Promise<DebianRoot> {
   const debian = await DebianRoot.with("haproxy");
-  debian.copy(join(projectRoot, "userdata/files"), "project/userdata/files");
+  debian.copy(join(projectRoot, "machines"), "project/machines");
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
-  debian.copy(join(projectRoot, "userdata/files/balancer/503.html"), busyPage);
+  debian.copy(join(projectRoot, "machines/balancer/503.html"), busyPage);
   return debian;
 }
 

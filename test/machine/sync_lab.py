@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-FILES = Path("/project/userdata/files")
+FILES = Path("/project/machines")
 sys.path[:0] = [str(FILES / "setup"), str(FILES / "balancer")]
 import haproxy_plan
 import haproxy_runtime as haproxy

@@ -5,7 +5,7 @@ import sys
 import unittest
 from pathlib import Path
 
-files = Path(__file__).parents[2] / "userdata/files"
+files = Path(__file__).parents[2] / "machines"
 sys.path.insert(0, str(files / "setup"))
 
 

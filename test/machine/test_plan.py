@@ -6,7 +6,7 @@ import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "userdata/files/balancer"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
 from haproxy_plan import (
     PlanError,
     RunningServer,

@@ -9,7 +9,7 @@ import sys
 import unittest
 from pathlib import Path
 
-files = Path(__file__).parents[2] / "userdata/files"
+files = Path(__file__).parents[2] / "machines"
 sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
 import aws_instance
 

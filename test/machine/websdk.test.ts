@@ -14,8 +14,8 @@ let debian: DebianRoot;
 
 beforeAll(async () => {
   debian = await DebianRoot.with("nginx");
-  debian.copy(join(projectRoot, "userdata/files/setup/step.sh"), "usr/local/lib/wcs-setup/step.sh");
-  debian.copy(join(projectRoot, "userdata/files/balancer/steps"), "steps");
+  debian.copy(join(projectRoot, "machines/setup/step.sh"), "usr/local/lib/wcs-setup/step.sh");
+  debian.copy(join(projectRoot, "machines/balancer/steps"), "steps");
   debian.write(
     "etc/wcs-balancer/settings",
     shellSettings({ WEBSDK_URL: "unused", WEBSDK_SHA256: "", WEBSDK_STRIP_COMPONENTS: "2" }),

@@ -14,7 +14,7 @@ test.each([
     ["Pulumi.prod.yaml", "Pulumi.dev.yaml", "README.md"],
     ["dev", "prod"],
   ],
-  [["userdata/files/balancer/nginx.conf"], stacks],
+  [["machines/balancer/nginx.conf"], stacks],
   [["components/balancer.ts"], stacks],
   [["config.ts"], stacks],
   [["policy/policies.ts"], stacks],
