@@ -16,6 +16,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CloudClient } from "./cloud/client";
 import { endCgroup, inCgroup, originalDisk, removeMachine } from "./cloud/machine";
 import { makeNetworks, removeNetworks } from "./cloud/network";
+import { shareObjects } from "./cloud/objects";
 import { unmountAll } from "./overlay";
 import { projectRoot, type SandboxPaths } from "./paths";
 
@@ -52,9 +53,10 @@ export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise
   removeSandbox(to);
   mkdirSync(to.state, { recursive: true, mode: 0o700 });
   for (const name of readdirSync(from.state)) {
-    if (name !== basename(from.machines))
+    if (name !== basename(from.machines) && name !== basename(from.objects))
       cpSync(join(from.state, name), join(to.state, name), { recursive: true });
   }
+  shareObjects(from.objects, to.objects);
   for (const id of readdirSync(from.machines)) {
     mkdirSync(join(to.machines, id), { recursive: true });
     symlinkSync(join(from.machines, id, "upper"), join(to.machines, id, originalDisk));

@@ -29,3 +29,20 @@ export interface ResourceType {
 }
 
 export type Invoke = (inputs: Values) => Values;
+
+/** A type whose resources live in the sandbox's cloud under their type's name. */
+export function inCloud(
+  kind: string,
+  definition: Pick<ResourceType, "inputs" | "replaceOn" | "computed" | "autoName"> & { updatable: boolean },
+): ResourceType {
+  const { updatable, ...rest } = definition;
+  return {
+    ...rest,
+    create: (inputs, context) => context.cloud.call("create", { kind, inputs }),
+    update: updatable
+      ? (id: string, inputs: Values, _outputs: Values, context: Context) =>
+          context.cloud.call("update", { kind, id, inputs })
+      : undefined,
+    remove: (id, _outputs, context) => context.cloud.call("remove", { kind, id }),
+  };
+}
