@@ -3,6 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 /** What a resource is for, in its tags. */
 export const balancerTags = { Role: "balancer" };
 export const nodeTags = { Role: "node" };
+export const bucketTags = { Role: "software" };
 
 /** Types of AWS resources here that take no tags. */
 const untagged = [

@@ -35,7 +35,8 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
 import haproxy_runtime as haproxy
-from aws_instance import AwsError, get_parameter
+from aws_instance import AwsError
+from aws_parameters import get_parameter
 from haproxy_plan import (
     Configuration,
     PlanError,

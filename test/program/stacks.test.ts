@@ -25,7 +25,7 @@ describe.each([
     "prod",
     ["c7i.2xlarge", "c7i.2xlarge", "c7i.2xlarge", "c7i.2xlarge", "c7i.large"],
     "a certificate of one's own",
-    ["aws:ec2/eip:Eip balancer"],
+    ["aws:ec2/eip:Eip balancer", "aws:s3/bucket:Bucket software"],
   ],
 ])("the stack %s", (stack, machines, certificate, protectedResources) => {
   const values = { ...readStackFile(stack, projectRoot), ...tarball };
@@ -54,6 +54,7 @@ test("with a CA of its own the key of that is protected too", async () => {
   );
   expect(protectedResources).toEqual([
     "aws:ec2/eip:Eip balancer",
+    "aws:s3/bucket:Bucket software",
     "tls:index/privateKey:PrivateKey certificate-ca",
   ]);
 });
