@@ -177,8 +177,9 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
     description:
       "Roles name what they may do, to what, and who may take them; objects of S3 may be read by a named prefix.",
     validateResource: ({ type, props }, report) => {
+      if (!type.startsWith("aws:iam/")) return;
       const policy = type === "aws:iam/role:Role" ? props.assumeRolePolicy : props.policy;
-      if (!type.startsWith("aws:iam/") || policy === undefined) return;
+      if (policy === undefined) return;
       for (const value of statementsOf(policy).flatMap(wildcardsOf)) report(`${value} has a wildcard`);
     },
   },

@@ -127,7 +127,7 @@ describe("S3 gives an object to whom its role's policy names", () => {
     expect(await get(signed(`/${path}`))).toEqual({ status: 200, body: content });
   });
 
-  test("signed by hand, over every header that boto3 would sign", async () => {
+  test("signed by hand, over a header that most clients leave out", async () => {
     const time = new Date().toISOString().replace(/[:-]|\.\d{3}/g, "");
     const scope = `${time.slice(0, 8)}/eu-central-1/s3/aws4_request`;
     const empty = createHash("sha256").digest("hex");
