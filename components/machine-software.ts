@@ -111,6 +111,7 @@ function objectOf(source: PackageSource | undefined, arn: pulumi.Output<string>)
 
 /** Closes a bucket to everybody but roles of this account that may read it, and to everything but TLS. */
 function makePrivate(name: string, bucket: aws.s3.Bucket, opts: pulumi.ResourceOptions): void {
+  // One after the other: S3 refuses two changes of a bucket's settings at once (OperationAborted).
   const closed = new aws.s3.BucketPublicAccessBlock(
     name,
     {
@@ -122,18 +123,18 @@ function makePrivate(name: string, bucket: aws.s3.Bucket, opts: pulumi.ResourceO
     },
     opts,
   );
-  new aws.s3.BucketOwnershipControls(
+  const owned = new aws.s3.BucketOwnershipControls(
     name,
     { bucket: bucket.bucket, rule: { objectOwnership: "BucketOwnerEnforced" } },
-    opts,
+    { ...opts, dependsOn: closed },
   );
-  new aws.s3.BucketServerSideEncryptionConfiguration(
+  const encrypted = new aws.s3.BucketServerSideEncryptionConfiguration(
     name,
     {
       bucket: bucket.bucket,
       rules: [{ applyServerSideEncryptionByDefault: { sseAlgorithm: "AES256" } }],
     },
-    opts,
+    { ...opts, dependsOn: owned },
   );
   const policy = {
     Version: "2012-10-17",
@@ -148,10 +149,9 @@ function makePrivate(name: string, bucket: aws.s3.Bucket, opts: pulumi.ResourceO
       },
     ],
   };
-  // S3 refuses two changes of a bucket's access at once.
   new aws.s3.BucketPolicy(
     name,
     { bucket: bucket.bucket, policy: pulumi.jsonStringify(policy) },
-    { ...opts, dependsOn: closed },
+    { ...opts, dependsOn: encrypted },
   );
 }

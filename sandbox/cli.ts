@@ -22,6 +22,7 @@ Commands:
   logs NAME             what a machine wrote to its console, and its journal
   open [NAME]           the balancer's pages in this machine's own browser, until Ctrl-C; with the name of a node its
                         statistics page, with 'statistics' HAProxy's
+  destroy               delete the stack as 'pulumi destroy' does; the sandbox stays
   down                  remove everything but the cache
   help                  this text
 
@@ -180,13 +181,14 @@ function down({ paths }: Options): void {
 }
 
 const commands: Record<string, { changes: boolean; run(options: Options): unknown }> = {
-  // The engine's SDK takes a second to load: only these two need it, and not before they have the lock.
+  // The engine's SDK takes a second to load: only these need it, and not before they have the lock.
   up: { changes: true, run: async (options) => (await import("./deploy.js")).up(options) },
   preview: { changes: true, run: async (options) => (await import("./deploy.js")).preview(options) },
   status: { changes: false, run: status },
   shell: { changes: false, run: shell },
   logs: { changes: false, run: logs },
   open: { changes: false, run: ({ paths, port, rest: [name] }) => open(paths, name, port) },
+  destroy: { changes: true, run: async (options) => (await import("./deploy.js")).destroy(options) },
   down: { changes: true, run: down },
 };
 

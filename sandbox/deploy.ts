@@ -79,3 +79,8 @@ export async function preview(options: Deployment): Promise<void> {
     opened.preview({ ...engineOutput, diff: true, policyPacks: [join(projectRoot, "policy")] }),
   );
 }
+
+/** Deletes what the stack has made. */
+export async function destroy(options: Deployment): Promise<void> {
+  await inEngine(options, (opened) => opened.destroy(engineOutput));
+}

@@ -92,12 +92,12 @@ def main(step: str) -> int:
     except Exception as error:
         reason = f"set-up: step {step} failed: {str(error) or repr(error)}"
         print(reason, flush=True)
+        # Makes room for the word on a full disk.
         (WORK / "software").unlink(missing_ok=True)
         write(STATE, f"setup failed: {step}")
         subprocess.run(["systemctl", "enable", "--now", "wcs-setup-failed.socket"], stderr=subprocess.DEVNULL)
-        # Last of all: people read a console from its end.
-        last = ["--property=After=cloud-final.service", "--property=StandardOutput=journal+console"]
-        subprocess.run(["systemd-run", "--no-block", *last, "echo", reason])
+        # Once more after everybody else: people read a console from its end.
+        subprocess.run(["systemd-run", "--on-active=10", "--property=StandardOutput=journal+console", "echo", reason])
         return 1
 
 

@@ -73,7 +73,7 @@ describe("with systemd, and with a licence", () => {
     const read = (name: string) =>
       onMachine(
         "wcs-1",
-        `cd /usr/local/lib/wcs-setup && python3 -c 'from aws_instance import get_parameter; print(len(get_parameter("${name}")))'`,
+        `cd /usr/local/lib/wcs-setup && python3 -c 'from aws_parameters import get_parameter; print(len(get_parameter("${name}")))'`,
       );
     expect((await read("/wcs-balancer/dev/wcs-license")).output).toBe(`${key.length}\n`);
     expect((await read("/wcs-balancer/dev/secret")).output).toContain("AccessDeniedException");

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { projectRoot } from "../../sandbox/paths";
 import { readStackFile, renderStack } from "../../scripts/render";
 import { ownCertificate } from "../own-certificate";
-import { violations } from "../violations";
+import { stackViolations, unknownBucket, violations } from "../violations";
 import { type Registered, runProgram } from "./program";
 
 /** What the stacks' files leave to whoever uses them. */
@@ -17,6 +17,19 @@ const instanceTypes = (resources: Registered[]) =>
   typesOf(resources, "aws:ec2/instance:Instance")
     .map(({ instanceType }) => instanceType)
     .sort();
+
+/** The stack's bucket, and then what depends on its name. */
+const withBucketFirst = (resources: Registered[]) => [
+  ...resources
+    .filter(({ type }) => type === "aws:s3/bucket:Bucket")
+    .map((bucket) => ({ ...bucket, inputs: { ...bucket.inputs, arn: "arn:aws:s3:::software-bucket" } })),
+  ...resources
+    .filter(({ type }) => type !== "aws:s3/bucket:Bucket")
+    .map((resource) => ({
+      ...resource,
+      inputs: { ...resource.inputs, ...("bucket" in resource.inputs && { bucket: unknownBucket }) },
+    })),
+];
 
 describe.each([
   ["dev", ["t3.medium", "t3.medium", "t3.small"], "a CA of its own", []],
@@ -43,6 +56,9 @@ describe.each([
     expect(instanceTypes(program.resources)).toEqual(machines);
     expect(program.protectedResources).toEqual(protectedResources);
     expect(program.resources.flatMap(violations)).toEqual([]);
+    expect(stackViolations(withBucketFirst(program.resources))).toEqual([]);
+    const unguarded = program.resources.filter(({ type }) => !type.includes("BucketPolicy"));
+    expect(stackViolations(withBucketFirst(unguarded))).not.toEqual([]);
   });
 });
 
