@@ -43,7 +43,15 @@ test.each(files.filter((name) => name.endsWith(".py")))("%s compiles for the mac
   succeeds("python3", "-W", "error", "-m", "py_compile", `/project/${name}`);
 });
 
-test.each(["test_plan", "test_sync", "test_node", "test_setup"])("%s.py passes", (name) => {
+test.each([
+  "test_plan",
+  "test_sync",
+  "test_aws",
+  "test_last_resort",
+  "test_status",
+  "test_node",
+  "test_setup",
+])("%s.py passes", (name) => {
   succeeds("python3", "-W", "error", `/project/test/machine/${name}.py`, "--verbose");
 });
 
