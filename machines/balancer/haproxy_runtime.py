@@ -1,13 +1,16 @@
 """Talks to the HAProxy of this machine: its workers, its statistics, its certificate."""
 
+import contextlib
 import csv
+import errno
 import io
 import os
 import re
 import socket
+import ssl
 import subprocess
 from pathlib import Path
-from typing import Collection, Iterator
+from typing import Mapping, NamedTuple
 
 from haproxy_plan import BACKEND
 
@@ -15,6 +18,8 @@ RUNTIME_SOCKET = "/run/haproxy/wcs-balancer.sock"
 MASTER_SOCKET = "/run/haproxy-master.sock"
 SERVER_STATE = Path("/var/lib/haproxy/server-state")
 ANSWER_SECONDS = 10
+# An old worker has little to do; one that hangs may not hold up what the others need.
+WORKER_SECONDS = 2
 
 # What HAProxy says when it has done a thing; most commands say nothing then.
 DONE = re.compile(
@@ -26,10 +31,19 @@ class HaproxyError(Exception):
     """What HAProxy has refused, in one line for an operator."""
 
 
-def ask(command: str, path: str = RUNTIME_SOCKET) -> str:
+class FileError(OSError):
+    """Why a file cannot be written, and what to do."""
+
+    def __init__(self, path: Path, error: OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room (df -h; journalctl --vacuum-size=100M), then it goes on by itself" if full else "see to it"
+        super().__init__(f"{path} cannot be written: {error.strerror or error}; {advice}")
+
+
+def ask(command: str, path: str = RUNTIME_SOCKET, seconds: float = ANSWER_SECONDS) -> str:
     """Sends one command to a socket of HAProxy and gives its answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(ANSWER_SECONDS)
+        client.settimeout(seconds)
         client.connect(path)
         client.sendall(command.encode() + b"\n")
         if path == MASTER_SOCKET:
@@ -38,7 +52,20 @@ def ask(command: str, path: str = RUNTIME_SOCKET) -> str:
         parts = []
         while part := client.recv(65536):
             parts.append(part)
-    return b"".join(parts).decode()
+    return b"".join(parts).decode(errors="replace")
+
+
+def runs() -> bool:
+    """Whether there is a HAProxy with this project's configuration; one that hangs is there, too."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(ANSWER_SECONDS)
+            client.connect(RUNTIME_SOCKET)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def tell(command: str) -> None:
@@ -50,23 +77,30 @@ def tell(command: str) -> None:
 
 def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
     """Writes a file in one step: readers see the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        # Half a file would take up what little room is left.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise FileError(path, error) from error
 
 
 def save_server_states() -> None:
     """Keeps the servers' states over a reload: without, a node that its agent took out counts as up again."""
     try:
-        replace_file(SERVER_STATE, ask("show servers state"))
+        states = ask("show servers state")
     except OSError:
         return  # HAProxy does not run yet, or still runs the distribution's configuration.
+    replace_file(SERVER_STATE, states)
 
 
 def reload() -> None:
@@ -90,13 +124,25 @@ def workers() -> list[int]:
     return [int(line.split()[0]) for line in lines if re.match(r"\d+\s+worker\s", line)]
 
 
-def ask_workers(command: str) -> Iterator[tuple[int, str]]:
-    """Asks every worker; one that has ended meanwhile has nothing to say."""
+class Answers(NamedTuple):
+    """What the workers said to one command."""
+
+    by_pid: dict[int, str]
+    silent: list[int]
+    """Those that live and do not answer: nobody knows what sockets they hold."""
+
+
+def ask_workers(command: str) -> Answers:
+    """Asks every worker. One that has ended meanwhile has nothing to say; one that lives and is silent is named."""
+    by_pid: dict[int, str] = {}
+    silent: list[int] = []
     for pid in workers():
         try:
-            yield pid, ask(f"@!{pid} {command}", MASTER_SOCKET)
+            by_pid[pid] = ask(f"@!{pid} {command}", MASTER_SOCKET, WORKER_SECONDS)
         except OSError:
-            continue
+            silent.append(pid)
+    # A master that is asked again only then cannot name one that has ended since.
+    return Answers(by_pid, [pid for pid in silent if pid in workers()] if silent else [])
 
 
 def statistics(show_stat: str) -> list[dict[str, str]]:
@@ -105,25 +151,50 @@ def statistics(show_stat: str) -> list[dict[str, str]]:
     return [row for row in rows if row.get("pxname") == BACKEND and row["svname"] not in ("FRONTEND", "BACKEND")]
 
 
-def sockets_of(names: Collection[str]) -> dict[str, int]:
-    """Open sockets of each server, over all workers: after a reload the new one does not know the old one's."""
-    counts = dict.fromkeys(names, 0)
-    for _, answer in ask_workers("show stat"):
+class Sockets(NamedTuple):
+    """Open sockets over all workers: after a reload the new one does not know the old one's."""
+
+    by_server: dict[str, int]
+    silent: list[int]
+    """Workers that live and do not answer: their sockets are not counted."""
+
+
+def count_sockets(answers: Mapping[int, str]) -> dict[str, int]:
+    """Open sockets of each server out of every worker's `show stat`."""
+    counts: dict[str, int] = {}
+    for answer in answers.values():
         for row in statistics(answer):
-            if row["svname"] in counts:
-                counts[row["svname"]] += int(row["scur"] or 0)
+            counts[row["svname"]] = counts.get(row["svname"], 0) + int(row["scur"] or 0)
     return counts
 
 
+def sockets() -> Sockets:
+    """Asks every worker for its open sockets."""
+    answers = ask_workers("show stat")
+    return Sockets(count_sockets(answers.by_pid), answers.silent)
+
+
 def close_sockets(name: str) -> int:
-    """Ends every session of a server, in all workers, so that its clients connect again at once."""
+    """Ends every session of a server, in all workers that answer, so that its clients connect again at once."""
     session = re.compile(rf"^(0x[0-9a-f]+): .*\bbe={BACKEND} srv={re.escape(name)} ", re.M)
     closed = 0
-    for pid, answer in ask_workers("show sess"):
+    for pid, answer in ask_workers("show sess").by_pid.items():
         for pointer in session.findall(answer):
             ask(f"@!{pid} shutdown session {pointer}", MASTER_SOCKET)
             closed += 1
     return closed
+
+
+def certificate_end(path: Path) -> float | None:
+    """When the certificate ends that HAProxy serves, in seconds since the epoch; None where it serves none."""
+    found = re.search(r"^notAfter: (.+)$", ask(f"show ssl cert {path}"), re.M)
+    return ssl.cert_time_to_seconds(found.group(1).strip()) if found else None
+
+
+def service_state() -> str:
+    """What systemd says of HAProxy: active, activating, failed, inactive."""
+    command = ["systemctl", "is-active", "haproxy"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
 def open_files_limit() -> int | None:

@@ -5,11 +5,15 @@ Polls the desired state (an SSM parameter: haproxy.cfg and the hash of the certi
 fetches the certificate when its hash is new, checks everything with `haproxy -c` and brings HAProxy there:
 servers come and go through the runtime API, a certificate is swapped in place, anything else is a reload that
 keeps the servers' states. The same path at boot, at a change and at a renewal. When servers come and others go
-in one change, those that go serve on until those that come are up.
+in one change, those that go serve on until those that come are proven to be up.
 
 What HAProxy refuses is not applied: the old state serves on and the status says why. The record of what is
 applied is written last, so a run that is killed at any step is done again by the next. A server that leaves
-gets no new client, and is removed when its last socket has ended in every worker, or at the drain time-out.
+gets no new client while any wanted one is up, and is removed when its last socket has ended in every worker, or at
+the drain time-out.
+
+One thread asks AWS every five seconds. The main one looks at HAProxy every second, is the only one that changes
+anything, and leaves behind a snapshot of what it saw. HTTP threads read that.
 
 Status on 127.0.0.1:8181, reached through HAProxy: the revision for everybody, errors and nodes with the
 stack's token.
@@ -23,13 +27,16 @@ import http.server
 import io
 import json
 import os
+import queue
 import re
 import subprocess
 import sys
 import threading
 import time
+import traceback
+import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
@@ -37,6 +44,7 @@ sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
 import haproxy_runtime as haproxy
 from aws_instance import AwsError
 from aws_parameters import get_parameter
+from changes import Changes, Leaving
 from haproxy_plan import (
     Configuration,
     PlanError,
@@ -51,13 +59,17 @@ from haproxy_plan import (
     server_lines,
 )
 from haproxy_runtime import HaproxyError, replace_file
+from last_resort import all_down, proven
+from status_document import NOTHING_SEEN, STALE_SECONDS, Seen, details, is_applied, node_name
 
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
 STATE = Path("/var/lib/wcs-balancer")
-CHANGES = STATE / "changes.json"
 HAPROXY_CONFIG = Path("/etc/haproxy/haproxy.cfg")
 SETUP_STATE = Path("/var/lib/wcs-setup/state")
+# How often AWS is asked.
 POLL_SECONDS = 5
+# How often HAProxy is looked at: clients that get a 503 come back within seconds.
+LOOK_SECONDS = 1
 REQUEST_SECONDS = 10
 MAX_DOCUMENT_BYTES = 1_000_000
 
@@ -73,7 +85,7 @@ class RefusedError(SyncError):
     """The desired state cannot be applied, however long one waits."""
 
 
-ERRORS = (SyncError, AwsError, HaproxyError, PlanError, OSError, subprocess.SubprocessError)
+EXPECTED_ERRORS = (SyncError, AwsError, HaproxyError, PlanError, OSError, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,22 @@ class Secret(NamedTuple):
 
     pem: str
     token: str
+
+
+class Wanted(NamedTuple):
+    """What AWS was asked for and has answered."""
+
+    state: State
+    secret: Secret | None
+    """None while the certificate on this machine is the wanted one."""
+
+
+class Snapshot(NamedTuple):
+    """The status at one moment, as the text that is sent: nobody can change it while another thread reads it."""
+
+    at: float
+    public: str
+    detailed: str
 
 
 def sha256(data: bytes) -> str:
@@ -118,7 +146,7 @@ def decode_document(text: str) -> State:
             raise ValueError("a value is no text")
         if not isinstance(state.drain_timeout_seconds, int):
             raise ValueError("drainTimeoutSeconds is no number")
-    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zlib.error, RecursionError) as error:
         raise SyncError(f"the desired state cannot be read: {error or type(error).__name__}") from error
     return state
 
@@ -138,11 +166,6 @@ def limits_problem(config: str, open_files: int) -> str | None:
         f"maxConnections needs {needed} open files, and HAProxy may have {open_files} on this machine: "
         "lower maxConnections, or raise LimitNOFILE of haproxy.service"
     )
-
-
-def node_name(server: str) -> str:
-    """The name in the configuration: without the part that makes a server's name unique to its instance."""
-    return re.sub(r"-[0-9a-f]{8}$", "", server)
 
 
 def node_state(row: dict[str, str]) -> dict[str, Any]:
@@ -185,6 +208,14 @@ def node_states(show_stat: str) -> list[dict[str, Any]]:
     return [node_state(row) for row in haproxy.statistics(show_stat)]
 
 
+def in_words(error: Exception) -> str:
+    """An error for an operator: one that nobody has thought of is retried like any other, and named as what it is."""
+    if isinstance(error, EXPECTED_ERRORS):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} in {where.name}, line {where.lineno}: {error}; it is tried again"
+
+
 def takes_clients(show_stat: str) -> bool:
     """Whether HAProxy gives any node a client: up, a weight above 0, a free connection."""
     return any(
@@ -211,49 +242,6 @@ def setup_state() -> str | None:
         return None
 
 
-class Leaving(NamedTuple):
-    """A server that is to go."""
-
-    options: str
-    """Its address and options in haproxy.cfg."""
-    since: float | None
-    """When it was taken out, in seconds since the epoch. None while it is held: it serves on until the servers
-    that come in its place have come up."""
-
-
-@dataclass
-class Changes:
-    """Servers on their way in and out. On disk before HAProxy hears of them, so that the next run knows."""
-
-    joining: list[str]
-    """Those whose commands may not all be given yet."""
-    unproven: list[str]
-    """Those that have not been up yet."""
-    leaving: dict[str, Leaving]
-
-    @classmethod
-    def load(cls) -> "Changes":
-        try:
-            saved = json.loads(CHANGES.read_text(encoding="utf-8"))
-            leaving = {name: Leaving(*values) for name, values in saved["leaving"].items()}
-            return cls(saved["joining"], saved["unproven"], leaving)
-        except (OSError, ValueError, KeyError, TypeError):
-            return cls([], [], {})
-
-    def save(self) -> None:
-        replace_file(CHANGES, json.dumps(vars(self)))
-
-    @property
-    def held(self) -> dict[str, str]:
-        """The lines' content of servers that serve on though they are not wanted any more."""
-        return {name: server.options for name, server in self.leaving.items() if server.since is None}
-
-    def let_go(self) -> None:
-        """From now on nobody is held."""
-        now = time.time()
-        self.leaving = {name: server._replace(since=server.since or now) for name, server in self.leaving.items()}
-
-
 class Balancer:
     """This machine's state and the way to the wanted one."""
 
@@ -266,11 +254,19 @@ class Balancer:
         self.report = report
         self.changes = Changes.load()
         self.applied = self.load_applied()
-        self.error: str | None = None
+        self.wanted: str | None = None
+        """The revision that AWS named when it was asked last; None where it gave no answer."""
         self.refused: str | None = None
         """The revision that cannot be applied, if it is the wanted one."""
+        self.state_error: str | None = None
+        """Why what is wanted is not known or not applied."""
+        self.error: str | None = None
+        """All that is wrong."""
         self.attempted: str | None = None
+        self.started_haproxy_at = float("-inf")
+        self.warned: list[str] = []
         self.last_stat = (float("-inf"), "")
+        self.snapshot = self.take_snapshot(NOTHING_SEEN)
 
     def load_applied(self) -> State | None:
         """What the last finished run recorded, unless the files were changed since."""
@@ -287,15 +283,26 @@ class Balancer:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def fetch(self) -> Wanted:
+        """Asks AWS. Runs in a thread of its own, since an answer may take half a minute: reads files only."""
+        state = decode_document(get_parameter(self.state_parameter))
+        try:
+            there = sha256(self.certificate.read_bytes()) == state.certificate_hash
+        except FileNotFoundError:
+            there = False
+        return Wanted(state, None if there else self.fetch_secret(state.certificate_hash))
+
     def fetch_secret(self, certificate_hash: str) -> Secret:
         """The certificate that the document names. Its parameter may be written a little later: the next poll tries
         again."""
         try:
             content = json.loads(get_parameter(self.secret_parameter))
             secret = Secret(content["pem"], content["token"])
-        except (ValueError, KeyError, TypeError) as error:
+            certificate = secret.pem.encode()
+            secret.token.encode()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SyncError(f"{self.secret_parameter} cannot be read") from error
-        if sha256(secret.pem.encode()) != certificate_hash:
+        if sha256(certificate) != certificate_hash:
             raise SyncError(f"the certificate {certificate_hash[:12]} is not in {self.secret_parameter} yet")
         return secret
 
@@ -315,7 +322,7 @@ class Balancer:
         if open_files and (problem := limits_problem(config, open_files)):
             raise RefusedError(problem)
 
-    def apply(self, wanted: State) -> None:
+    def apply(self, wanted: State, secret: Secret | None) -> None:
         """Brings this machine to the wanted state, or raises an error and leaves the old one serving."""
         applied = self.load_applied()
         if wanted == applied and not self.changes.joining:
@@ -324,10 +331,10 @@ class Balancer:
         if wanted.revision != self.attempted:
             self.report(f"revision {wanted.revision}: changes")
             self.attempted = wanted.revision
-        secret = None
-        if applied is None or wanted.certificate_hash != applied.certificate_hash:
-            secret = self.fetch_secret(wanted.certificate_hash)
-        self.check(wanted.haproxy_config, secret.pem if secret else self.certificate.read_text(encoding="utf-8"))
+        pem = secret.pem if secret else self.certificate.read_text(encoding="utf-8")
+        if sha256(pem.encode()) != wanted.certificate_hash:
+            raise SyncError(f"{self.certificate} has been changed by somebody else: it is fetched again")
+        self.check(wanted.haproxy_config, pem)
         self.change_haproxy(wanted, applied, secret)
         self.write_record(wanted)
         self.changes.joining = []
@@ -355,13 +362,12 @@ class Balancer:
         before = parse_configuration(applied.haproxy_config) if applied else None
         try:
             running = parse_servers_state(haproxy.ask("show servers state"))
-        except OSError:
-            # Nobody has a socket, so nobody drains.
-            self.changes = Changes([], [], {})
+        except (FileNotFoundError, ConnectionRefusedError):
+            # Nobody has a socket, so nobody drains. (One that hangs, and so has some, is another error.)
+            self.changes = Changes()
             self.changes.save()
             self.write_files(wanted, secret)
-            self.report("starts HAProxy")
-            run("systemctl", "restart", "haproxy")
+            self.start_haproxy()
             return
         reloads = needs_reload(config, before)
         unfinished = {*self.changes.joining, *self.changes.leaving}
@@ -370,7 +376,8 @@ class Balancer:
         for command in plan_joining(config, running, unfinished, new_request):
             haproxy.tell(command)
         if not reloads:
-            for command in plan_leaving(self.changes.leaving.keys() - self.changes.held.keys(), running):
+            serving = {*self.changes.held, *self.changes.last_resort}
+            for command in plan_leaving(self.changes.leaving.keys() - serving, running):
                 haproxy.tell(command)
             self.write_files(wanted, secret)
             if secret:
@@ -384,18 +391,23 @@ class Balancer:
     def plan_changes(
         self, wanted: State, config: Configuration, running: Mapping[str, RunningServer], unfinished: set[str]
     ) -> None:
-        """Notes who comes and who goes. Who goes is held until who comes is up, where HAProxy can run with both."""
+        """Notes who comes and who goes. Who goes is held until who comes is proven, where HAProxy can run with both."""
         changes = self.changes
         changes.joining = [name for name in config.servers if joins(name, running, unfinished)]
         changes.unproven = [name for name in config.servers if name in {*changes.unproven, *changes.joining}]
         on_disk = parse_configuration(HAPROXY_CONFIG.read_text(encoding="utf-8")).servers
         since = None if changes.unproven else time.time()
-        leaving = {name: Leaving(on_disk.get(name, ""), since) for name in running if name not in config.servers}
+        leaving = {
+            name: Leaving(on_disk.get(name, ""), since, server.maintenance)
+            for name, server in running.items()
+            if name not in config.servers
+        }
         leaving |= {name: server for name, server in changes.leaving.items() if name not in config.servers}
         changes.leaving = {
             name: server if server.options else server._replace(since=server.since or time.time())
             for name, server in leaving.items()
         }
+        changes.last_resort = [name for name in changes.last_resort if name in changes.leaving]
         if changes.held:
             try:
                 pem = self.certificate.read_text(encoding="utf-8")
@@ -407,27 +419,62 @@ class Balancer:
 
     def write_files(self, wanted: State, secret: Secret | None) -> None:
         if secret:
-            replace_file(self.certificate, secret.pem, 0o600)
+            # The certificate last: while it is not there, the secret is fetched again.
             replace_file(self.token_file, secret.token, 0o600)
+            replace_file(self.certificate, secret.pem, 0o600)
         replace_file(HAPROXY_CONFIG, self.file_content(wanted))
 
-    def release(self) -> None:
-        """Takes out the servers that were held, when those that came in their place are up."""
+    def release(self, rows: list[dict[str, str]]) -> None:
+        """Takes out the servers that were held, when those that came in their place are all proven."""
         changes = self.changes
         if self.applied is None or not changes.unproven and not changes.held:
             return
-        up = {row["svname"] for row in haproxy.statistics(haproxy.ask("show stat")) if row["status"].startswith("UP")}
-        if proven := up & set(changes.unproven):
-            changes.unproven = [name for name in changes.unproven if name not in proven]
+        up = proven(rows)
+        missing = [name for name in changes.unproven if name not in up]
+        # Whoever was up and is down again has to prove itself anew, while somebody is there to serve in its place.
+        if missing != changes.unproven and not (missing and changes.held):
+            changes.unproven = missing
             changes.save()
         if changes.unproven or not changes.held:
             return
-        for command in plan_leaving(changes.held, parse_servers_state(haproxy.ask("show servers state"))):
+        running = parse_servers_state(haproxy.ask("show servers state"))
+        for command in plan_leaving(changes.held, running):
             haproxy.tell(command)
         changes.let_go()
         changes.save()
         replace_file(HAPROXY_CONFIG, self.file_content(self.applied))
         self.write_record(self.applied)
+
+    def call_up_last_resort(self, rows: list[dict[str, str]]) -> bool:
+        """Lets removed servers take clients while every wanted one is down; gives whether that is so.
+
+        They pass their checks first, so one that is dead itself takes none. Noted on disk before HAProxy hears: the
+        next run knows whom to take out again.
+        """
+        changes = self.changes
+        if self.applied is None or not changes.leaving:
+            return False
+        needed = all_down(rows, changes.leaving)
+        candidates = changes.eligible(self.applied.drain_timeout_seconds) if needed else {}
+        if not candidates and not changes.last_resort:
+            return needed
+        running = parse_servers_state(haproxy.ask("show servers state"))
+        over = [name for name in changes.last_resort if name not in candidates]
+        if over:
+            for command in plan_leaving(over, running):
+                haproxy.tell(command)
+            self.report(f"{', '.join(over)}: no new clients any more, drains on")
+        called = [name for name in candidates if joins(name, running, candidates)]
+        if sorted(candidates) != sorted(changes.last_resort):
+            changes.last_resort = list(candidates)
+            changes.save()
+        if called:
+            self.report(f"every wanted node is down: {', '.join(called)} may take clients again")
+            config = parse_configuration(self.applied.haproxy_config)
+            config = replace(config, servers={name: candidates[name] for name in called})
+            for command in plan_joining(config, running, called, True):
+                haproxy.tell(command)
+        return needed
 
     @contextmanager
     def files_restored_on_error(self) -> Iterator[None]:
@@ -440,81 +487,126 @@ class Balancer:
                 replace_file(path, content, 0o600 if path == self.certificate else 0o644)
             raise RefusedError(str(error)) from error
 
-    def drain(self) -> None:
-        """Removes servers whose last socket has ended; at the time-out ends what is left of them."""
+    def drain(self, sockets: haproxy.Sockets, last_resort: bool) -> None:
+        """Removes servers whose last socket has ended; at the time-out ends what is left of them.
+
+        While the last resort is needed, one that has time left stays. While a worker is silent, all stay: nobody
+        knows what sockets it holds.
+        """
         if not self.changes.leaving or self.applied is None:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
-        sockets = haproxy.sockets_of(self.changes.leaving)
-        for name, (_, since) in list(self.changes.leaving.items()):
+        kept = self.changes.eligible(self.applied.drain_timeout_seconds) if last_resort else {}
+        for name, (_, since, _) in list(self.changes.leaving.items()):
             if since is None or name in running and not running[name].maintenance:
-                continue  # Held, or of a change that did not come about: the next one decides.
-            if sockets[name] == 0:
+                continue  # Held, last resort, or of a change that did not come about: the next one decides.
+            if sockets.by_server.get(name, 0) == 0 and not sockets.silent and name not in kept:
                 for command in plan_removal(name) if name in running else []:
                     haproxy.tell(command)
                 del self.changes.leaving[name]
                 self.changes.save()
                 self.report(f"{name} is drained")
-            elif time.time() - since > self.applied.drain_timeout_seconds:
+            elif time.time() - since > self.applied.drain_timeout_seconds and sockets.by_server.get(name, 0) > 0:
                 self.report(f"{name}: drain time-out, closes {haproxy.close_sockets(name)} sockets")
 
-    def poll(self) -> None:
-        """One round. An error is reported when it is new, not every five seconds."""
+    def start_haproxy(self) -> None:
+        """Starts HAProxy, also where systemd has given it up."""
+        self.report("starts HAProxy")
+        subprocess.run(["systemctl", "reset-failed", "haproxy"], capture_output=True, timeout=30)
+        run("systemctl", "restart", "haproxy")
+
+    def revive_haproxy(self) -> None:
+        """Starts HAProxy with the files on disk when it does not run: systemd may have given it up."""
+        if self.applied is None or haproxy.runs() or time.monotonic() - self.started_haproxy_at < POLL_SECONDS:
+            return
+        if haproxy.service_state() in ("failed", "inactive"):
+            self.started_haproxy_at = time.monotonic()
+            self.start_haproxy()
+
+    def obey(self, answer: Wanted | Exception) -> None:
+        """Brings this machine to what AWS has answered."""
+        self.wanted = self.refused = self.state_error = None
+        try:
+            if isinstance(answer, Exception):
+                raise answer
+            self.wanted = answer.state.revision
+            self.apply(*answer)
+        except RefusedError as error:
+            self.refused, self.state_error = self.wanted, str(error)
+        except Exception as error:
+            self.state_error = in_words(error)
+
+    def tend(self) -> Seen:
+        """Looks at HAProxy and does what is due there; gives what it saw."""
+        rows = haproxy.statistics(haproxy.ask("show stat"))
+        self.release(rows)
+        last_resort = self.call_up_last_resort(rows)
+        sockets = haproxy.sockets()
+        self.drain(sockets, last_resort)
+        end = haproxy.certificate_end(self.certificate)
+        return Seen([node_state(row) for row in rows], sockets.by_server, sockets.silent, end)
+
+    def look(self, answer: Wanted | Exception | None = None) -> None:
+        """One round, with AWS's answer where there is a new one. An error is reported when it is new."""
         problems: list[str] = []
-        refused: str | None = None
+        seen = NOTHING_SEEN
         try:
-            wanted = decode_document(get_parameter(self.state_parameter))
-            try:
-                self.apply(wanted)
-            except RefusedError:
-                refused = wanted.revision
-                raise
-        except ERRORS as error:
-            problems.append(str(error))
+            self.revive_haproxy()
+        except Exception as error:
+            problems.append(f"HAProxy does not start: {in_words(error)}")
+        if answer is not None:
+            self.obey(answer)
         try:
-            self.release()
-            self.drain()
-        except ERRORS as error:
-            problems.append(f"the drain goes on at the next poll: {error}")
-        error = "; ".join(problems) or None
+            seen = self.tend()
+        except (FileNotFoundError, ConnectionRefusedError):
+            if self.applied is not None:
+                problems.append("HAProxy does not run: it is being started")
+        except Exception as error:
+            problems.append(f"HAProxy cannot be looked after, it is tried again: {in_words(error)}")
+        error = "; ".join([*([self.state_error] if self.state_error else []), *problems]) or None
         if error and error != self.error:
             self.report(f"error: {error}")
-        self.error, self.refused = error, refused
+        self.error = error
+        self.snapshot = self.take_snapshot(seen)
 
-    def status(self, detailed: bool) -> dict[str, Any]:
-        """What the status page shows: with `detailed` also errors and nodes."""
-        document: dict[str, Any] = {
-            "revision": self.applied.revision if self.applied else None,
-            "applied": self.applied is not None and self.error is None,
-        }
-        if not detailed:
-            return document
-        problems = [self.error] if self.error else []
-        nodes: list[dict[str, Any]] = []
-        leaving: dict[str, int] = {}
+    def poll(self) -> None:
+        """Asks AWS, then does one round."""
+        self.look(self.ask_aws())
+
+    def ask_aws(self) -> Wanted | Exception:
+        """AWS's answer; whatever goes wrong is one, too."""
         try:
-            nodes = node_states(haproxy.ask("show stat"))
-            leaving = haproxy.sockets_of(self.changes.leaving) if self.changes.leaving else {}
-        except (OSError, KeyError, ValueError) as problem:
-            problems.append(f"HAProxy's statistics cannot be read: {problem}")
+            return self.fetch()
+        except Exception as error:
+            return error
+
+    def take_snapshot(self, seen: Seen) -> Snapshot:
+        """The status as it is now."""
+        running = self.applied.revision if self.applied else None
         timeout = self.applied.drain_timeout_seconds if self.applied else 0
-        return {
-            **document,
-            "error": "; ".join(problems) or None,
+        public = {"revision": running, "applied": is_applied(running, self.wanted)}
+        detailed = {
+            **public,
+            "error": self.error,
             "refused": self.refused,
             "setup": setup_state(),
-            "nodes": [node for node in nodes if node["server"] not in self.changes.leaving],
-            "draining": [
-                {
-                    "server": name,
-                    "node": node_name(name),
-                    "sockets": leaving.get(name),
-                    "held": since is None,
-                    "secondsLeft": max(0, round((since or time.time()) + timeout - time.time())),
-                }
-                for name, (_, since) in self.changes.leaving.items()
-            ],
+            **details(seen, self.changes.leaving, self.changes.last_resort, timeout, time.time()),
         }
+        for warning in detailed["warnings"]:
+            if warning not in self.warned:
+                self.report(f"warning: {warning}")
+        self.warned = detailed["warnings"]
+        return Snapshot(time.monotonic(), json.dumps(public, indent=2), json.dumps(detailed, indent=2))
+
+    def status(self, detailed: bool) -> str:
+        """What the status page shows: with `detailed` also errors and nodes. Any thread may ask."""
+        snapshot = self.snapshot
+        text = snapshot.detailed if detailed else snapshot.public
+        age = time.monotonic() - snapshot.at
+        if age <= STALE_SECONDS:
+            return text
+        error = f"wcs-balancer-sync hangs: this is the status of {round(age)} s ago (systemctl restart wcs-balancer-sync)"
+        return json.dumps({**json.loads(text), "applied": None, **({"error": error} if detailed else {})}, indent=2)
 
     def show_stat(self) -> str:
         """HAProxy's statistics, at most a second old: everybody may ask for what follows from them."""
@@ -528,14 +620,15 @@ class Balancer:
         """Whether a client that comes now gets a node."""
         try:
             return takes_clients(self.show_stat())
-        except (OSError, KeyError, ValueError):
+        except Exception:
+            # Whatever is wrong with the statistics: nobody can promise a node.
             return False
 
     def knows(self, authorization: str) -> bool:
         """Whether an Authorization header carries the stack's token."""
         try:
             token = self.token_file.read_text(encoding="utf-8")
-        except OSError:
+        except (OSError, ValueError):
             return False
         return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
 
@@ -561,7 +654,7 @@ def serve_status(balancer: Balancer) -> None:
                 body = b'{"error": "wrong token"}\n'
             else:
                 self.send_response(200)
-                body = json.dumps(balancer.status(detailed=bool(authorization)), indent=2).encode() + b"\n"
+                body = balancer.status(detailed=bool(authorization)).encode() + b"\n"
             self.send_header("Content-Type", "application/json")
             self.send_header("Cache-Control", "no-store")
             self.send_header("Content-Length", str(len(body)))
@@ -585,10 +678,28 @@ def main() -> None:
             print(f"wcs-balancer-sync: {message}", file=console, flush=True)
 
     balancer = Balancer(json.loads(SETTINGS.read_text(encoding="utf-8")), report)
+    balancer.look()
     serve_status(balancer)
+    # One at a time: what was not taken yet is not asked again, so no old answer follows a newer one.
+    answers: queue.Queue[Wanted | Exception] = queue.Queue(maxsize=1)
+
+    def keep_asking() -> None:
+        while True:
+            answers.put(balancer.ask_aws())
+            time.sleep(POLL_SECONDS)
+
+    threading.Thread(target=keep_asking, daemon=True).start()
+    broken = ""
     while True:
-        balancer.poll()
-        time.sleep(POLL_SECONDS)
+        try:
+            answer = answers.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            answer = None
+        try:
+            balancer.look(answer)
+        except Exception as error:
+            if broken != (broken := in_words(error)):
+                report(f"error: {broken}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 """What an operator asks this balancer."""
 
 import json
-import ssl
-import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -13,30 +10,47 @@ from typing import Any
 sys.path.insert(0, "/usr/local/lib/wcs-balancer")
 from haproxy_runtime import save_server_states
 
-SETTINGS = Path("/etc/wcs-balancer/sync.json")
 TOKEN = Path("/var/lib/wcs-balancer/status-token")
-WARN_DAYS = 14
 
 USAGE = """Usage: wcs-balancer status | save-server-states
 
 status              prints the revision, each node with its state, reason and sockets, what drains, and how long
                     the certificate lasts. Ends with 1 when something is wrong: an error, a set-up that failed,
-                    a node that is down, a certificate that ends within two weeks.
+                    a node that is down, or a warning, such as that the certificate ends soon.
 save-server-states  keeps the servers' states over the reload that follows; HAProxy's service calls it"""
 
 
-def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
+def removed(row: dict[str, Any]) -> str:
+    """What a removed server does."""
+    sockets = f"{'an unknown number of' if row['sockets'] is None else row['sockets']} sockets"
+    state = row["state"] + (f" ({row['reason']})" if row["reason"] else "")
+    serves = row["state"] in ("up", "full")
+    if row["held"]:
+        return f"{'serves' if serves else state + ', stays'} until the new nodes are up, {sockets}"
+    left = f"{row['secondsLeft']} s at most, {sockets}"
+    if row["lastResort"]:
+        return f"{'serves' if serves else state + ', stays'} while every wanted node is down, {left}"
+    return f"drains   {left}{'  ' + row['reason'] if row['reason'] else ''}"
+
+
+def report(status: dict[str, Any]) -> tuple[list[str], bool]:
     """The lines to print, and whether all is well."""
     nodes = status.get("nodes", [])
     setup = status.get("setup")
-    well = status["applied"] and not status.get("error") and days_left > WARN_DAYS and not setup
+    certificate = status.get("certificate")
+    warnings = status.get("warnings", [])
+    well = status["applied"] and not status.get("error") and not warnings and not setup
     well = well and all(node["state"] in ("up", "full", "maint") for node in nodes)
+    applied = {True: "applied", False: "not what is wanted"}.get(
+        status["applied"], "AWS does not say whether it is what is wanted"
+    )
     lines = [
-        f"revision     {status['revision'] or 'none'} ({'applied' if status['applied'] else 'not what is wanted'})",
-        f"certificate  {days_left} days left",
+        f"revision     {status['revision'] or 'none'} ({applied})",
+        f"certificate  {certificate['daysLeft']} days left" if certificate else "certificate  none is served",
     ]
     if status.get("error"):
         lines.append(f"error        {status['error']}")
+    lines += [f"warning      {warning}" for warning in warnings]
     if setup:
         lines.append(f"set-up       {setup.removeprefix('setup ')}; see: cloud-init status --long")
     draining = status.get("draining", [])
@@ -46,17 +60,9 @@ def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
         reason = f"  {node['reason']}" if node["reason"] else ""
         sockets = f"{node['sockets']} of {node['limit']} sockets"
         lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
-    for name, node in zip(names[len(nodes) :], draining):
-        what = "serves until the new nodes are up" if node["held"] else f"drains   {node['secondsLeft']} s at most"
-        lines.append(f"{name:{width}}  {what}, {node['sockets']} sockets")
+    for name, row in zip(names[len(nodes) :], draining):
+        lines.append(f"{name:{width}}  {removed(row)}")
     return lines, bool(well)
-
-
-def days_left(certificate: Path) -> int:
-    """Whole days until the certificate ends."""
-    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(certificate)]
-    line = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
-    return int((ssl.cert_time_to_seconds(line.strip().removeprefix("notAfter=")) - time.time()) // 86400)
 
 
 def main(arguments: list[str]) -> int:
@@ -74,12 +80,11 @@ def main(arguments: list[str]) -> int:
         request = urllib.request.Request("http://127.0.0.1:8181/", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=10) as response:
             status = json.load(response)
-        certificate = Path(json.loads(SETTINGS.read_text(encoding="utf-8"))["certificatePath"])
-        lines, well = report(status, days_left(certificate))
+        lines, well = report(status)
     except PermissionError:
         print("wcs-balancer: only root may read the status", file=sys.stderr)
         return 1
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError) as error:
         print(f"wcs-balancer: no status yet ({error}); see: journalctl -u wcs-balancer-sync", file=sys.stderr)
         return 1
     print("\n".join(lines))

@@ -6,6 +6,7 @@ change. Prints one line a step.
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -21,8 +22,10 @@ from pathlib import Path
 
 FILES = Path("/project/machines")
 sys.path[:0] = [str(FILES / "setup"), str(FILES / "balancer")]
+import changes
 import haproxy_plan
 import haproxy_runtime as haproxy
+import last_resort
 
 spec = importlib.util.spec_from_file_location("sync", FILES / "balancer/wcs-balancer-sync.py")
 sync = importlib.util.module_from_spec(spec)
@@ -58,17 +61,48 @@ async def agent(_, writer):
     writer.close()
 
 
-def serve_nodes():
-    async def serve():
-        for address in NODES:
-            await asyncio.start_server(node, address, 8080)
-            await asyncio.start_server(agent, address, 9707)
-        ready.set()
-        await asyncio.Event().wait()
+class Nodes:
+    """The nodes, each of which can die with its sockets and come back."""
 
-    ready = threading.Event()
-    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-    ready.wait()
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.servers = {}
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        for address in NODES:
+            self.revive(address)
+
+    def do(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+
+    def revive(self, address):
+        async def serve():
+            writers = set()
+
+            async def counted(reader, writer):
+                writers.add(writer)
+                try:
+                    await node(reader, writer)
+                except ConnectionError:
+                    pass
+                writers.discard(writer)
+
+            listeners = [
+                await asyncio.start_server(counted, address, 8080, reuse_address=True),
+                await asyncio.start_server(agent, address, 9707, reuse_address=True),
+            ]
+            self.servers[address] = (listeners, writers)
+
+        self.do(serve())
+
+    def kill(self, address):
+        async def end():
+            listeners, writers = self.servers.pop(address)
+            for listener in listeners:
+                listener.close()
+            for writer in list(writers):
+                writer.transport.abort()
+
+        self.do(end())
 
 
 class Client:
@@ -159,7 +193,7 @@ def kill_before(step):
     return restore
 
 
-SIDE_EFFECTS = [(sync, "replace_file"), (haproxy, "replace_file"), (haproxy, "ask"), (sync, "run")]
+SIDE_EFFECTS = [(sync, "replace_file"), (changes, "replace_file"), (haproxy, "replace_file"), (haproxy, "ask"), (sync, "run")]
 
 
 def running_servers():
@@ -182,6 +216,24 @@ def settle(balancer):
     eventually(settled, "the new nodes", pause=0.4)
 
 
+@contextlib.contextmanager
+def haproxy_with(first):
+    """HAProxy, started with the files of a state."""
+    sync.replace_file(CERTIFICATE, first["pem"], 0o600)
+    sync.replace_file(sync.HAPROXY_CONFIG, first["config"])
+    Path("/run/haproxy").mkdir(exist_ok=True)
+    # As the service does: another run's servers may have had the same names.
+    haproxy.SERVER_STATE.unlink(missing_ok=True)
+    command = ["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg", "-S", haproxy.MASTER_SOCKET]
+    master = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: Path(haproxy.RUNTIME_SOCKET).exists() and not master.poll(), "HAProxy")
+        yield
+    finally:
+        master.terminate()
+        master.wait()
+
+
 def check(wanted, balancer, clients):
     assert balancer.error is None, balancer.error
     assert balancer.applied and balancer.applied.revision == wanted["revision"]
@@ -196,17 +248,12 @@ def check(wanted, balancer, clients):
 
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    serve_nodes()
+    Nodes()
+    # How long a node has to be up is for another test: here every step waits for it twice.
+    last_resort.PROOF_SECONDS = 0
     before = target(Path(sys.argv[1]).read_text(), new_pem(), "before")
     after = target(Path(sys.argv[2]).read_text(), new_pem(), "after")
-    sync.replace_file(CERTIFICATE, before["pem"], 0o600)
-    sync.replace_file(sync.HAPROXY_CONFIG, before["config"])
-    Path("/run/haproxy").mkdir(exist_ok=True)
-    # As the service does: another run's servers may have had the same names.
-    haproxy.SERVER_STATE.unlink(missing_ok=True)
-    master = subprocess.Popen(["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg", "-S", haproxy.MASTER_SOCKET], stderr=subprocess.DEVNULL)
-    eventually(lambda: Path(haproxy.RUNTIME_SOCKET).exists() and not master.poll(), "HAProxy")
-    try:
+    with haproxy_with(before):
         step = 0
         killed = True
         while killed:
@@ -233,9 +280,6 @@ def main():
             check(after, fresh(), [])
             print(f"killed before step {step}" if killed else f"all {step} steps", flush=True)
             step += 1
-    finally:
-        master.terminate()
-        master.wait()
 
 
 if __name__ == "__main__":

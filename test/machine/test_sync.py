@@ -129,10 +129,24 @@ class TakesClients(unittest.TestCase):
 
 class Report(unittest.TestCase):
     node = {"server": "wcs-1-0a1b2c3d", "node": "wcs-1", "state": "up", "reason": "", "weight": 94, "sockets": 3, "limit": 100}
-    status = {"revision": "r1", "applied": True, "error": None, "nodes": [node]}
+    certificate = {"notAfter": "2026-12-04T00:00:00Z", "daysLeft": 90}
+    status = {"revision": "r1", "applied": True, "error": None, "nodes": [node], "certificate": certificate, "warnings": []}
+    removed = {
+        "server": "wcs-2-0a1b2c3d",
+        "node": "wcs-2",
+        "state": "draining",
+        "reason": "",
+        "sockets": 7,
+        "secondsLeft": 90,
+        "held": False,
+        "lastResort": False,
+    }
 
-    def report(self, days_left=90, **changes):
-        return command.report({**self.status, **changes}, days_left)
+    def report(self, **changes):
+        return command.report({**self.status, **changes})
+
+    def last_line(self, **changes):
+        return self.report(draining=[{**self.removed, **changes}])[0][-1].removeprefix("wcs-2 (wcs-2-0a1b2c3d)  ")
 
     def test_says_what_an_operator_asks_first(self):
         lines, well = self.report()
@@ -152,19 +166,42 @@ class Report(unittest.TestCase):
         self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
 
     def test_a_server_that_drains_comes_with_its_sockets(self):
-        row = {"server": "wcs-2-0a1b2c3d", "node": "wcs-2", "sockets": 7, "secondsLeft": 90, "held": False}
-        lines, well = self.report(draining=[row])
-        self.assertTrue(well)
-        self.assertEqual(lines[-1], "wcs-2 (wcs-2-0a1b2c3d)  drains   90 s at most, 7 sockets")
+        self.assertEqual(self.last_line(), "drains   90 s at most, 7 sockets")
+        self.assertTrue(self.report(draining=[self.removed])[1])
+        self.assertEqual(
+            self.last_line(reason="waits for HAProxy's worker 7, which does not answer"),
+            "drains   90 s at most, 7 sockets  waits for HAProxy's worker 7, which does not answer",
+        )
+        self.assertEqual(self.last_line(sockets=None), "drains   90 s at most, an unknown number of sockets")
+
+    def test_a_held_server_serves_only_when_it_is_up(self):
+        held = {"held": True, "state": "up"}
+        self.assertEqual(self.last_line(**held), "serves until the new nodes are up, 7 sockets")
+        held |= {"state": "down", "reason": "WCS does not answer"}
+        self.assertEqual(
+            self.last_line(**held), "down (WCS does not answer), stays until the new nodes are up, 7 sockets"
+        )
+
+    def test_a_last_resort_says_so(self):
+        self.assertEqual(
+            self.last_line(lastResort=True, state="up"), "serves while every wanted node is down, 90 s at most, 7 sockets"
+        )
 
     def test_a_set_up_that_failed_is_named(self):
         lines, well = self.report(setup="setup failed: websdk-download")
         self.assertFalse(well)
         self.assertIn("set-up       failed: websdk-download; see: cloud-init status --long", lines)
 
-    def test_is_not_well_with_an_error_or_a_certificate_that_ends_soon(self):
+    def test_is_not_well_with_an_error_or_a_warning(self):
         self.assertFalse(self.report(error="haproxy failed", applied=False)[1])
-        self.assertFalse(self.report(days_left=14)[1])
+        lines, well = self.report(warnings=["the certificate ends in 10 days"])
+        self.assertFalse(well)
+        self.assertIn("warning      the certificate ends in 10 days", lines)
+
+    def test_does_not_claim_to_know_what_aws_does_not_say(self):
+        self.assertEqual(
+            self.report(applied=None)[0][0], "revision     r1 (AWS does not say whether it is what is wanted)"
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""What the status shows, made of what was seen at one moment. Pure functions of plain values."""
+
+import re
+import time
+from typing import Any, Collection, Mapping, NamedTuple
+
+from changes import Leaving
+
+# Time enough for an operator who is on holiday: a public CA takes a day, a private one a week.
+EXPIRY_WARNING_DAYS = 21
+# The status is made once a second. A restart of HAProxy may hold it up for a while; longer than this, it hangs.
+STALE_SECONDS = 120
+
+
+class Seen(NamedTuple):
+    """HAProxy at one moment."""
+
+    nodes: list[dict[str, Any]]
+    """Every server that the current worker knows."""
+    sockets: Mapping[str, int]
+    """Open sockets of each server, over all workers."""
+    silent: list[int]
+    """Workers that live and do not answer."""
+    certificate_end: float | None
+    """When the certificate ends that is served, in seconds since the epoch."""
+
+
+NOTHING_SEEN = Seen([], {}, [], None)
+
+
+def node_name(server: str) -> str:
+    """The name in the configuration: without the part that makes a server's name unique to its instance."""
+    return re.sub(r"-[0-9a-f]{8}$", "", server)
+
+
+def is_applied(running: str | None, wanted: str | None) -> bool | None:
+    """Whether what runs is what is wanted; None where that is not known, since AWS cannot be asked."""
+    return False if running is None else None if wanted is None else running == wanted
+
+
+def certificate(end: float | None, now: float) -> dict[str, Any] | None:
+    """The certificate that is served, as the status shows it."""
+    if end is None:
+        return None
+    return {"notAfter": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end)), "daysLeft": int((end - now) // 86400)}
+
+
+def certificate_warning(shown: dict[str, Any] | None) -> str | None:
+    """What to say of a certificate that ends soon."""
+    if shown is None or shown["daysLeft"] > EXPIRY_WARNING_DAYS:
+        return None
+    days = shown["daysLeft"]
+    when = "has ended" if days < 0 else "ends within a day" if days == 0 else f"ends in {days} days"
+    return (
+        f"the certificate {when}, on {shown['notAfter'][:10]}: renew it "
+        "(a certificate of the stack's own is renewed by pulumi up, for another one set tlsCertificate)"
+    )
+
+
+def silent_worker(pid: int) -> str:
+    """What to say of a worker of HAProxy that lives and does not answer."""
+    return (
+        f"HAProxy's worker {pid} does not answer: its sockets are not counted, and no removed node goes meanwhile "
+        f"(kill -KILL {pid} on the balancer ends it, with its sockets)"
+    )
+
+
+def draining_row(
+    name: str, server: Leaving, seen: Seen, is_last_resort: bool, timeout: float, now: float
+) -> dict[str, Any]:
+    """A removed server: held until its successors are proven, a last resort, or without new clients."""
+    node = next((node for node in seen.nodes if node["server"] == name), None)
+    serves = server.since is None or is_last_resort
+    state, reason = "draining", ""
+    if serves:
+        state, reason = (node["state"], node["reason"]) if node else ("unknown", "not in HAProxy")
+    elif seen.silent:
+        reason = f"waits for HAProxy's worker {seen.silent[0]}, which does not answer"
+    return {
+        "server": name,
+        "node": node_name(name),
+        "state": state,
+        "reason": reason,
+        "sockets": seen.sockets.get(name, 0) if seen.nodes or seen.sockets else None,
+        "held": server.since is None,
+        "lastResort": is_last_resort,
+        "secondsLeft": max(0, round((server.since or now) + timeout - now)),
+    }
+
+
+def warnings(seen: Seen, last_resort: Collection[str], now: float) -> list[str]:
+    """What is not wrong yet, or is already being dealt with."""
+    found = [silent_worker(pid) for pid in seen.silent]
+    if last_resort:
+        found.append(f"every wanted node is down, so removed nodes take clients again: {', '.join(sorted(last_resort))}")
+    if warning := certificate_warning(certificate(seen.certificate_end, now)):
+        found.append(warning)
+    return found
+
+
+def details(
+    seen: Seen, leaving: Mapping[str, Leaving], last_resort: Collection[str], timeout: float, now: float
+) -> dict[str, Any]:
+    """The part of the status that speaks of nodes and certificate."""
+    return {
+        "nodes": [
+            {**node, "sockets": seen.sockets.get(node["server"], node["sockets"])}
+            for node in seen.nodes
+            if node["server"] not in leaving
+        ],
+        "draining": [
+            draining_row(name, server, seen, name in last_resort, timeout, now) for name, server in leaving.items()
+        ],
+        "certificate": certificate(seen.certificate_end, now),
+        "warnings": warnings(seen, last_resort, now),
+    }

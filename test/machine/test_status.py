@@ -1,0 +1,236 @@
+"""What the status says of what was seen."""
+
+import errno
+import importlib.util
+import json
+import sys
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+from unittest import mock
+
+files = Path(__file__).parents[2] / "machines"
+sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
+import changes
+import haproxy_runtime
+from changes import Changes, Leaving
+from status_document import (
+    EXPIRY_WARNING_DAYS,
+    Seen,
+    certificate,
+    certificate_warning,
+    details,
+    is_applied,
+)
+
+spec = importlib.util.spec_from_file_location("sync", files / "balancer/wcs-balancer-sync.py")
+sync = importlib.util.module_from_spec(spec)
+sys.modules["sync"] = sync
+spec.loader.exec_module(sync)
+
+NOW = 1_800_000_000.0
+DAY = 86400
+
+
+def node(name, state="up", reason="", sockets=0):
+    return {"server": name, "state": state, "reason": reason, "sockets": sockets, "node": name}
+
+
+class Nodes(unittest.TestCase):
+    def shown(self, seen, leaving={}, last_resort=()):
+        return details(seen, leaving, last_resort, 600, NOW)
+
+    def test_have_the_sockets_of_every_worker(self):
+        answers = {
+            1: "# pxname,svname,scur\nwcs_back,a,9\nwcs_back,b,0\n",
+            2: "# pxname,svname,scur\nwcs_back,a,25\nwcs_back,gone,3\n",
+        }
+        sockets = haproxy_runtime.count_sockets(answers)
+        self.assertEqual(sockets, {"a": 34, "b": 0, "gone": 3})
+        shown = self.shown(Seen([node("a", sockets=9)], sockets, [], None), {"gone": Leaving("x", NOW - 60)})
+        self.assertEqual(shown["nodes"][0]["sockets"], 34)
+        self.assertEqual((shown["draining"][0]["sockets"], shown["draining"][0]["secondsLeft"]), (3, 540))
+
+    def test_that_are_held_have_the_state_that_they_are_in(self):
+        seen = Seen([node("new", "down"), node("old", "down", "WCS does not answer")], {}, [], None)
+        shown = self.shown(seen, {"old": Leaving("x", None)})
+        self.assertEqual([row["server"] for row in shown["nodes"]], ["new"])
+        [old] = shown["draining"]
+        self.assertEqual((old["held"], old["state"], old["reason"]), (True, "down", "WCS does not answer"))
+
+    def test_that_are_the_last_resort_are_named_with_a_warning(self):
+        seen = Seen([node("new", "down"), node("old")], {}, [], None)
+        shown = self.shown(seen, {"old": Leaving("x", NOW - 100)}, ["old"])
+        [old] = shown["draining"]
+        self.assertEqual((old["lastResort"], old["state"], old["secondsLeft"]), (True, "up", 500))
+        self.assertEqual(shown["warnings"], ["every wanted node is down, so removed nodes take clients again: old"])
+
+    def test_wait_for_a_worker_that_does_not_answer_and_say_so(self):
+        shown = self.shown(Seen([node("new")], {"new": 1}, [77], None), {"old": Leaving("x", NOW)})
+        self.assertEqual(shown["draining"][0]["reason"], "waits for HAProxy's worker 77, which does not answer")
+        self.assertIn("HAProxy's worker 77 does not answer: its sockets are not counted", shown["warnings"][0])
+
+    def test_have_no_count_of_sockets_where_haproxy_says_nothing(self):
+        self.assertIsNone(self.shown(Seen([], {}, [], None), {"old": Leaving("x", NOW)})["draining"][0]["sockets"])
+
+
+class Certificate(unittest.TestCase):
+    def warning(self, days):
+        return certificate_warning(certificate(NOW + days * DAY + 60, NOW))
+
+    def test_is_announced_from_21_days_on(self):
+        self.assertEqual(EXPIRY_WARNING_DAYS, 21)
+        self.assertIsNone(self.warning(22))
+        self.assertIn("the certificate ends in 21 days, on 2027-02-05", self.warning(21))
+        self.assertIn("the certificate ends within a day", self.warning(0))
+        self.assertIn("the certificate has ended", self.warning(-1))
+        self.assertIsNone(certificate_warning(None))
+
+    def test_is_shown_with_its_end(self):
+        self.assertEqual(certificate(NOW + 10 * DAY, NOW), {"notAfter": "2027-01-25T08:00:00Z", "daysLeft": 10})
+
+
+class Applied(unittest.TestCase):
+    def test_is_not_known_while_aws_does_not_say_what_is_wanted(self):
+        self.assertIsNone(is_applied("r1", None))
+        self.assertEqual([is_applied("r1", "r1"), is_applied("r1", "r2"), is_applied(None, "r1")], [True, False, False])
+
+
+class Files(unittest.TestCase):
+    def test_that_find_no_room_are_named_with_what_to_do_and_leave_nothing_behind(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "haproxy.cfg"
+            path.write_text("old")
+            full = OSError(errno.ENOSPC, "No space left on device")
+            with mock.patch("os.fsync", side_effect=full), self.assertRaises(OSError) as caught:
+                haproxy_runtime.replace_file(path, "new")
+            self.assertEqual(
+                str(caught.exception),
+                f"{path} cannot be written: No space left on device; "
+                "make room (df -h; journalctl --vacuum-size=100M), then it goes on by itself",
+            )
+            self.assertEqual([file.name for file in Path(folder).iterdir()], ["haproxy.cfg"])
+            self.assertEqual(path.read_text(), "old")
+
+
+class Service(unittest.TestCase):
+    """A Balancer in a folder, with a HAProxy that is asked by a function."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.reports = []
+        for module, name, value in [
+            (sync, "STATE", self.folder),
+            (sync, "HAPROXY_CONFIG", self.folder / "haproxy.cfg"),
+            (changes, "CHANGES", self.folder / "changes.json"),
+        ]:
+            patch = mock.patch.object(module, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+        settings = {"stateParameter": "s", "secretParameter": "x", "certificatePath": str(self.folder / "cert.pem")}
+        self.balancer = sync.Balancer(settings, self.reports.append)
+
+    def shown(self):
+        return json.loads(self.balancer.status(True))
+
+    def test_goes_on_after_any_exception(self):
+        for error in (sync.AwsError("no keys"), IndexError("list"), RecursionError(), AttributeError("x"), ValueError()):
+            with self.subTest(repr(error)):
+                with mock.patch.object(sync, "get_parameter", side_effect=error):
+                    self.balancer.poll()
+                self.assertTrue(self.shown()["error"])
+        with mock.patch.object(sync.haproxy, "ask", side_effect=ZeroDivisionError("why")):
+            self.balancer.look()
+        self.assertIn("unexpected ZeroDivisionError", self.shown()["error"])
+
+    def test_reports_an_error_once(self):
+        with mock.patch.object(sync, "get_parameter", side_effect=sync.AwsError("no keys")):
+            for _ in range(3):
+                self.balancer.poll()
+        self.assertEqual(self.reports, ["error: no keys"])
+
+    def test_the_status_is_a_snapshot_that_no_drain_changes(self):
+        self.balancer.changes = Changes(leaving={f"wcs-{n}": Leaving("x", NOW) for n in range(60)})
+        self.balancer.snapshot = self.balancer.take_snapshot(Seen([], {}, [], None))
+        stop = threading.Event()
+        failures = []
+
+        def read():
+            while not stop.is_set():
+                try:
+                    json.loads(self.balancer.status(True))
+                except RuntimeError as error:
+                    failures.append(error)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        for name in list(self.balancer.changes.leaving):
+            del self.balancer.changes.leaving[name]
+            self.balancer.snapshot = self.balancer.take_snapshot(Seen([], {}, [], None))
+        stop.set()
+        thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(self.shown()["draining"], [])
+
+    def test_the_status_says_when_the_service_hangs(self):
+        self.balancer.snapshot = self.balancer.snapshot._replace(at=self.balancer.snapshot.at - 1000)
+        self.assertIn("wcs-balancer-sync hangs", self.shown()["error"])
+        self.assertNotIn("error", json.loads(self.balancer.status(False)))
+
+    def test_starts_a_haproxy_that_systemd_has_given_up(self):
+        self.balancer.applied = sync.State("r1", "", "c", 600)
+        with (
+            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(sync.haproxy, "runs", return_value=False),
+            mock.patch.object(sync.haproxy, "service_state", return_value="failed"),
+            mock.patch.object(sync.subprocess, "run") as run,
+        ):
+            run.return_value.returncode = 0
+            self.balancer.look()
+        commands = [call.args[0] for call in run.call_args_list]
+        self.assertEqual([list(command)[1] for command in commands], ["reset-failed", "restart"])
+        self.assertEqual(self.shown()["error"], "HAProxy does not run: it is being started")
+        self.assertEqual(self.reports[0], "starts HAProxy")
+
+    def test_leaves_a_haproxy_alone_that_systemd_is_starting(self):
+        self.balancer.applied = sync.State("r1", "", "c", 600)
+        with (
+            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(sync.haproxy, "runs", return_value=False),
+            mock.patch.object(sync.haproxy, "service_state", return_value="activating"),
+            mock.patch.object(sync, "run") as run,
+        ):
+            self.balancer.look()
+        run.assert_not_called()
+
+
+class Workers(unittest.TestCase):
+    def ask(self, alive, answers):
+        """Asks workers of which some do not answer, while `show proc` names those in `alive`, call by call."""
+        lists = iter(alive)
+
+        def ask(command, path=None, seconds=None):
+            if command == "show proc":
+                return "".join(f"{pid}   worker   0\n" for pid in next(lists))
+            answer = answers[int(command[2:].split()[0])]
+            if answer is None:
+                raise TimeoutError("timed out")
+            return answer
+
+        with mock.patch.object(haproxy_runtime, "ask", ask):
+            return haproxy_runtime.ask_workers("show stat")
+
+    def test_that_live_and_do_not_answer_are_named(self):
+        answers = self.ask([[1, 2], [1, 2]], {1: "stat", 2: None})
+        self.assertEqual((answers.by_pid, answers.silent), ({1: "stat"}, [2]))
+
+    def test_that_have_ended_meanwhile_have_no_sockets(self):
+        answers = self.ask([[1, 2], [1]], {1: "stat", 2: None})
+        self.assertEqual((answers.by_pid, answers.silent), ({1: "stat"}, []))
+
+
+if __name__ == "__main__":
+    unittest.main()
