@@ -33,24 +33,47 @@ function config(nodes: number[], values: Record<string, unknown> = {}): string {
     );
 }
 
+/** Runs a script of the lab in a network of its own; gives what it printed. */
+async function inLab(script: string, before: string, after: string): Promise<string> {
+  const debian = await lab();
+  try {
+    debian.write("before.cfg", before);
+    debian.write("after.cfg", after);
+    const command = ["python3", `/project/test/machine/${script}`, "/before.cfg", "/after.cfg"];
+    const { stdout } = await promisify(execFile)("unshare", ["--net", "chroot", debian.root, ...command], {
+      timeout: 300_000,
+    });
+    return stdout;
+  } finally {
+    debian.remove();
+  }
+}
+
 test.concurrent.each([
   ["nodes, thresholds and the certificate", config([2, 3], { checks: { cpu: 50 } })],
   ["a reload", config([2, 3], { algorithm: "first" })],
 ])(
   "wcs-balancer-sync killed at every step of a change of %s: the next run completes it, no socket is lost",
   async (_, after) => {
-    const debian = await lab();
-    try {
-      debian.write("before.cfg", config([1, 2]));
-      debian.write("after.cfg", after);
-      const command = ["python3", "/project/test/machine/sync_lab.py", "/before.cfg", "/after.cfg"];
-      const { stdout } = await promisify(execFile)("unshare", ["--net", "chroot", debian.root, ...command], {
-        timeout: 300_000,
-      });
-      expect(stdout).toMatch(/killed before step 0\n[\s\S]*all \d+ steps\n$/);
-    } finally {
-      debian.remove();
-    }
+    expect(await inLab("sync_lab.py", config([1, 2]), after)).toMatch(
+      /killed before step 0\n[\s\S]*all \d+ steps\n$/,
+    );
   },
   310_000,
 );
+
+test.concurrent("new nodes that die, a worker that hangs, a HAProxy that is dead: clients go on, the drain waits", async () => {
+  const held = await inLab("sync_faults.py", config([1, 2]), config([3]));
+  expect(held.trim().split("\n")).toEqual([
+    expect.stringContaining("held servers serve until the new one has been up for long enough"),
+    expect.stringContaining("when every new one is down the old ones take clients again"),
+    "a service that was killed meanwhile goes on with it",
+    "so does one whose HAProxy was reloaded",
+    "an old one that dies itself takes nobody",
+    "when a new one is back the old ones drain on, to the deadline that they had",
+    "the last resort ends at the deadline of its drain",
+    "the status counts the sockets of every worker",
+    "a drain waits for a worker that does not answer",
+    "a HAProxy that is dead is started, with what it had",
+  ]);
+}, 310_000);

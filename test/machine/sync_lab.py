@@ -216,22 +216,34 @@ def settle(balancer):
     eventually(settled, "the new nodes", pause=0.4)
 
 
+master = None
+
+
+def start_haproxy():
+    """As the unit does: another run's servers may have had the same names."""
+    global master
+    haproxy.SERVER_STATE.unlink(missing_ok=True)
+    command = ["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg", "-S", haproxy.MASTER_SOCKET]
+    master = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    eventually(lambda: haproxy.runs() and not master.poll(), "HAProxy")
+
+
+def stop_haproxy():
+    master.terminate()
+    master.wait()
+
+
 @contextlib.contextmanager
 def haproxy_with(first):
     """HAProxy, started with the files of a state."""
     sync.replace_file(CERTIFICATE, first["pem"], 0o600)
     sync.replace_file(sync.HAPROXY_CONFIG, first["config"])
     Path("/run/haproxy").mkdir(exist_ok=True)
-    # As the service does: another run's servers may have had the same names.
-    haproxy.SERVER_STATE.unlink(missing_ok=True)
-    command = ["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg", "-S", haproxy.MASTER_SOCKET]
-    master = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    start_haproxy()
     try:
-        eventually(lambda: Path(haproxy.RUNTIME_SOCKET).exists() and not master.poll(), "HAProxy")
         yield
     finally:
-        master.terminate()
-        master.wait()
+        stop_haproxy()
 
 
 def check(wanted, balancer, clients):
