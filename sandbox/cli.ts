@@ -2,6 +2,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { Status } from "../scripts/wait-for-rollout";
+import { inTheBalancer, summary } from "./balancer-status";
 import { CloudClient, type MachineStatus } from "./cloud/client";
 import type { Deployment } from "./deploy";
 import { removeSandbox } from "./lifecycle";
@@ -114,49 +116,35 @@ async function logs({ paths, rest: [name] }: Options): Promise<void> {
   if (machine.leader) process.stdout.write(run("nsenter", onMachine(machine, ["journalctl", "--no-pager"])));
 }
 
-interface NodeStatus {
-  server: string;
-  state: string;
-  reason: string;
-  sockets: number;
-}
-
 /** The detailed status, read on the balancer itself. */
-function balancerStatus(balancer: MachineStatus | undefined): {
-  revision?: string;
-  error?: string;
-  nodes: NodeStatus[];
-} {
-  if (!balancer?.leader) return { nodes: [] };
+function balancerStatus(
+  balancer: MachineStatus | undefined,
+): Partial<Status> & Pick<Status, "nodes" | "draining"> {
+  const nothing = { nodes: [], draining: [] };
+  if (!balancer?.leader) return nothing;
   const read =
     'curl --silent --fail --max-time 5 --header "Authorization: Bearer $(cat /var/lib/wcs-balancer/status-token)" http://127.0.0.1:8181/';
   try {
     return JSON.parse(run("nsenter", onMachine(balancer, ["sh", "-c", read])));
   } catch {
-    return { error: "wcs-balancer-sync does not answer yet", nodes: [] };
+    return { error: "wcs-balancer-sync does not answer yet", ...nothing };
   }
 }
 
 async function status({ paths }: Options): Promise<void> {
   const machines = await new CloudClient(paths).call("machines", {});
   const balancer = machines.find(({ name }) => name === "balancer");
-  const { revision, error, nodes } = balancerStatus(balancer);
+  const seen = balancerStatus(balancer);
   const rows = machines
     .sort((one, other) => one.name.localeCompare(other.name))
-    .map((machine) => {
-      const node = nodes.find(({ server }) => server.endsWith(`-${machine.id.slice(-8)}`));
-      const takesClients = node
-        ? `${node.state}${node.reason ? ` (${node.reason})` : ""}, ${node.sockets} sockets`
-        : "";
-      return [
-        machine.name,
-        machine.id,
-        machine.state,
-        machine.privateAddress,
-        machine.publicAddress ?? "",
-        takesClients,
-      ];
-    });
+    .map((machine) => [
+      machine.name,
+      machine.id,
+      machine.state,
+      machine.privateAddress,
+      machine.publicAddress ?? "",
+      inTheBalancer(seen, machine.id),
+    ]);
   const table = [["NAME", "INSTANCE", "MACHINE", "PRIVATE", "PUBLIC", "IN THE BALANCER"], ...rows];
   const widths =
     table[0]?.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length))) ?? [];
@@ -167,7 +155,7 @@ async function status({ paths }: Options): Promise<void> {
         .join("  ")
         .trimEnd(),
     );
-  console.log(`\nrevision ${revision ?? "none"}${error ? `, error: ${error}` : ""}`);
+  console.log(`\n${summary(seen).join("\n")}`);
 }
 
 function down({ paths }: Options): void {

@@ -23,21 +23,42 @@ const furtherSeconds = 20;
 /** The detailed status of wcs-balancer-sync. */
 export interface Status {
   revision: string | null;
-  applied: boolean;
+  /** Null while AWS does not say what is wanted. */
+  applied: boolean | null;
   error: string | null;
   /** The revision that cannot be applied, if it is the wanted one. */
   refused: string | null;
   /** What the set-up of the machine does, or where it has failed; null when it is complete. */
   setup: string | null;
-  nodes: { server: string; state: "up" | "full" | "down" | "maint" | "unknown"; reason: string }[];
+  nodes: NodeStatus[];
   /** Servers that were removed and still have sockets. */
-  draining: {
-    server: string;
-    sockets: number;
-    secondsLeft: number;
-    /** Whether it serves on until the nodes that come in its place are up. */
-    held: boolean;
-  }[];
+  draining: RemovedServer[];
+  /** The certificate that is served. */
+  certificate: { notAfter: string; daysLeft: number } | null;
+  /** What is not wrong yet. */
+  warnings: string[];
+}
+
+export interface NodeStatus {
+  server: string;
+  state: "up" | "full" | "down" | "maint" | "unknown";
+  reason: string;
+  /** Open sockets, over all of HAProxy's workers. */
+  sockets: number;
+}
+
+export interface RemovedServer {
+  server: string;
+  /** The node's own while it may take clients. */
+  state: NodeStatus["state"] | "draining";
+  reason: string;
+  /** Null where HAProxy does not say. */
+  sockets: number | null;
+  secondsLeft: number;
+  /** Whether it serves on until the nodes that come in its place are up. */
+  held: boolean;
+  /** Whether it may take clients again, since every wanted node is down. */
+  lastResort: boolean;
 }
 
 export interface Verdict {
@@ -58,6 +79,17 @@ export function notUp(status: Status, servers: string[]): string[] {
     if (node.state !== "down" && node.state !== "unknown") return [];
     return [`${server}: ${node.state}${node.reason ? `: ${node.reason}` : ""}`];
   });
+}
+
+/** What a removed server does, and for how long, as an operator reads it. */
+export function removedServer({ state, reason, secondsLeft, held, lastResort }: RemovedServer): string {
+  const why = reason ? `: ${reason}` : "";
+  const serves = state === "up" || state === "full";
+  if (held) return `${serves ? "serves on" : `${state}${why}; stays`} until the new nodes are up`;
+  const left = `${Math.ceil(secondsLeft / 60)} min at most`;
+  if (lastResort)
+    return `${serves ? "takes clients" : `${state}${why}; stays`} while every wanted node is down, ${left}`;
+  return `${left}${why}`;
 }
 
 /** Judges a status: pure, so that every case can be tested. */
@@ -85,9 +117,7 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
   // The agent says so when a node's set-up has ended with an error: it will not be tried again.
   failed ||= missing.some((reason) => reason.includes("setup failed"));
   const drains = status.draining.map(
-    ({ server, sockets, secondsLeft, held }) =>
-      `${server} to drain: ${sockets} sockets left, ` +
-      (held ? "serves on until the new nodes are up" : `${Math.ceil(secondsLeft / 60)} min at most`),
+    (row) => `${row.server} to drain: ${row.sockets ?? "unknown"} sockets left, ${removedServer(row)}`,
   );
   return {
     done: waitingFor.length + drains.length === 0,
@@ -95,6 +125,14 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
     onlyDrains: waitingFor.length === 0 && drains.length > 0,
     waitingFor: [...waitingFor, ...drains],
   };
+}
+
+/**
+ * What a status warns of: not while another revision runs, which this one may put right. A balancer that is being
+ * replaced may be older than this script, and know no warnings.
+ */
+export function warningsOf(status: Pick<Status, "revision"> & Partial<Status>, revision: string): string[] {
+  return status.revision === revision ? (status.warnings ?? []) : [];
 }
 
 /** The CAs that this machine's operator has added, on Debian's and Red Hat's families; Node knows only its own list. */
@@ -192,6 +230,7 @@ async function main(): Promise<void> {
 
   let last = "";
   let reached = false;
+  const warned = new Set<string>();
   while (true) {
     let verdict: Verdict;
     let furtherDown: string[] = [];
@@ -201,6 +240,10 @@ async function main(): Promise<void> {
       verdict = judge(status, revision, servers);
       furtherDown = notUp(status, furtherServers);
       reached = true;
+      for (const warning of warningsOf(status, revision).filter((text) => !warned.has(text))) {
+        console.log(`warning: ${warning}`);
+        warned.add(warning);
+      }
     } catch (error) {
       const reason = `https://${address} as ${target.domain}: ${(error as Error).message}`;
       verdict = { done: false, failed: false, waitingFor: [reason], onlyDrains: false };

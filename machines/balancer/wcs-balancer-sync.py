@@ -543,6 +543,8 @@ class Balancer:
         last_resort = self.call_up_last_resort(rows)
         sockets = haproxy.sockets()
         self.drain(sockets, last_resort)
+        # Again: what was done since is in it.
+        rows = haproxy.statistics(haproxy.ask("show stat"))
         end = haproxy.certificate_end(self.certificate)
         return Seen([node_state(row) for row in rows], sockets.by_server, sockets.silent, end)
 

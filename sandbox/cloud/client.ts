@@ -18,8 +18,8 @@ export type ObjectFault = "away" | "gone" | "corrupt";
 export interface Faults {
   /** Systems Manager: every connection is dropped, or each value comes cut in half. */
   ssm?: "away" | "half";
-  /** The metadata service: every connection is dropped. */
-  metadata?: "away";
+  /** The metadata service: every connection is dropped, or EC2 has no credentials for any role, and says so. */
+  metadata?: "away" | "no credentials";
   /**
    * S3, by the name of the machine that asks. `away`: the connection is dropped. `gone`: as if the object did not exist
    * (AccessDenied for a role that may not list the bucket). `corrupt`: the first byte is another one.

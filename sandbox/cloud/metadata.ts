@@ -56,6 +56,8 @@ export function metadataServer(cloud: Cloud): Server {
     const session = sessions.get(String(request.headers["x-aws-ec2-metadata-token"]));
     if (!session || session.instance !== instance.id || session.expires < Date.now()) return answer(401);
     const value = metadataOf(instance, cloud)[request.url ?? ""];
+    if (cloud.faults.metadata === "no credentials" && value?.startsWith("{"))
+      return answer(200, JSON.stringify({ Code: "Failed", LastUpdated: new Date().toISOString() }));
     return value === undefined ? answer(404) : answer(200, value);
   });
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { judge, type Status } from "../../scripts/wait-for-rollout";
+import { judge, removedServer, type Status, warningsOf } from "../../scripts/wait-for-rollout";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
   revision: "r2",
@@ -9,12 +9,23 @@ const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => (
   setup: null,
   nodes,
   draining: [],
+  certificate: { notAfter: "2027-01-01T00:00:00Z", daysLeft: 90 },
+  warnings: [],
   ...more,
 });
-const up = { server: "wcs-1-a", state: "up" as const, reason: "" };
+const up = { server: "wcs-1-a", state: "up" as const, reason: "", sockets: 0 };
+const removed = {
+  server: "wcs-2-b",
+  state: "draining" as const,
+  reason: "",
+  sockets: 12,
+  secondsLeft: 540,
+  held: false,
+  lastResort: false,
+};
 
 test("ends when the revision is applied and every node is up or full", () => {
-  const nodes = [up, { server: "wcs-2-b", state: "full" as const, reason: "" }];
+  const nodes = [up, { ...up, server: "wcs-2-b", state: "full" as const }];
   expect(judge(status(nodes), "r2", ["wcs-1-a", "wcs-2-b"])).toEqual({
     done: true,
     failed: false,
@@ -72,8 +83,7 @@ test("waits for the balancer's set-up, and gives up when it has failed", () => {
 });
 
 test("waits for removed servers to drain, and says how many sockets are left", () => {
-  const draining = [{ server: "wcs-2-b", sockets: 12, secondsLeft: 540, held: false }];
-  expect(judge(status([up], { draining }), "r2", ["wcs-1-a"])).toEqual({
+  expect(judge(status([up], { draining: [removed] }), "r2", ["wcs-1-a"])).toEqual({
     done: false,
     failed: false,
     onlyDrains: true,
@@ -83,4 +93,30 @@ test("waits for removed servers to drain, and says how many sockets are left", (
 
 test("waits for a node that HAProxy does not know", () => {
   expect(judge(status([up]), "r2", ["wcs-9-z"]).waitingFor).toEqual(["wcs-9-z: not in HAProxy"]);
+});
+
+test.each([
+  [{}, "9 min at most"],
+  [
+    { reason: "waits for HAProxy's worker 7, which does not answer" },
+    "9 min at most: waits for HAProxy's worker 7, which does not answer",
+  ],
+  [{ held: true, state: "up" as const }, "serves on until the new nodes are up"],
+  [
+    { held: true, state: "down" as const, reason: "WCS does not answer" },
+    "down: WCS does not answer; stays until the new nodes are up",
+  ],
+  [
+    { lastResort: true, state: "up" as const },
+    "takes clients while every wanted node is down, 9 min at most",
+  ],
+])("says what a removed server does: %j", (change, text) => {
+  expect(removedServer({ ...removed, ...change })).toBe(text);
+});
+
+test("passes warnings on, of the revision that it waits for and where there are any", () => {
+  const warned = status([up], { warnings: ["the certificate ends in 10 days"] });
+  expect(warningsOf(warned, "r2")).toEqual(["the certificate ends in 10 days"]);
+  expect(warningsOf(warned, "r3")).toEqual([]);
+  expect(warningsOf({ revision: "r2" }, "r2")).toEqual([]);
 });

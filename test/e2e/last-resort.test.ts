@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { RemovedServer } from "../../scripts/wait-for-rollout";
+import { draining, status, upWith, withNodes } from "./changes";
+import { cloud, connect, eventually, get, onMachine, serverName, startSandbox } from "./cluster";
+import { serverOf } from "./fleet";
+
+beforeAll(() => upWith(2));
+afterAll(() => cloud.call("setFaults", {}));
+
+/** Where a new client lands. */
+async function landing(): Promise<string> {
+  const client = await connect();
+  await client.close();
+  return serverOf(client);
+}
+
+const idOf = (server: string) => server.slice(-8);
+const endOf = ({ secondsLeft }: RemovedServer) => Date.now() / 1000 + secondsLeft;
+
+test("new nodes die right after the old ones were let go: clients get the old ones again, whose drain ends when it would have", async () => {
+  const old = [await serverName("wcs-1"), await serverName("wcs-2")];
+  const clients = await Promise.all(Array.from({ length: 6 }, () => connect()));
+  const up = startSandbox(["up", ...withNodes(2, "--config", 'wcsProperties={"keep_alive.probes": 12}')]);
+  try {
+    for (const server of old) await draining(server);
+    const before = (await status()).draining.map(endOf);
+    const added = (await status()).nodes.map(({ server }) => server);
+    const systemctl = (verb: string) =>
+      Promise.all(added.map((server) => onMachine(idOf(server), `systemctl ${verb} webcallserver`)));
+
+    await systemctl("stop");
+    await eventually(async () => expect(old).toContain(await landing()), 20);
+    const seen = await status();
+    expect(seen.warnings.join()).toContain("every wanted node is down, so removed nodes take clients again");
+    expect(seen.draining.map(({ lastResort, state }) => `${lastResort} ${state}`)).toContain("true up");
+    expect(clients.map(({ socket }) => socket.readyState)).toEqual(clients.map(({ socket }) => socket.OPEN));
+
+    await systemctl("start");
+    await eventually(async () => expect(added).toContain(await landing()), 30);
+    const after = await eventually(async () => {
+      const rows = (await status()).draining;
+      expect(rows.map(({ state, lastResort }) => `${state} ${lastResort}`)).toEqual(
+        old.map(() => "draining false"),
+      );
+      return rows.map(endOf);
+    });
+    for (const [index, end] of after.entries()) expect(Math.abs(end - (before[index] ?? 0))).toBeLessThan(3);
+    expect(clients.map(({ socket }) => socket.readyState)).toEqual(clients.map(({ socket }) => socket.OPEN));
+  } catch (error) {
+    up.interrupt();
+    await up.ended;
+    throw error;
+  }
+  await Promise.all(clients.map((client) => client.close()));
+  const { status: code, output } = await up.ended;
+  expect(output, output.slice(-3000)).toSatisfy(() => code === 0);
+});
+
+test("HAProxy does not run: wcs-balancer-sync starts it", async () => {
+  const starts = async () =>
+    Number(
+      (await onMachine("balancer", "journalctl --unit=wcs-balancer-sync | grep -c 'starts HAProxy'")).output,
+    );
+  const before = await starts();
+  await onMachine("balancer", "systemctl stop haproxy");
+  await eventually(landing, 20);
+  expect(await starts()).toBe(before + 1);
+});
+
+test("the metadata service has no credentials: an error like any other, and what serves goes on", async () => {
+  const restarts = () =>
+    onMachine("balancer", "systemctl show --property=NRestarts --value wcs-balancer-sync");
+  const before = await restarts();
+  await cloud.call("setFaults", { metadata: "no credentials" });
+  await eventually(async () => {
+    const { error, applied } = await status();
+    expect(error).toMatch(/^instance metadata has no credentials for the role \S+ \(Code: Failed\)$/);
+    expect(applied).toBeNull();
+  });
+  expect((await get("/healthz")).status).toBe(200);
+  await landing();
+  expect(await restarts()).toEqual(before);
+  await cloud.call("setFaults", {});
+  await eventually(async () => expect(await status()).toMatchObject({ error: null, applied: true }));
+});

@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { inTheBalancer, summary } from "../../sandbox/balancer-status";
+import type { RemovedServer } from "../../scripts/wait-for-rollout";
+
+const removed: RemovedServer = {
+  server: "wcs-1-00000001",
+  state: "draining",
+  reason: "",
+  sockets: 3,
+  secondsLeft: 90,
+  held: false,
+  lastResort: false,
+};
+const shown = (row: Partial<RemovedServer>) =>
+  inTheBalancer({ nodes: [], draining: [{ ...removed, ...row }] }, "i-0000000000000001".slice(-10));
+
+test.each([
+  ["a node that drains", {}, "draining: 2 min at most, 3 sockets"],
+  ["a held node", { held: true, state: "up" }, "held: serves on until the new nodes are up, 3 sockets"],
+  [
+    "a held node that is dead",
+    { held: true, state: "down", reason: "Connection refused", sockets: 0 },
+    "held: down: Connection refused; stays until the new nodes are up, 0 sockets",
+  ],
+  [
+    "the last resort",
+    { lastResort: true, state: "up" },
+    "last resort: takes clients while every wanted node is down, 2 min at most, 3 sockets",
+  ],
+  ["a node of which HAProxy says nothing", { sockets: null }, "draining: 2 min at most, unknown sockets"],
+] as const)("sandbox status says what %s does", (_, row, text) => {
+  expect(shown(row)).toBe(text);
+});
+
+test("sandbox status says of a node whether it takes clients, and of another machine nothing", () => {
+  const nodes = [{ server: "wcs-1-00000001", state: "down" as const, reason: "WCS hangs", sockets: 2 }];
+  expect(inTheBalancer({ nodes, draining: [] }, "i-00000001")).toBe("down (WCS hangs), 2 sockets");
+  expect(inTheBalancer({ nodes, draining: [] }, "i-00000002")).toBe("");
+});
+
+test("sandbox status ends with the revision, what is wrong and the warnings", () => {
+  expect(summary({ revision: "r1", applied: true, error: null, warnings: ["w"] })).toEqual([
+    "revision r1",
+    "warning: w",
+  ]);
+  expect(summary({ revision: "r1", applied: null, error: "SSM" })).toEqual([
+    "revision r1 (AWS does not say whether it is what is wanted), error: SSM",
+  ]);
+  expect(summary({ revision: "r1", applied: false })).toEqual(["revision r1 (not what is wanted)"]);
+  expect(summary({})).toEqual(["revision none"]);
+});
