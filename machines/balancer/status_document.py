@@ -6,7 +6,7 @@ from typing import Any, Collection, Mapping, NamedTuple
 
 from changes import Leaving
 
-# Time enough for an operator who is on holiday: a public CA takes a day, a private one a week.
+# Time enough to get a new one from somebody who is on holiday.
 EXPIRY_WARNING_DAYS = 21
 # The status is made once a second. A restart of HAProxy may hold it up for a while; longer than this, it hangs.
 STALE_SECONDS = 120
@@ -50,9 +50,11 @@ def certificate_warning(shown: dict[str, Any] | None) -> str | None:
     if shown is None or shown["daysLeft"] > EXPIRY_WARNING_DAYS:
         return None
     days = shown["daysLeft"]
-    when = "has ended" if days < 0 else "ends within a day" if days == 0 else f"ends in {days} days"
+    when = f"the certificate ends in {days} days"
+    if days < 1:
+        when = "the certificate ends within a day" if days == 0 else "the certificate has ended"
     return (
-        f"the certificate {when}, on {shown['notAfter'][:10]}: renew it "
+        f"{when}, on {shown['notAfter'][:10]}: renew it "
         "(a certificate of the stack's own is renewed by pulumi up, for another one set tlsCertificate)"
     )
 
