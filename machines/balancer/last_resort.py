@@ -20,6 +20,12 @@ def proven(rows: Iterable[Row]) -> set[str]:
     }
 
 
+def certainly_served(rows: Collection[Row], removed: Collection[str]) -> bool:
+    """Whether a wanted server is proven, or none is to serve. After HAProxy has started all count as up for a while."""
+    wanted = [row for row in rows if row["svname"] not in removed]
+    return bool(proven(wanted)) or all(row["status"].startswith("MAINT") for row in wanted)
+
+
 def all_down(rows: Iterable[Row], removed: Collection[str]) -> bool:
     """Whether every wanted server is down. A full one is not down, and one in maintenance is as its operator wants."""
     wanted = [row["status"] for row in rows if row["svname"] not in removed]

@@ -59,7 +59,7 @@ from haproxy_plan import (
     server_lines,
 )
 from haproxy_runtime import HaproxyError, replace_file
-from last_resort import all_down, proven
+from last_resort import all_down, certainly_served, proven
 from status_document import NOTHING_SEEN, STALE_SECONDS, Seen, details, is_applied, node_name
 
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
@@ -264,6 +264,8 @@ class Balancer:
         """All that is wrong."""
         self.attempted: str | None = None
         self.started_haproxy_at = float("-inf")
+        self.start_failed = False
+        """Whether HAProxy did not start with the files that are applied."""
         self.warned: list[str] = []
         self.last_stat = (float("-inf"), "")
         self.snapshot = self.take_snapshot(NOTHING_SEEN)
@@ -363,7 +365,10 @@ class Balancer:
         try:
             running = parse_servers_state(haproxy.ask("show servers state"))
         except (FileNotFoundError, ConnectionRefusedError):
-            # Nobody has a socket, so nobody drains. (One that hangs, and so has some, is another error.)
+            # (One that hangs, and so has sockets, is another error.)
+            if applied is not None and not self.start_failed:
+                raise SyncError("HAProxy does not run: it is started before anything changes") from None
+            # Nobody has a socket, so nobody drains.
             self.changes = Changes()
             self.changes.save()
             self.write_files(wanted, secret)
@@ -445,19 +450,19 @@ class Balancer:
         replace_file(HAPROXY_CONFIG, self.file_content(self.applied))
         self.write_record(self.applied)
 
-    def call_up_last_resort(self, rows: list[dict[str, str]]) -> bool:
-        """Lets removed servers take clients while every wanted one is down; gives whether that is so.
+    def call_up_last_resort(self, rows: list[dict[str, str]]) -> None:
+        """Lets removed servers take clients while every wanted one is down.
 
         They pass their checks first, so one that is dead itself takes none. Noted on disk before HAProxy hears: the
         next run knows whom to take out again.
         """
         changes = self.changes
-        if self.applied is None or not changes.leaving:
-            return False
+        if self.applied is None:
+            return
         needed = all_down(rows, changes.leaving)
         candidates = changes.eligible(self.applied.drain_timeout_seconds) if needed else {}
         if not candidates and not changes.last_resort:
-            return needed
+            return
         running = parse_servers_state(haproxy.ask("show servers state"))
         over = [name for name in changes.last_resort if name not in candidates]
         if over:
@@ -474,7 +479,6 @@ class Balancer:
             config = replace(config, servers={name: candidates[name] for name in called})
             for command in plan_joining(config, running, called, True):
                 haproxy.tell(command)
-        return needed
 
     @contextmanager
     def files_restored_on_error(self) -> Iterator[None]:
@@ -487,16 +491,17 @@ class Balancer:
                 replace_file(path, content, 0o600 if path == self.certificate else 0o644)
             raise RefusedError(str(error)) from error
 
-    def drain(self, sockets: haproxy.Sockets, last_resort: bool) -> None:
+    def drain(self, sockets: haproxy.Sockets, rows: list[dict[str, str]]) -> None:
         """Removes servers whose last socket has ended; at the time-out ends what is left of them.
 
-        While the last resort is needed, one that has time left stays. While a worker is silent, all stay: nobody
+        While the last resort may be needed, one that has time left stays. While a worker is silent, all stay: nobody
         knows what sockets it holds.
         """
         if not self.changes.leaving or self.applied is None:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
-        kept = self.changes.eligible(self.applied.drain_timeout_seconds) if last_resort else {}
+        served = certainly_served(rows, self.changes.leaving)
+        kept = {} if served else self.changes.eligible(self.applied.drain_timeout_seconds)
         for name, (_, since, _) in list(self.changes.leaving.items()):
             if since is None or name in running and not running[name].maintenance:
                 continue  # Held, last resort, or of a change that did not come about: the next one decides.
@@ -517,11 +522,15 @@ class Balancer:
 
     def revive_haproxy(self) -> None:
         """Starts HAProxy with the files on disk when it does not run: systemd may have given it up."""
-        if self.applied is None or haproxy.runs() or time.monotonic() - self.started_haproxy_at < POLL_SECONDS:
+        if self.applied is None or time.monotonic() - self.started_haproxy_at < POLL_SECONDS:
             return
-        if haproxy.service_state() in ("failed", "inactive"):
+        if haproxy.runs():
+            self.start_failed = False
+        elif haproxy.service_state() in ("failed", "inactive"):
             self.started_haproxy_at = time.monotonic()
+            self.start_failed = True
             self.start_haproxy()
+            self.start_failed = False
 
     def obey(self, answer: Wanted | Exception) -> None:
         """Brings this machine to what AWS has answered."""
@@ -540,9 +549,9 @@ class Balancer:
         """Looks at HAProxy and does what is due there; gives what it saw."""
         rows = haproxy.statistics(haproxy.ask("show stat"))
         self.release(rows)
-        last_resort = self.call_up_last_resort(rows)
+        self.call_up_last_resort(rows)
         sockets = haproxy.sockets()
-        self.drain(sockets, last_resort)
+        self.drain(sockets, rows)
         # Again: what was done since is in it.
         rows = haproxy.statistics(haproxy.ask("show stat"))
         end = haproxy.certificate_end(self.certificate)

@@ -75,5 +75,6 @@ test.concurrent("new nodes that die, a worker that hangs, a HAProxy that is dead
     "the status counts the sockets of every worker",
     "a drain waits for a worker that does not answer",
     "a HAProxy that is dead is started, with what it had",
+    "the last resort outlives a start of HAProxy",
   ]);
 }, 310_000);

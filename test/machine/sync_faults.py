@@ -196,13 +196,31 @@ def haproxy_dies(nodes, before, after):
     held("a HAProxy that is dead is started, with what it had")
 
 
+def haproxy_dies_while_new_nodes_are_dead(nodes, before, after):
+    lab.bring_to(before)
+    eventually(lab.all_up, "the nodes")
+    balancer = change(after)
+    clients = [Client() for _ in range(2)]
+    look_until(balancer, lambda: not balancer.changes.held, "the old nodes")
+    nodes.kill(NEW)
+    look_until(balancer, lambda: balancer.changes.last_resort and serves(), "the last resort")
+    lab.stop_haproxy()
+    lab.start_haproxy()
+    look_until(balancer, lambda: balancer.changes.last_resort and serves(), "the last resort after a start", 15)
+    for client in clients:
+        client.socket.close()
+    nodes.revive(NEW)
+    look_until(balancer, lambda: not balancer.changes.leaving, "the drain")
+    held("the last resort outlives a start of HAProxy")
+
+
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     nodes = Nodes()
     before, after = (lab.target(Path(path).read_text(), lab.new_pem(), path) for path in sys.argv[1:])
     after = {**lab.target(after["config"], before["pem"], "after")}
     with lab.haproxy_with(before):
-        for fault in (new_nodes_die, deadline_passes, worker_hangs, haproxy_dies):
+        for fault in (new_nodes_die, deadline_passes, worker_hangs, haproxy_dies, haproxy_dies_while_new_nodes_are_dead):
             fault(nodes, before, after)
 
 

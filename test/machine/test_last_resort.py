@@ -5,7 +5,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
-from last_resort import PROOF_SECONDS, all_down, proven
+from last_resort import PROOF_SECONDS, all_down, certainly_served, proven
 
 
 def rows(*servers):
@@ -43,6 +43,19 @@ class AllDown(unittest.TestCase):
     def test_not_where_nothing_is_wanted(self):
         self.assertFalse(all_down(rows(("old", "DOWN", 1)), {"old"}))
         self.assertFalse(all_down([], set()))
+
+
+class CertainlyServed(unittest.TestCase):
+    def test_by_a_wanted_server_that_is_proven(self):
+        servers = rows(("a", "UP", PROOF_SECONDS), ("b", "DOWN", 1))
+        self.assertTrue(certainly_served(servers, set()))
+        self.assertFalse(certainly_served(servers, {"a"}))
+
+    def test_not_while_haproxy_only_takes_servers_for_up(self):
+        self.assertFalse(certainly_served(rows(("a", "UP", 1), ("b", "MAINT", 99)), set()))
+
+    def test_as_far_as_operators_want_it(self):
+        self.assertTrue(certainly_served(rows(("a", "MAINT", 1)), set()))
 
 
 if __name__ == "__main__":
