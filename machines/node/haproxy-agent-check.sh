@@ -53,7 +53,8 @@ fetch_statistics() {
 }
 
 declare -A thresholds=()
-[[ $# -gt 0 ]] || set -- cpu publishers subscribers hls band-in band-out
+# The launcher sets no_checks when it was asked for checks and knows none of them.
+[[ $# -gt 0 || -n ${no_checks-} ]] || set -- cpu publishers subscribers hls band-in band-out
 while [[ $# -gt 0 ]]; do
   case $1 in
     cpu) name=cpu limit=90 ;;
