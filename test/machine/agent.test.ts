@@ -473,6 +473,44 @@ const requests: Row[] = [
       environment: { ALLOWED_ADDRESSES: "10.0.0.10 127.0.0.1", REMOTE_ADDR: "10.0.0.10" },
     },
   ],
+  ...(
+    [
+      ["10.2.255.254", "up 94%"],
+      ["10.3.0.0", ""],
+      ["172.31.0.10", "up 94%"],
+      ["172.31.0.11", ""],
+      ["192.168.7.130", "up 94%"],
+      ["192.168.7.127", ""],
+      ["0.2.0.1", ""],
+      ["10.2.0.1.5", ""],
+      ["x[$(touch /tmp/x)]", ""],
+      ["", ""],
+    ] as const
+  ).map(
+    ([address, expected]): Row => [
+      `the address ${address || "of nobody"} and networks`,
+      expected,
+      {
+        wcs: idle,
+        args: [],
+        request: "cpu 90;",
+        environment: {
+          ALLOWED_ADDRESSES: "10.0.0.10 10.2.0.0/16 172.31.0.10/32 192.168.7.128/25 127.0.0.1",
+          REMOTE_ADDR: address,
+        },
+      },
+    ],
+  ),
+  [
+    "every address where the whole world is allowed",
+    "up 94%",
+    {
+      wcs: idle,
+      args: [],
+      request: "cpu 90;",
+      environment: { ALLOWED_ADDRESSES: "0.0.0.0/0", REMOTE_ADDR: "198.51.100.7" },
+    },
+  ],
   [
     "an address that is not",
     "",
@@ -521,8 +559,8 @@ describe.each([
 
 test("200 slow questions at the same time take no node out", () => {
   const { output, error } = answerTo(crowd);
-  // That WCS has not answered in time may be so; that a question is bad may not.
-  expect(output).toMatch(/^(up \d+%.*\n)+$/);
+  // On a busy machine the stand-in for WCS is late for some, which is no fault of a question's.
+  expect(output.replace(`${absent}\n`, "")).toMatch(/^(up \d+%.*\n)+$/);
   expect(error).toBe("");
 });
 
