@@ -117,7 +117,16 @@ interface NodeStatus {
   server: string;
   state: string;
   reason: string;
+  /** The check that is nearest to its threshold; empty when the agent names none. */
+  load: string;
+  weight: number;
   sockets: number;
+}
+
+/** What the balancer says of a node: its state and why, or how far it is from being full; and its sockets. */
+function describeNode({ state, reason, load, weight, sockets }: NodeStatus): string {
+  const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
+  return `${state === "up" ? up : `${state}${reason ? `: ${reason}` : ""}`}, ${sockets} sockets`;
 }
 
 /** The detailed status, read on the balancer itself. */
@@ -144,9 +153,7 @@ async function status({ paths }: Options): Promise<void> {
     .sort((one, other) => one.name.localeCompare(other.name))
     .map((machine) => {
       const node = nodes.find(({ server }) => server.endsWith(`-${machine.id.slice(-8)}`));
-      const takesClients = node
-        ? `${node.state}${node.reason ? ` (${node.reason})` : ""}, ${node.sockets} sockets`
-        : "";
+      const takesClients = node ? describeNode(node) : "";
       return [
         machine.name,
         machine.id,
