@@ -13,8 +13,12 @@ describe("an up that is cancelled while a node drains", () => {
       fails: true,
       async meanwhile(_, first, newcomers) {
         await draining(returning);
+        await eventually(() => expect(first.output).toContain(`${returning} to drain`));
+        const interrupted = Date.now();
         first.interrupt();
         await first.ended;
+        // At once: not when the drain's ten minutes are over.
+        expect(Date.now() - interrupted).toBeLessThan(10_000);
         const second = startSandbox(["up", ...withNodes(3)]);
         const { status, output } = await second.ended;
         expect(status, output.slice(-2000)).toBe(0);
