@@ -63,6 +63,8 @@ MAX_DOCUMENT_BYTES = 1_000_000
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
+# HAProxy's words for `up N% #tightest check`.
+AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
 
 
 class SyncError(Exception):
@@ -151,6 +153,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     # An asterisk marks a check that is under way.
     agent_status = row.get("agent_status", "").removeprefix("* ")
     reason = ""
+    load = ""
     if status.startswith("MAINT"):
         state = "maint"
     elif agent_status == "":
@@ -164,25 +167,45 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     elif agent_status != "L7OK":
         state = "unknown"
         reason = f"no answer from the agent ({agent_status})"
-    elif weight == "0":
-        state = "full"
     else:
-        state = "up"
+        tightest = AGENT_LOAD.fullmatch(row.get("last_agt", ""))
+        load = tightest.group(1) if tightest else ""
+        state, reason = ("full", load) if weight == "0" else ("up", "")
     return {
         "server": row["svname"],
         "node": node_name(row["svname"]),
         "address": row["addr"],
         "state": state,
         "reason": reason,
+        "load": load,
         "weight": int(weight or 0),
         "sockets": int(row["scur"] or 0),
         "limit": int(row["slim"] or sys.maxsize),
     }
 
 
-def node_states(show_stat: str) -> list[dict[str, Any]]:
-    """The servers of the WCS backend out of the CSV of `show stat`."""
-    return [node_state(row) for row in haproxy.statistics(show_stat)]
+def agent_is_asked(row: dict[str, str]) -> bool:
+    """Whether the agent is being asked just now: what it said last is gone until it has answered."""
+    return row["agent_status"].startswith("* ") and not row["last_agt"]
+
+
+def node_states(*show_stats: str) -> list[dict[str, Any]]:
+    """The servers of the WCS backend out of the CSV of `show stat`, asked once or several times in a row: each as it
+    was last while its agent was not being asked."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in (row for show_stat in show_stats for row in haproxy.statistics(show_stat)):
+        if row["svname"] not in rows or not agent_is_asked(row):
+            rows[row["svname"]] = row
+    return [node_state(row) for row in rows.values()]
+
+
+def ask_node_states() -> list[dict[str, Any]]:
+    """The same of the running HAProxy. Asks again for what agents that are being asked have said, but not for long."""
+    answers = [haproxy.ask("show stat")]
+    while len(answers) < 5 and any(agent_is_asked(row) for row in haproxy.statistics(answers[-1])):
+        time.sleep(0.05)
+        answers.append(haproxy.ask("show stat"))
+    return node_states(*answers)
 
 
 def takes_clients(show_stat: str) -> bool:
@@ -493,7 +516,7 @@ class Balancer:
         nodes: list[dict[str, Any]] = []
         leaving: dict[str, int] = {}
         try:
-            nodes = node_states(haproxy.ask("show stat"))
+            nodes = ask_node_states()
             leaving = haproxy.sockets_of(self.changes.leaving) if self.changes.leaving else {}
         except (OSError, KeyError, ValueError) as problem:
             problems.append(f"HAProxy's statistics cannot be read: {problem}")

@@ -92,6 +92,24 @@ class NodeStates(unittest.TestCase):
     def test_full_at_weight_0(self):
         self.assertEqual(self.state(weight="0")["state"], "full")
 
+    def test_full_with_the_threshold_that_is_reached(self):
+        node = self.state(weight="0", last_agt="via agent : up (cpu 95 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
+
+    def test_up_with_the_check_that_is_nearest_to_its_threshold(self):
+        node = self.state(weight="37", last_agt="via agent : up (publishers 63 of 100)")
+        self.assertEqual((node["state"], node["reason"], node["load"]), ("up", "", "publishers 63 of 100"))
+
+    def test_an_agent_that_names_no_check(self):
+        self.assertEqual(self.state(weight="0", last_agt="via agent : up")["reason"], "")
+
+    def test_keeps_what_an_agent_said_while_it_is_asked_again(self):
+        head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
+        asked, said = "0,1,100,x,* L7OK,,\n", "0,1,100,x,L7OK,via agent : up (cpu 95 of 90),\n"
+        answers = [head + f"wcs_back,a,UP,{a}wcs_back,b,UP,{b}" for a, b in ((said, asked), (asked, said), (asked, asked))]
+        reasons = [node["reason"] for node in sync.node_states(*answers)]
+        self.assertEqual(reasons, ["cpu 95 of 90", "cpu 95 of 90"])
+
     def test_down_with_the_agents_own_words(self):
         node = self.state(
             status="DOWN (agent)", agent_status="L7STS", last_agt="via agent : down (setup failed: checksum of WCS)"
@@ -150,6 +168,13 @@ class Report(unittest.TestCase):
         lines, well = self.report(nodes=[{**self.node, "state": "down", "reason": "setup failed: wcs-checksum"}])
         self.assertFalse(well)
         self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
+
+    def test_says_how_near_a_node_is_to_which_threshold(self):
+        full = {**self.node, "state": "full", "reason": "cpu 95 of 90", "load": "cpu 95 of 90", "weight": 0}
+        lines, well = self.report(nodes=[{**self.node, "load": "publishers 6 of 100"}, full])
+        self.assertTrue(well)
+        self.assertTrue(lines[-2].endswith("up       weight  94  3 of 100 sockets  publishers 6 of 100"))
+        self.assertTrue(lines[-1].endswith("full     weight   0  3 of 100 sockets  cpu 95 of 90"))
 
     def test_a_server_that_drains_comes_with_its_sockets(self):
         row = {"server": "wcs-2-0a1b2c3d", "node": "wcs-2", "sockets": 7, "secondsLeft": 90, "held": False}
