@@ -78,6 +78,7 @@ export function nodeSettings(
         ? { url: config.wcsPackageUrl, sha256: config.wcsPackageSha256 }
         : undefined,
     javaPackage: config.javaPackage,
+    securityUpdates: config.nodeAmi === undefined,
   };
 }
 

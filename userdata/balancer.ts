@@ -1,4 +1,4 @@
-import { renderCloudConfig, setupSteps } from "./cloud-config";
+import { metadataFilter, renderCloudConfig, setupSteps } from "./cloud-config";
 import { leanFile, machineFile, shellSettings } from "./files";
 
 export interface BalancerSettings {
@@ -27,7 +27,7 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
   const { domain, stateParameter, secretParameter, webSdk } = settings;
   return renderCloudConfig({
     sshPublicKey: settings.sshPublicKey,
-    packages: ["haproxy", "nginx", "unattended-upgrades"],
+    packages: ["haproxy", "nginx", "nftables", "unattended-upgrades"],
     files: [
       { path: busyPage, content: machineFile("balancer/503.html") },
       { path: "/etc/wcs-balancer/no-websdk.html", content: machineFile("balancer/no-websdk.html") },
@@ -36,6 +36,11 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
         path: "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf",
         content: leanFile("balancer/haproxy.conf"),
       },
+      {
+        path: "/etc/systemd/system/nginx.service.d/wcs-balancer.conf",
+        content: leanFile("balancer/nginx-service.conf"),
+      },
+      ...metadataFilter(),
       {
         path: "/etc/systemd/system/apt-daily-upgrade.service.d/wcs-balancer.conf",
         content: leanFile("balancer/upgrade-reload.conf"),
@@ -81,6 +86,7 @@ export function renderBalancerUserData(settings: BalancerSettings): string {
       },
       { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: leanFile("setup/aws_instance.py") },
       ...setupSteps([
+        "setup/metadata.sh",
         "balancer/steps/haproxy-version.sh",
         "balancer/steps/sync.sh",
         "setup/tools.sh",

@@ -30,6 +30,14 @@ export function setupSteps(names: string[]): MachineFile[] {
   return [{ path: "/usr/local/lib/wcs-setup/step.sh", content: leanFile("setup/step.sh") }, ...steps];
 }
 
+/** What lets root alone ask the metadata service; the step setup/metadata.sh puts it into force. */
+export function metadataFilter(): MachineFile[] {
+  return [
+    { path: "/etc/wcs-setup/metadata.nft", content: leanFile("setup/metadata.nft") },
+    { path: "/etc/systemd/system/wcs-metadata.service", content: leanFile("setup/wcs-metadata.service") },
+  ];
+}
+
 /** EC2 takes 16 KB of user-data, before base64 (Amazon EC2 User Guide, "Run commands when you launch"). */
 export const userDataLimitBytes = 16_384;
 

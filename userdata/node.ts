@@ -1,4 +1,4 @@
-import { renderCloudConfig, setupSteps } from "./cloud-config";
+import { metadataFilter, renderCloudConfig, setupSteps } from "./cloud-config";
 import { fillIn, leanFile, machineFile, shellSettings } from "./files";
 
 export type AgentListener = "xinetd" | "systemd";
@@ -16,6 +16,8 @@ export interface NodeSettings {
   wcsHeap?: string;
   /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
   licenseParameter?: string;
+  /** Whether to install security updates by itself, with apt; an image of the user's own has its own way. */
+  securityUpdates: boolean;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;
 }
@@ -50,7 +52,12 @@ export function renderNodeUserData(settings: NodeSettings): string {
   const listener = renderAgentListener(settings);
   return renderCloudConfig({
     sshPublicKey: settings.sshPublicKey,
-    packages: ["telnet", ...listener.packages, ...(wcsPackage ? [javaPackage, "wget"] : [])],
+    packages: [
+      "telnet",
+      ...listener.packages,
+      ...(wcsPackage ? [javaPackage, "wget", "nftables"] : []),
+      ...(settings.securityUpdates ? ["unattended-upgrades"] : []),
+    ],
     files: [
       {
         path: "/usr/local/bin/haproxy-agent-check.sh",
@@ -83,6 +90,7 @@ export function renderNodeUserData(settings: NodeSettings): string {
         )}\n`,
       },
       { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: leanFile("setup/aws_instance.py") },
+      { path: "/usr/local/lib/wcs-setup/wcs_user.py", content: leanFile("node/wcs_user.py") },
       {
         path: "/usr/local/sbin/wcs-configure",
         content: leanFile("node/wcs-configure.py"),
@@ -92,6 +100,20 @@ export function renderNodeUserData(settings: NodeSettings): string {
         path: "/etc/systemd/system/webcallserver.service.d/wcs-balancer.conf",
         content: machineFile("node/webcallserver.conf"),
       },
+      {
+        path: "/etc/systemd/system/webcallserver.service.d/wcs-hardening.conf",
+        content: machineFile("node/webcallserver-hardening.conf"),
+      },
+      // With an image that brings WCS, the metadata service is WCS's too: its licence may come from there.
+      ...(wcsPackage ? metadataFilter() : []),
+      ...(settings.securityUpdates
+        ? [
+            {
+              path: "/etc/apt/apt.conf.d/90wcs-balancer",
+              content: machineFile("node/unattended-upgrades.conf"),
+            },
+          ]
+        : []),
       ...(licenseParameter
         ? [
             {
@@ -108,6 +130,7 @@ export function renderNodeUserData(settings: NodeSettings): string {
       // The agent first, so that it can say which of the other steps has failed.
       ...setupSteps([
         `node/steps/agent-${settings.agentListener}.sh`,
+        ...(wcsPackage ? ["setup/metadata.sh"] : []),
         "setup/tools.sh",
         ...(wcsPackage
           ? ["node/steps/wcs-download.sh", "node/steps/wcs-checksum.sh", "node/steps/wcs-install.sh"]
@@ -137,6 +160,7 @@ export function renderAgentListener({
             machineFile("node/haproxy-agent-check.xinetd"),
             allowed,
           ),
+          "/etc/systemd/system/xinetd.service.d/wcs-balancer.conf": machineFile("node/xinetd.conf"),
         },
       };
     case "systemd":

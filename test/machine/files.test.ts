@@ -24,6 +24,9 @@ beforeAll(async () => {
   debian = await DebianRoot.with("haproxy", "nginx", "shellcheck", "xinetd");
   for (const folder of folders) debian.copy(join(projectRoot, folder), `project/${folder}`);
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
+  // Where the node's scripts look for their modules when they are processes of their own.
+  for (const name of ["setup/aws_instance.py", "node/wcs_user.py"])
+    debian.copy(join(projectRoot, "machines", name), `usr/local/lib/wcs-setup/${name.replace(/.*\//, "")}`);
 });
 
 afterAll(() => debian?.remove());

