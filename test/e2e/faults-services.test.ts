@@ -68,13 +68,15 @@ test(
 
 describe("a WCS that cannot start yet", () => {
   const isActive = async () => (await onMachine("wcs-1", "systemctl is-active webcallserver")).output;
+  /** How often it was started again since `stop`. */
+  const stop = "systemctl stop webcallserver; systemctl reset-failed webcallserver";
   const failures = () => onMachine("wcs-1", "systemctl show --property=NRestarts --value webcallserver");
 
   afterAll(() => cloud.call("setFaults", {}));
 
   test("metadata away while it restarts: it tries again until metadata is back", async () => {
     await cloud.call("setFaults", { metadata: "away" });
-    await onMachine("wcs-1", "systemctl restart --no-block webcallserver");
+    await onMachine("wcs-1", `${stop}; systemctl start --no-block webcallserver`);
     // As often as would have ended it for ever.
     await eventually(async () => expect(Number((await failures()).output)).toBeGreaterThan(5), 60);
     await cloud.call("setFaults", {});
@@ -85,7 +87,7 @@ describe("a WCS that cannot start yet", () => {
   test("its disk full: it tries again until there is room, with its configuration whole", async () => {
     // A small disk of their own for the folder of WCS's configuration; another heap, so that there is something to write.
     const full = `
-      systemctl stop webcallserver
+      ${stop}
       mount -t tmpfs -o size=64k,mode=755 tmpfs /mnt && cp -a ${wcs}/conf/. /mnt && chown --reference=${wcs}/conf /mnt
       mount --bind /mnt ${wcs}/conf
       sed -i s/-Xmx.*/-Xmx1m/ ${wcs}/conf/wcs-core.properties
