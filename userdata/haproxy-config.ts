@@ -102,9 +102,9 @@ defaults
     log global
     option httplog
     option dontlognull
-    option redispatch
     retries 3
     http-error status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
+    http-error status 504 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     load-server-state-from-file global
     timeout http-request 10s
     timeout http-keep-alive 10s
@@ -175,6 +175,14 @@ backend wcs_balancer_status
 backend wcs_back
     balance ${algorithm}
 ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
+    # Until the checks notice that a node is gone or hangs, its clients wait 2 s or 5 s at most: the time-outs leave
+    # half a second for one more try, which always goes to another node.
+    retries 1
+    option redispatch 1
+    retry-on conn-failure empty-response response-timeout
+    timeout connect 1500ms
+    # For the answer to the upgrade. Once a WebSocket is open, timeout tunnel counts.
+    timeout server 4500ms
     # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
     # empty request, which costs nothing and gets an answer from whatever agent is alive.
     option tcp-check
