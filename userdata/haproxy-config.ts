@@ -186,10 +186,11 @@ ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
     # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
     # empty request, which costs nothing and gets an answer from whatever agent is alive.
     option tcp-check
-    tcp-check connect
-    tcp-check connect port 9707
-    tcp-check send ;
-    tcp-check expect rstring ^(up|down)
+    # wcs-balancer-sync reads from the comment which port did not answer.
+    tcp-check connect comment "port 8080"
+    tcp-check connect port 9707 comment "port 9707"
+    tcp-check send ; comment "port 9707"
+    tcp-check expect comment "port 9707" rstring ^(up|down)
     default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fastinter 500ms fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
 `;
 }
