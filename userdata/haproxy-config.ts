@@ -165,7 +165,7 @@ frontend statistics
 
 # The pages of the WebSDK
 backend wcs_web_admin
-    server nginx 127.0.0.1:8180 maxconn 500 check
+    server nginx 127.0.0.1:8180 maxconn 500 check inter 1s
 
 # wcs-balancer-sync
 backend wcs_balancer_status

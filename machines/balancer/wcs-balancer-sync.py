@@ -239,6 +239,12 @@ def ask_node_states() -> list[dict[str, Any]]:
     return node_states(*answers)
 
 
+def parts_away(show_stat: str) -> list[str]:
+    """What of the balancer itself does not answer, in an operator's words: the nodes serve without it."""
+    down = any(row["status"].startswith("DOWN") for row in haproxy.statistics(show_stat, "wcs_web_admin"))
+    return ["nginx does not answer on port 8180, so there are no pages"] if down else []
+
+
 def takes_clients(show_stat: str) -> bool:
     """Whether HAProxy gives any node a client: up, a weight above 0, a free connection."""
     return any(
@@ -545,9 +551,11 @@ class Balancer:
             return document
         problems = [self.error] if self.error else []
         nodes: list[dict[str, Any]] = []
+        away: list[str] = []
         leaving: dict[str, int] = {}
         try:
             nodes = ask_node_states()
+            away = parts_away(haproxy.ask("show stat"))
             leaving = haproxy.sockets_of(self.changes.leaving) if self.changes.leaving else {}
         except (OSError, KeyError, ValueError) as problem:
             problems.append(f"HAProxy's statistics cannot be read: {problem}")
@@ -557,6 +565,7 @@ class Balancer:
             "error": "; ".join(problems) or None,
             "refused": self.refused,
             "setup": setup_state(),
+            "away": away,
             "nodes": [node for node in nodes if node["server"] not in self.changes.leaving],
             "draining": [
                 {

@@ -180,6 +180,16 @@ class NodeStates(unittest.TestCase):
         self.assertEqual([node["server"] for node in sync.node_states(text)], ["wcs-1-a"])
 
 
+class PartsAway(unittest.TestCase):
+    def away(self, status):
+        return sync.parts_away(f"# pxname,svname,status\nwcs_web_admin,nginx,{status}\nwcs_web_admin,BACKEND,UP\n")
+
+    def test_names_nginx_while_it_does_not_answer(self):
+        self.assertEqual(self.away("UP"), [])
+        self.assertEqual(self.away("UP 2/3"), [])
+        self.assertEqual(self.away("DOWN"), ["nginx does not answer on port 8180, so there are no pages"])
+
+
 class TakesClients(unittest.TestCase):
     def takes(self, *rows):
         head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
@@ -227,6 +237,11 @@ class Report(unittest.TestCase):
         lines, well = self.report(setup="setup failed: websdk-download")
         self.assertFalse(well)
         self.assertIn("set-up       failed: websdk-download; see: cloud-init status --long", lines)
+
+    def test_a_part_of_the_balancer_that_is_away_is_named(self):
+        lines, well = self.report(away=["nginx does not answer on port 8180"])
+        self.assertFalse(well)
+        self.assertIn("away         nginx does not answer on port 8180", lines)
 
     def test_is_not_well_with_an_error_or_a_certificate_that_ends_soon(self):
         self.assertFalse(self.report(error="haproxy failed", applied=False)[1])
