@@ -1,7 +1,9 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
+import { hashFile } from "./components/local-file";
 import { haproxySettings } from "./settings";
 import { checkStateFits, renderPem, renderSecret, TooLargeError } from "./userdata/desired-state";
 
@@ -148,13 +150,26 @@ export const configSchema = z.strictObject({
     description: "AMI of the balancer: Debian 13, or another apt image with HAProxy 3.0 or newer",
     example: "ami-0123456789abcdef0",
   }),
+  wcsPackage: text(
+    /^(s3:\/\/[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\/[^\r\n]+|(?!s3:|https?:)[^\r\n]+)$/,
+    "the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name " +
+      "(a web address goes into wcsPackageUrl)",
+  )
+    .optional()
+    .meta({
+      description:
+        "The WCS tarball that nodes install: a file, which `pulumi up` uploads, or s3://BUCKET/KEY. " +
+        "This or wcsPackageUrl is required unless nodeAmi is set",
+      example: "./FlashphonerWebCallServer.tar.gz",
+    }),
   wcsPackageUrl: httpUrl.optional().meta({
-    description: "Where nodes download the WCS tarball; required unless nodeAmi is set",
+    description: "Where nodes download the WCS tarball, instead of wcsPackage",
     example: "https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
   }),
-  wcsPackageSha256: sha256
-    .optional()
-    .meta({ description: "Checksum of the WCS tarball; required with wcsPackageUrl", example: "<sha256>" }),
+  wcsPackageSha256: sha256.optional().meta({
+    description: "Checksum of the WCS tarball; required with wcsPackageUrl and s3://, computed for a file",
+    example: "<sha256>",
+  }),
   javaPackage: text(/^[a-z0-9][a-z0-9.+-]+$/, "the name of a distribution package")
     .default("default-jre-headless")
     .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
@@ -220,15 +235,17 @@ export const configSchema = z.strictObject({
   tlsPrivateKey: pem("PRIVATE KEY")
     .optional()
     .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
-  webSdkUrl: httpUrl
-    .default(
-      "https://flashphoner.com/downloads/builds/flashphoner_client/wcs_api-2.0/flashphoner-api-2.0.206-7d9863ae4de631a59ff8793ddecd104ca2fd4a22.tar.gz",
-    )
-    .meta({ description: "The WebSDK bundle that the balancer serves", example: "https://..." }),
-  webSdkSha256: sha256.optional().meta({ description: "Checksum of the WebSDK bundle", example: "<sha256>" }),
+  webSdkUrl: httpUrl.optional().meta({
+    description:
+      "Another WebSDK bundle for the balancer to serve. Default: the pages of the npm package that this project pins",
+    example: "https://downloads.example.com/flashphoner-api.tar.gz",
+  }),
+  webSdkSha256: sha256
+    .optional()
+    .meta({ description: "Checksum of that bundle; required with webSdkUrl", example: "<sha256>" }),
   webSdkStripComponents: integer(0, 9, "a number of leading folders")
     .default(2)
-    .meta({ description: "Leading folders to strip from the WebSDK bundle", example: "2" }),
+    .meta({ description: "Leading folders to strip from that bundle", example: "2" }),
   clientCidrs: z
     .array(cidr, mustBe("a list of networks"))
     .min(1, mustBe("a list with at least one network"))
@@ -352,18 +369,7 @@ function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): stri
 /** What zod cannot say of one key alone. Each rule gives a message or nothing. */
 function contradictions(config: ConfigValues): string[] {
   const problems: string[] = [];
-  if (!config.nodeAmi && !config.wcsPackageUrl) {
-    problems.push(
-      "wcsPackageUrl is missing; it must be the address of the WCS tarball, unless nodeAmi names an image " +
-        `with WCS in it. Set it with: ${fixCommand(["wcsPackageUrl"])}`,
-    );
-  }
-  if (config.wcsPackageUrl && !config.wcsPackageSha256) {
-    problems.push(
-      "wcsPackageSha256 is missing; a node installs only a tarball whose checksum it knows. " +
-        `Set it with: ${fixCommand(["wcsPackageSha256"])}`,
-    );
-  }
+  problems.push(...packageProblems(config));
   if (Boolean(config.vpcId) !== Boolean(config.subnetIds)) {
     const missing = config.vpcId ? "subnetIds" : "vpcId";
     problems.push(
@@ -384,6 +390,42 @@ function contradictions(config: ConfigValues): string[] {
     );
   }
   problems.push(...certificateProblems(config), ...sizeProblems(config));
+  return problems;
+}
+
+function packageProblems(config: ConfigValues): string[] {
+  const { nodeAmi, wcsPackage, wcsPackageUrl, wcsPackageSha256, webSdkUrl, webSdkSha256 } = config;
+  const problems: string[] = [];
+  if (!nodeAmi && !wcsPackage && !wcsPackageUrl) {
+    problems.push(
+      "wcsPackage is missing; it must be the WCS tarball, a file or s3://BUCKET/KEY, unless nodeAmi names an image " +
+        `with WCS in it. Set it with: ${fixCommand(["wcsPackage"])}`,
+    );
+  }
+  if (wcsPackage && wcsPackageUrl) {
+    problems.push(
+      `wcsPackage is ${show(wcsPackage)} and wcsPackageUrl is ${show(wcsPackageUrl)}; only one of them can be the ` +
+        "tarball. Remove the other with: pulumi config rm wcsPackageUrl",
+    );
+  }
+  if ((wcsPackageUrl || wcsPackage?.startsWith("s3://")) && !wcsPackageSha256) {
+    problems.push(
+      "wcsPackageSha256 is missing; a node installs only a tarball whose checksum it knows. " +
+        `Set it with: ${fixCommand(["wcsPackageSha256"])}`,
+    );
+  }
+  if (webSdkUrl && !webSdkSha256) {
+    problems.push(
+      "webSdkSha256 is missing; the balancer serves only a bundle whose checksum it knows. " +
+        `Set it with: ${fixCommand(["webSdkSha256"])}`,
+    );
+  }
+  if (webSdkSha256 && !webSdkUrl) {
+    problems.push(
+      "webSdkUrl is missing; webSdkSha256 is the checksum of the bundle there, and the default needs none. " +
+        `Set it with: ${fixCommand(["webSdkUrl"])}`,
+    );
+  }
   return problems;
 }
 
@@ -500,6 +542,38 @@ export function fromEngine(key: string, value: string): unknown {
   }
 }
 
+/** The path of the tarball that `pulumi up` uploads, if wcsPackage is a file; relative ones begin at the project's folder. */
+export function localWcsPackage({ wcsPackage }: Pick<ConfigValues, "wcsPackage">): string | undefined {
+  return wcsPackage === undefined || wcsPackage.startsWith("s3://")
+    ? undefined
+    : resolve(__dirname, wcsPackage);
+}
+
+/**
+ * Looks at the file that wcsPackage names.
+ * @throws ConfigError when it cannot be read or has another checksum than the configuration says
+ */
+export function checkLocalPackage(config: ConfigValues): void {
+  const path = localWcsPackage(config);
+  if (path === undefined) return;
+  let sha256: string;
+  try {
+    ({ sha256 } = hashFile(path));
+  } catch (error) {
+    throw new ConfigError(
+      `wcsPackage is ${show(config.wcsPackage)}; it must be a file that can be read ` +
+        `(${(error as NodeJS.ErrnoException).code} for ${path}), or s3://BUCKET/KEY where there is none, as in CI. ` +
+        `Set it with: ${fixCommand(["wcsPackage"])}`,
+    );
+  }
+  if (config.wcsPackageSha256 && config.wcsPackageSha256 !== sha256) {
+    throw new ConfigError(
+      `wcsPackageSha256 is ${config.wcsPackageSha256}; the file ${show(config.wcsPackage)} has ${sha256}. ` +
+        "For a file it is computed; remove it with: pulumi config rm wcsPackageSha256",
+    );
+  }
+}
+
 /** The SDK has this function, but marks it internal and leaves it out of its types. */
 const { isConfigSecret } = pulumi.runtime as unknown as { isConfigSecret(key: string): boolean };
 
@@ -520,6 +594,7 @@ export function loadConfig(): StackConfig {
   }
   try {
     const config = parseConfig(values, (key) => isConfigSecret(namespace + key));
+    checkLocalPackage(config);
     const secret = (value: string | undefined) => (value === undefined ? undefined : pulumi.secret(value));
     return {
       ...config,

@@ -4,6 +4,7 @@ import { Certificate } from "./components/certificate";
 import { DesiredState } from "./components/desired-state";
 import { DnsRecord } from "./components/dns-record";
 import { FurtherNodes } from "./components/further-nodes";
+import { MachineSoftware } from "./components/machine-software";
 import { Network } from "./components/network";
 import { Rollout } from "./components/rollout";
 import { SecurityGroups } from "./components/security-groups";
@@ -11,7 +12,14 @@ import { tagResources } from "./components/tags";
 import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
 import { loadConfig } from "./config";
-import { balancerSettings, haproxySettings, nodeSettings, ownCertificate, warnings } from "./settings";
+import {
+  balancerSettings,
+  haproxySettings,
+  nodeSettings,
+  ownCertificate,
+  packageSources,
+  warnings,
+} from "./settings";
 import { examplePage } from "./userdata/balancer";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 
@@ -36,6 +44,8 @@ const securityGroups = new SecurityGroups("wcs", {
   directAccess: config.directAccess,
 });
 
+const software = new MachineSoftware("software", { ...packageSources(config), protect: config.protect });
+
 const certificate = new Certificate("certificate", {
   domain: config.domain,
   own: ownCertificate(config),
@@ -47,6 +57,7 @@ const balancer = new Balancer(
   "balancer",
   {
     settings,
+    software: software.balancer,
     instanceType: config.balancerInstanceType,
     ami: config.balancerAmi,
     subnetId: network.subnetFor("balancer"),
@@ -72,13 +83,13 @@ const cluster = new WcsCluster(
     network,
     balancerAddresses: [balancer.privateAddress, ...config.balancerCidrs],
     settings: nodeSettings(config, license?.parameter),
-    role: license?.role,
+    software: software.node,
     stickiness: config.stickiness,
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
     securityGroup: securityGroups.node,
   },
-  { dependsOn: securityGroups },
+  { dependsOn: license ? [securityGroups, license] : securityGroups },
 );
 const nodes = Object.entries(cluster.nodes);
 const furtherNodes = new FurtherNodes("further-nodes", {
@@ -136,3 +147,6 @@ export const haproxyConfig = {
 };
 export const certificateAuthority = certificate.certificateAuthority;
 export const revision = desiredState.revision;
+/** Where machines fetch their software, and what of it this version of the stack needs. */
+export const softwareBucket = software.bucket;
+export const softwareObjects = software.keys;

@@ -1,9 +1,14 @@
 import { X509Certificate } from "node:crypto";
 import type { CertificateArgs } from "./components/certificate";
-import type { PublicConfig, StackConfig } from "./config";
+import type { MachineSoftwareArgs } from "./components/machine-software";
+import { localWcsPackage, type PublicConfig, type StackConfig } from "./config";
 import type { BalancerSettings } from "./userdata/balancer";
 import type { HaproxySettings } from "./userdata/haproxy-config";
 import { type NodeSettings, propertyWarnings } from "./userdata/node";
+import { defaultPatienceSeconds } from "./userdata/user-data";
+
+/** How long a machine tries again to fetch its software. Tests that break it wait less. */
+const patienceSeconds = Number(process.env.WCS_BALANCER_PATIENCE_SECONDS ?? defaultPatienceSeconds);
 
 /** What the configuration tells each kind of machine; shared by the program and `npm run render`. */
 export function balancerSettings(config: PublicConfig, parameterPath: string): BalancerSettings {
@@ -12,11 +17,9 @@ export function balancerSettings(config: PublicConfig, parameterPath: string): B
     stateParameter: `${parameterPath}/desired-state`,
     secretParameter: `${parameterPath}/secret`,
     sshPublicKey: config.sshPublicKey,
-    webSdk: {
-      url: config.webSdkUrl,
-      sha256: config.webSdkSha256,
-      stripComponents: config.webSdkStripComponents,
-    },
+    // The pages that this project packs itself have none.
+    webSdkStripComponents: config.webSdkUrl ? config.webSdkStripComponents : 0,
+    patienceSeconds,
   };
 }
 
@@ -73,11 +76,23 @@ export function nodeSettings(
     wcsHeap: config.wcsHeap,
     licenseParameter,
     sshPublicKey: config.sshPublicKey,
-    wcsPackage:
-      config.wcsPackageUrl && config.wcsPackageSha256
-        ? { url: config.wcsPackageUrl, sha256: config.wcsPackageSha256 }
-        : undefined,
     javaPackage: config.javaPackage,
+    patienceSeconds,
+  };
+}
+
+/** What the configuration says of the packages that machines fetch. */
+export function packageSources(config: PublicConfig): Pick<MachineSoftwareArgs, "wcsPackage" | "webSdk"> {
+  const { wcsPackage, wcsPackageUrl, wcsPackageSha256, webSdkUrl, webSdkSha256 } = config;
+  const file = localWcsPackage(config);
+  const wcs = wcsPackage ?? wcsPackageUrl;
+  return {
+    wcsPackage: file
+      ? { file }
+      : wcs && wcsPackageSha256
+        ? { source: wcs, sha256: wcsPackageSha256 }
+        : undefined,
+    webSdk: webSdkUrl && webSdkSha256 ? { source: webSdkUrl, sha256: webSdkSha256 } : undefined,
   };
 }
 

@@ -1,14 +1,16 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { type BalancerSettings, renderBalancerUserData } from "../userdata/balancer";
-import { encodeUserData } from "../userdata/cloud-config";
+import { type BalancerPackages, type BalancerSettings, renderBalancerUserData } from "../userdata/balancer";
+import { encodeUserData } from "../userdata/user-data";
 import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
-import { ParameterReader } from "./parameter-reader";
+import { InstanceRole } from "./instance-role";
+import type { FetchedSoftware } from "./machine-software";
 import { balancerTags as tags } from "./tags";
 
 export interface BalancerArgs {
   /** What the machine is told; nothing of it changes with the nodes or the certificate. */
   settings: BalancerSettings;
+  software: FetchedSoftware<BalancerPackages>;
   instanceType: string;
   /** @default the newest Debian 13 when the machine is made */
   ami?: string;
@@ -41,7 +43,11 @@ export class Balancer extends pulumi.ComponentResource {
       parent,
     );
     const { stateParameter, secretParameter } = args.settings;
-    const role = new ParameterReader(name, { parameters: [stateParameter, secretParameter], tags }, parent);
+    const role = new InstanceRole(
+      name,
+      { parameters: [stateParameter, secretParameter], objects: args.software.objects, tags },
+      parent,
+    );
 
     const instance = new aws.ec2.Instance(
       name,
@@ -51,7 +57,9 @@ export class Balancer extends pulumi.ComponentResource {
         instanceType: args.instanceType,
         iamInstanceProfile: role.instanceProfile,
         primaryNetworkInterface: { networkInterfaceId: networkInterface.id },
-        userDataBase64: encodeUserData(renderBalancerUserData(args.settings)),
+        userDataBase64: args.software.packages.apply((packages) =>
+          encodeUserData(renderBalancerUserData(args.settings, packages)),
+        ),
         tags,
       },
       {

@@ -3,12 +3,17 @@ import * as pulumi from "@pulumi/pulumi";
 /** What a resource is for, in its tags. */
 export const balancerTags = { Role: "balancer" };
 export const nodeTags = { Role: "node" };
+export const bucketTags = { Role: "software" };
 
 /** Types of AWS resources here that take no tags. */
 const untagged = [
   "aws:ec2/eipAssociation:EipAssociation",
   "aws:iam/rolePolicy:RolePolicy",
   "aws:route53/record:Record",
+  "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
+  "aws:s3/bucketPolicy:BucketPolicy",
+  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+  "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
 ];
 
 /**

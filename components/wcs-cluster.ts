@@ -1,8 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
+import { InstanceRole } from "./instance-role";
 import type { Network } from "./network";
+import { nodeTags } from "./tags";
 import { WcsNode, type WcsNodeArgs } from "./wcs-node";
 
-export interface WcsClusterArgs extends Omit<WcsNodeArgs, "subnetId"> {
+export interface WcsClusterArgs extends Omit<WcsNodeArgs, "subnetId" | "role"> {
   /** Node names; each becomes one instance. Removing a name removes that node. */
   nodes: string[];
   network: Network;
@@ -19,12 +21,22 @@ export class WcsCluster extends pulumi.ComponentResource {
     opts?: pulumi.ComponentResourceOptions,
   ) {
     super("wcs-balancer:cluster:WcsCluster", name, {}, opts);
+    const { licenseParameter } = args.settings;
+    const role = new InstanceRole(
+      "node",
+      {
+        objects: args.software.objects,
+        parameters: licenseParameter ? [licenseParameter] : [],
+        tags: nodeTags,
+      },
+      { parent: this },
+    );
     this.nodes = Object.fromEntries(
       [...nodes]
         .sort()
         .map((node) => [
           node,
-          new WcsNode(node, { ...args, subnetId: network.subnetFor(node) }, { parent: this }),
+          new WcsNode(node, { ...args, role, subnetId: network.subnetFor(node) }, { parent: this }),
         ]),
     );
     this.registerOutputs({});

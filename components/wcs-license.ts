@@ -1,6 +1,5 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { ParameterReader } from "./parameter-reader";
 import { nodeTags as tags } from "./tags";
 
 export interface WcsLicenseArgs {
@@ -9,15 +8,14 @@ export interface WcsLicenseArgs {
   key: pulumi.Input<string>;
 }
 
-/** The licence key where the nodes fetch it, and the role with which they may. */
+/** The licence key where the nodes fetch it. */
 export class WcsLicense extends pulumi.ComponentResource {
   readonly parameter: string;
-  readonly role: ParameterReader;
 
   constructor(name: string, args: WcsLicenseArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:WcsLicense", name, {}, opts);
     this.parameter = args.parameter;
-    const parameter = new aws.ssm.Parameter(
+    new aws.ssm.Parameter(
       name,
       {
         name: args.parameter,
@@ -27,11 +25,6 @@ export class WcsLicense extends pulumi.ComponentResource {
         tags,
       },
       { parent: this },
-    );
-    this.role = new ParameterReader(
-      name,
-      { parameters: [args.parameter], tags },
-      { parent: this, dependsOn: parameter },
     );
     this.registerOutputs({});
   }

@@ -1,10 +1,11 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { encodeUserData } from "../userdata/cloud-config";
 import { renderServer, serverName } from "../userdata/haproxy-config";
-import { type NodeSettings, renderNodeUserData } from "../userdata/node";
+import { type NodePackages, type NodeSettings, renderNodeUserData } from "../userdata/node";
+import { encodeUserData } from "../userdata/user-data";
 import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
-import type { ParameterReader } from "./parameter-reader";
+import type { InstanceRole } from "./instance-role";
+import type { FetchedSoftware } from "./machine-software";
 import { nodeTags } from "./tags";
 
 export interface WcsNodeArgs {
@@ -16,8 +17,9 @@ export interface WcsNodeArgs {
   ami?: string;
   /** Whether the node's line in haproxy.cfg has a cookie. */
   stickiness: boolean;
-  /** What the node may do at AWS; nothing without. */
-  role?: ParameterReader;
+  software: FetchedSoftware<NodePackages>;
+  /** What the node may do at AWS. */
+  role: InstanceRole;
   subnetId: pulumi.Input<string>;
   securityGroup: aws.ec2.SecurityGroup;
 }
@@ -35,9 +37,9 @@ export class WcsNode extends pulumi.ComponentResource {
   constructor(name: string, args: WcsNodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:WcsNode", name, {}, opts);
     const userData = pulumi
-      .all(args.balancerAddresses)
-      .apply((balancerAddresses) =>
-        encodeUserData(renderNodeUserData({ ...args.settings, balancerAddresses })),
+      .all([pulumi.all(args.balancerAddresses), args.software.packages])
+      .apply(([balancerAddresses, packages]) =>
+        encodeUserData(renderNodeUserData({ ...args.settings, balancerAddresses }, packages)),
       );
     const instance = new aws.ec2.Instance(
       name,
@@ -47,7 +49,7 @@ export class WcsNode extends pulumi.ComponentResource {
         instanceType: args.instanceType,
         subnetId: args.subnetId,
         associatePublicIpAddress: true,
-        iamInstanceProfile: args.role?.instanceProfile,
+        iamInstanceProfile: args.role.instanceProfile,
         vpcSecurityGroupIds: [args.securityGroup.id],
         userDataBase64: userData,
         tags: nodeTags,
@@ -57,7 +59,7 @@ export class WcsNode extends pulumi.ComponentResource {
         parent: this,
         ignoreChanges: args.ami ? ["subnetId"] : ["subnetId", "ami"],
         replaceOnChanges,
-        dependsOn: args.role ? [args.role] : [],
+        dependsOn: args.role,
       },
     );
     this.instanceId = instance.id;

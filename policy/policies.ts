@@ -1,5 +1,7 @@
 import { gunzipSync } from "node:zlib";
-import type { ResourceValidationPolicy } from "@pulumi/policy";
+import type { ResourceValidationPolicy, StackValidationPolicy } from "@pulumi/policy";
+import { bucketPolicies } from "./buckets";
+import { list, principalsOf, type Statement, statementsOf } from "./documents";
 
 /** What is in security groups under one name or another. */
 interface IngressRule {
@@ -33,6 +35,10 @@ const untaggedTypes = [
   "aws:ec2/eipAssociation:EipAssociation",
   "aws:iam/rolePolicy:RolePolicy",
   "aws:route53/record:Record",
+  "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
+  "aws:s3/bucketPolicy:BucketPolicy",
+  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+  "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
 ];
 
 function isWorld(cidr: unknown): boolean {
@@ -65,26 +71,27 @@ function userDataOf(props: Record<string, unknown>): string {
 const secretPattern =
   /-----BEGIN [A-Z ]*PRIVATE KEY-----|\bA(?:KIA|SIA)[A-Z0-9]{16}\b|\b(?:password|secret|token)\b["']?\s*[:=]\s*["']?[A-Za-z0-9+/=_-]{16,}/i;
 
-interface Statement {
-  Effect: string;
-  Action?: string | string[];
-  Resource?: string | string[];
-  Principal?: string | Record<string, string | string[]>;
-}
+/** The objects of a bucket under a named prefix. */
+const objectsUnderPrefix = /^arn:aws[a-z-]*:s3:::[a-z0-9.-]+\/[^*?/][^*?]*\/\*$/;
 
-function statementsOf(policy: unknown): Statement[] {
-  const { Statement: statements = [] } = JSON.parse(String(policy)) as {
-    Statement?: Statement | Statement[];
-  };
-  return [statements].flat();
-}
-
-function list(value: string | string[] | undefined): string[] {
-  return value === undefined ? [] : [value].flat();
+/** Parts of an Allow that allow more than they name. */
+function wildcardsOf(statement: Statement): string[] {
+  if (statement.Effect !== "Allow") return [];
+  const actions = list(statement.Action);
+  const resources = list(statement.Resource);
+  const exceptions = (["NotAction", "NotResource", "NotPrincipal"] as const).filter(
+    (key) => statement[key] !== undefined,
+  );
+  // Machines of an older version still fetch their own objects, whose names are not known any more.
+  const getsObjects = actions.length === 1 && actions[0] === "s3:GetObject";
+  const open = [...actions, ...resources, ...principalsOf(statement)]
+    .filter((value) => /[*?]/.test(value))
+    .filter((value) => !(getsObjects && resources.includes(value) && objectsUnderPrefix.test(value)));
+  return [...exceptions, ...open];
 }
 
 /** What no stack may do, whoever has changed its configuration or this program. */
-export const policies: ResourceValidationPolicy[] = [
+export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   {
     name: "world-ports",
     description: "Only 443, 80, 8443 and the media ports 30000-33000 are open to the world.",
@@ -167,16 +174,13 @@ export const policies: ResourceValidationPolicy[] = [
   },
   {
     name: "no-wildcards",
-    description: "Roles name what they may do, to what, and who may take them.",
+    description:
+      "Roles name what they may do, to what, and who may take them; objects of S3 may be read by a named prefix.",
     validateResource: ({ type, props }, report) => {
+      if (!type.startsWith("aws:iam/")) return;
       const policy = type === "aws:iam/role:Role" ? props.assumeRolePolicy : props.policy;
-      if (!type.startsWith("aws:iam/") || policy === undefined) return;
-      for (const { Effect, Action, Resource, Principal } of statementsOf(policy)) {
-        if (Effect !== "Allow") continue;
-        const principals = typeof Principal === "object" ? Object.values(Principal).flat() : list(Principal);
-        for (const value of [...list(Action), ...list(Resource), ...principals])
-          if (value.includes("*")) report(`${value} has a wildcard`);
-      }
+      if (policy === undefined) return;
+      for (const value of statementsOf(policy).flatMap(wildcardsOf)) report(`${value} has a wildcard`);
     },
   },
   {
@@ -189,4 +193,5 @@ export const policies: ResourceValidationPolicy[] = [
         report(`${props.policyArn} is attached`);
     },
   },
+  ...bucketPolicies,
 ];

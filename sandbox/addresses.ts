@@ -6,7 +6,7 @@ export const vpcPrefixLength = 20;
 export const metadataService = "169.254.169.254";
 export const dnsService = "169.254.169.253";
 
-/** Public services: SSM and downloads. */
+/** Public services: SSM, S3 and downloads. */
 export const publicServices = "198.18.0.1";
 
 export const internetGateway = "198.51.100.1";

@@ -1,7 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { splitArguments } from "./arguments";
 import { CloudClient, type MachineStatus } from "./cloud/client";
 import type { Deployment } from "./deploy";
 import { removeSandbox } from "./lifecycle";
@@ -18,10 +19,12 @@ Commands:
   up                    bring the stack up, or to what its file says now (the default)
   preview               show what 'up' would change
   status                the machines, and what the balancer says of its nodes
-  shell NAME [CMD...]   a shell on a machine, or one command there
+  shell NAME [CMD...]   a shell on a machine, or one command there; options of this program stand before CMD, and
+                        what stands behind CMD is CMD's (with -- before CMD even a --name)
   logs NAME             what a machine wrote to its console, and its journal
   open [NAME]           the balancer's pages in this machine's own browser, until Ctrl-C; with the name of a node its
                         statistics page, with 'statistics' HAProxy's
+  destroy               delete the stack as 'pulumi destroy' does; the sandbox stays
   down                  remove everything but the cache
   help                  this text
 
@@ -37,6 +40,17 @@ Options:
   --name NAME           the sandbox to use, so that several can stand side by side
                         (default $WCS_SANDBOX_NAME, or else default)
 `;
+
+const optionTypes = {
+  nodes: { type: "string" },
+  config: { type: "string", multiple: true },
+  secret: { type: "string", multiple: true },
+  stack: { type: "string", default: "dev" },
+  file: { type: "string" },
+  port: { type: "string" },
+  name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
+  help: { type: "boolean", short: "h" },
+} as const satisfies ParseArgsConfig["options"];
 
 interface Options extends Deployment {
   /** Of this machine's localhost. */
@@ -117,7 +131,16 @@ interface NodeStatus {
   server: string;
   state: string;
   reason: string;
+  /** The check that is nearest to its threshold; empty when the agent names none. */
+  load: string;
+  weight: number;
   sockets: number;
+}
+
+/** What the balancer says of a node: its state and why, or how far it is from being full; and its sockets. */
+function describeNode({ state, reason, load, weight, sockets }: NodeStatus): string {
+  const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
+  return `${state === "up" ? up : `${state}${reason ? `: ${reason}` : ""}`}, ${sockets} sockets`;
 }
 
 /** The detailed status, read on the balancer itself. */
@@ -146,9 +169,7 @@ async function status({ paths }: Options): Promise<void> {
     .sort((one, other) => one.name.localeCompare(other.name))
     .map((machine) => {
       const node = nodes.find(({ server }) => server.endsWith(`-${machine.id.slice(-8)}`));
-      const takesClients = node
-        ? `${node.state}${node.reason ? ` (${node.reason})` : ""}, ${node.sockets} sockets`
-        : "";
+      const takesClients = node ? describeNode(node) : "";
       return [
         machine.name,
         machine.id,
@@ -183,35 +204,21 @@ function down({ paths }: Options): void {
 }
 
 const commands: Record<string, { changes: boolean; run(options: Options): unknown }> = {
-  // The engine's SDK takes a second to load: only these two need it, and not before they have the lock.
+  // The engine's SDK takes a second to load: only these need it, and not before they have the lock.
   up: { changes: true, run: async (options) => (await import("./deploy.js")).up(options) },
   preview: { changes: true, run: async (options) => (await import("./deploy.js")).preview(options) },
   status: { changes: false, run: status },
   shell: { changes: false, run: shell },
   logs: { changes: false, run: logs },
   open: { changes: false, run: ({ paths, port, rest: [name] }) => open(paths, name, port) },
+  destroy: { changes: true, run: async (options) => (await import("./deploy.js")).destroy(options) },
   down: { changes: true, run: down },
 };
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
-  // What follows `shell NAME` belongs to the command that runs there.
-  const shellAt = args.indexOf("shell");
-  const own = shellAt < 0 ? args : args.slice(0, shellAt + 2);
-  const { values, positionals } = parseArgs({
-    args: own,
-    allowPositionals: true,
-    options: {
-      nodes: { type: "string" },
-      config: { type: "string", multiple: true, default: [] },
-      secret: { type: "string", multiple: true, default: [] },
-      stack: { type: "string", default: "dev" },
-      file: { type: "string" },
-      port: { type: "string" },
-      name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
-      help: { type: "boolean", short: "h" },
-    },
-  });
+  const { own, command: machineCommand } = splitArguments(args, optionTypes);
+  const { values, positionals } = parseArgs({ args: own, allowPositionals: true, options: optionTypes });
   const [name = "up", ...rest] = positionals;
   if (values.help || name === "help") {
     process.stdout.write(usage);
@@ -238,11 +245,11 @@ async function main(): Promise<number> {
   const options = {
     paths,
     stack: values.stack,
-    overrides: parseOverrides(values.nodes, values.config),
-    secrets: Object.fromEntries(values.secret.map((pair) => parsePair("secret", pair))),
+    overrides: parseOverrides(values.nodes, values.config ?? []),
+    secrets: Object.fromEntries((values.secret ?? []).map((pair) => parsePair("secret", pair))),
     file: values.file,
     port: parsePort(values.port),
-    rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
+    rest: [...rest, ...machineCommand],
   };
   const run = async () => {
     const status = await command.run(options);

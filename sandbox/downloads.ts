@@ -22,6 +22,8 @@ import { run } from "./shell";
 const wcsVersion = "5.2.0-sandbox";
 
 export interface Download {
+  path: string;
+  /** The same file on the sandbox's internet. */
   url: string;
   sha256: string;
 }
@@ -48,7 +50,7 @@ function pack(name: string, key: string, fill: (folder: string) => void): Downlo
     }
   }
   const sha256 = createHash("sha256").update(readFileSync(path)).digest("hex");
-  return { url: `https://${downloadsHost}/${file}`, sha256 };
+  return { path, url: `https://${downloadsHost}/${file}`, sha256 };
 }
 
 /**

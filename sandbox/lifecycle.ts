@@ -16,16 +16,34 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CloudClient } from "./cloud/client";
 import { endCgroup, inCgroup, originalDisk, removeMachine } from "./cloud/machine";
 import { makeNetworks, removeNetworks } from "./cloud/network";
+import { shareObjects } from "./cloud/objects";
 import { unmountAll } from "./overlay";
 import { projectRoot, type SandboxPaths } from "./paths";
 
 const startSeconds = 30;
+
+/** Ids of the machines whose disks a sandbox has. */
+function machineIds({ machines }: Pick<SandboxPaths, "machines">): string[] {
+  return existsSync(machines) ? readdirSync(machines).sort() : [];
+}
+
+/** What starting a sandbox anew takes with it, for whoever does not expect it; nothing when it has no machines. */
+export function describeRemains(paths: Pick<SandboxPaths, "name" | "machines">): string | undefined {
+  const ids = machineIds(paths);
+  if (ids.length === 0) return undefined;
+  return (
+    `The process that plays the cloud of the sandbox ${paths.name} has ended. Removing what it has left, to start anew: ` +
+    `the machines ${ids.join(", ")} with their disks, and the state of the stacks.`
+  );
+}
 
 /** Starts networks and cloud of a sandbox, unless they are up. */
 export async function startCloud(paths: SandboxPaths): Promise<CloudClient> {
   const cloud = new CloudClient(paths);
   if (await cloud.isUp()) return cloud;
   // What a crash may have left would stand in the way.
+  const remains = describeRemains(paths);
+  if (remains) console.log(remains);
   removeSandbox(paths);
   mkdirSync(paths.state, { recursive: true, mode: 0o700 });
   makeNetworks(paths);
@@ -52,9 +70,10 @@ export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise
   removeSandbox(to);
   mkdirSync(to.state, { recursive: true, mode: 0o700 });
   for (const name of readdirSync(from.state)) {
-    if (name !== basename(from.machines))
+    if (name !== basename(from.machines) && name !== basename(from.objects))
       cpSync(join(from.state, name), join(to.state, name), { recursive: true });
   }
+  shareObjects(from.objects, to.objects);
   for (const id of readdirSync(from.machines)) {
     mkdirSync(join(to.machines, id), { recursive: true });
     symlinkSync(join(from.machines, id, "upper"), join(to.machines, id, originalDisk));
@@ -94,7 +113,7 @@ async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
 /** Removes everything of a sandbox, whatever state it is in. */
 export function removeSandbox(paths: SandboxPaths): void {
   endCgroup(paths.cgroup);
-  if (existsSync(paths.machines)) for (const id of readdirSync(paths.machines)) removeMachine(paths, id);
+  for (const id of machineIds(paths)) removeMachine(paths, id);
   removeNetworks(paths);
   rmSync(paths.state, { recursive: true, force: true });
   const root = dirname(paths.state);

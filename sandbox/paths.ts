@@ -27,6 +27,8 @@ export interface SandboxPaths {
   state: string;
   socket: string;
   machines: string;
+  /** What is in the buckets of S3. */
+  objects: string;
   /** What the cloud knew when the sandbox was hibernated. */
   savedCloud: string;
   /** Working folder of the Pulumi engine: state of the stacks, a copy of the stack's file. */
@@ -50,6 +52,7 @@ export function sandboxPaths(name: string): SandboxPaths {
     state,
     socket: join(state, "cloud.sock"),
     machines: join(state, "machines"),
+    objects: join(state, "objects"),
     savedCloud: join(state, "cloud.json"),
     engineState: join(state, "engine"),
     vpcNamespace: `wcs-${name}-vpc`,

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation";
 import { parse, stringify } from "yaml";
 import { CloudClient } from "./cloud/client";
-import { wcsPackage, webSdkBundle } from "./downloads";
+import { wcsPackage } from "./downloads";
 import { engine } from "./engine";
 import { projectRoot, type SandboxPaths } from "./paths";
 import { awsInvokes, awsTypes, region } from "./provider/aws";
@@ -32,14 +32,8 @@ export function stackSettings(
   const path = resolve(projectRoot, file);
   if (!existsSync(path)) throw new Error(`there is no ${file}`);
   const { config = {} } = parse(readFileSync(path, "utf8")) as { config?: Record<string, unknown> };
-  const wcs = wcsPackage();
-  const webSdk = webSdkBundle();
-  const supplied = {
-    [`${project}:wcsPackageUrl`]: wcs.url,
-    [`${project}:wcsPackageSha256`]: wcs.sha256,
-    [`${project}:webSdkUrl`]: webSdk.url,
-    [`${project}:webSdkSha256`]: webSdk.sha256,
-  };
+  // One of the two can be given.
+  const supplied = { [`${project}:wcsPackage`]: overrides.wcsPackageUrl ? undefined : wcsPackage().path };
   const overridden = Object.fromEntries(
     Object.entries(overrides).map(([key, value]) => [key.includes(":") ? key : `${project}:${key}`, value]),
   );

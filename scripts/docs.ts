@@ -54,7 +54,7 @@ with one line that names the key, the value, what is allowed and the command tha
 |---|---|---|---|
 ${rows.join("\n")}
 
-\`wcsPackageUrl\` and \`wcsPackageSha256\` are required unless \`nodeAmi\` is set; \`subnetIds\` goes with \`vpcId\`, \`tlsPrivateKey\`
+One of \`wcsPackage\` and \`wcsPackageUrl\` is required unless \`nodeAmi\` is set; \`subnetIds\` goes with \`vpcId\`, \`tlsPrivateKey\`
 with \`tlsCertificate\`, \`adminCidrs\` with \`sshPublicKey\`.
 
 ## What a change does
@@ -64,9 +64,10 @@ with \`tlsCertificate\`, \`adminCidrs\` with \`sshPublicKey\`.
 | \`nodes\`, \`externalNodes\`, \`nodeStack\` | HAProxy gets and drains servers at run time, without a reload |
 | \`checks\`, \`drainTimeoutSeconds\`, certificate | applied at run time, without a reload |
 | \`algorithm\`, \`stickiness\`, \`maxConnections\`, \`maxConnectionsPerNode\` | a reload that closes no socket |
-| \`nodeInstanceType\`, \`nodeAmi\`, \`wcsPackageUrl\` with its checksum, \`wcsProperties\`, \`wcsHeap\`, \`wcsLicenseKey\`, \`javaPackage\`, \`agentListener\`, \`balancerCidrs\` | new nodes first, then the old ones are drained |
+| \`nodeInstanceType\`, \`nodeAmi\`, \`wcsPackage\` or \`wcsPackageUrl\`, \`wcsProperties\`, \`wcsHeap\`, \`wcsLicenseKey\`, \`javaPackage\`, \`agentListener\`, \`balancerCidrs\` | new nodes first, then the old ones are drained |
 | \`balancerInstanceType\`, \`balancerAmi\`, \`domain\`, \`webSdkUrl\` and its companions | a new balancer at the same address; clients wait while it boots |
 | \`sshPublicKey\` | new nodes and a new balancer |
+| this project's \`machines/\` | what is of nodes: new nodes; what is of the balancer: a new balancer. The pull request's comment says which |
 | \`clientCidrs\`, \`adminCidrs\`, \`openPorts\`, \`directAccess\` | security group rules only |
 `;
 }

@@ -48,6 +48,18 @@ function describePreview(preview: string | undefined, limit: number): string[] {
   ];
 }
 
+/** Which machines a change of their files replaces: all that a machine gets is named in its user-data. */
+function replacedMachines(rendered: string): string {
+  const changed = (kind: string) => rendered.includes(` after/${kind}/user-data.yaml\n`);
+  const machines = [
+    ...(changed("node") ? ["every node (new ones first; the old ones drain)"] : []),
+    ...(changed("balancer") ? ["the balancer (clients come back when it has booted)"] : []),
+  ];
+  return machines.length > 0
+    ? `**Replaced: ${machines.join(", and ")}.** Another user-data or other machine software makes a new machine.`
+    : "No machine is replaced by this.";
+}
+
 /** The comment, never longer than GitHub takes. */
 export function renderComment(stacks: StackPreview[]): string {
   if (stacks.length === 0) return "No stack changes.\n";
@@ -56,7 +68,7 @@ export function renderComment(stacks: StackPreview[]): string {
     const machines =
       rendered.trim() === ""
         ? "The machines' files stay the same."
-        : details("What changes in haproxy.cfg and user-data", block("diff", shorten(rendered, share)));
+        : `${replacedMachines(rendered)}\n\n${details("What changes in the machines' files", block("diff", shorten(rendered, share)))}`;
     return [`### ${stack}`, ...describePreview(preview, share), machines].join("\n\n");
   });
   return `## What this would do\n\n${sections.join("\n\n")}\n`;

@@ -1,21 +1,24 @@
 /** Writes what the machines of a stack would get, offline: to read, to lint, to review. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
+import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
+import { packWebSdk } from "../cluster/websdk";
+import { hashFile } from "../components/local-file";
 import { ConfigError, certificatesIn, parseConfig } from "../config";
-import { balancerSettings, haproxySettings, nodeSettings } from "../settings";
+import { balancerSettings, haproxySettings, nodeSettings, packageSources } from "../settings";
 import { renderBalancerUserData } from "../userdata/balancer";
-import { encodeUserData, userDataLimitBytes } from "../userdata/cloud-config";
 import { renderDesiredState, sha256 } from "../userdata/desired-state";
-import { machineFile } from "../userdata/files";
 import { renderHaproxyConfig, serverName } from "../userdata/haproxy-config";
-import { renderAgentListener, renderNodeUserData } from "../userdata/node";
+import { renderNodeUserData } from "../userdata/node";
+import { encodeUserData, type Package, userDataLimitBytes } from "../userdata/user-data";
 
 const usage = `Usage: npm run render -- --stack NAME --out DIR
 
-Writes user-data of a node and of the balancer, haproxy.cfg and the agent's files of stack NAME
-(Pulumi.NAME.yaml) to DIR, with made-up addresses and instance ids. Needs no engine and no network.
+Writes what the machines of stack NAME (Pulumi.NAME.yaml) would get to DIR: user-data of a node and of the balancer,
+every file of their software, and haproxy.cfg; addresses, instance ids and the bucket's name are made up. Needs no
+engine and no network.
 `;
 
 /** Stand-ins for what a stack file may leave open. */
@@ -41,9 +44,25 @@ export function readStackFile(stack: string, directory: string): Record<string, 
   return Object.fromEntries(values);
 }
 
-/** Every file by its name, for a stack's values. Of a certificate of one's own counts only who has signed it. */
+/** An object of the stack's bucket, whose name only AWS knows. */
+function inBucket(stack: string, kind: MachineKind, name: string, sha256: string): Package {
+  return {
+    source: `s3://wcs-balancer-${stack}-00000000000000000000000000/${kind}/${name}-${sha256}`,
+    sha256,
+  };
+}
+
+/** The packages that nodes install WCS from; a file that is not here, as in CI, has a made-up checksum. */
+function wcsOf(stack: string, config: Parameters<typeof packageSources>[0]): Package | undefined {
+  const { wcsPackage } = packageSources(config);
+  if (!wcsPackage || "source" in wcsPackage) return wcsPackage;
+  const { file } = wcsPackage;
+  return inBucket(stack, "node", "wcs", existsSync(file) ? hashFile(file).sha256 : madeUp.wcsPackageSha256);
+}
+
+/** Every file by its name, for a stack's values. Of a user-supplied certificate only the issuer matters. */
 export function renderStack(stack: string, values: Record<string, unknown>): Record<string, string> {
-  const own = values.nodeAmi ? {} : madeUp;
+  const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
   const config = parseConfig({ ...own, ...others }, () => true);
   if (typeof tlsCertificate === "string") {
@@ -58,13 +77,21 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
   const haproxyConfig = renderHaproxyConfig(haproxySettings(config), backends);
   const license = config.wcsLicenseKey ? `/wcs-balancer/${stack}/wcs-license` : undefined;
   const node = { ...nodeSettings(config, license), balancerAddresses: [balancerAddress] };
-  const listener = Object.entries(renderAgentListener(node).files);
+  const software = (kind: MachineKind) => inBucket(stack, kind, "software", packMachineSoftware(kind).sha256);
+  const websdk = packageSources(config).webSdk ?? inBucket(stack, "balancer", "websdk", packWebSdk().sha256);
+  const filesOf = (kind: MachineKind, files: Record<string, string>) =>
+    Object.fromEntries(Object.entries(files).map(([path, content]) => [`${kind}/files${path}`, content]));
   return {
-    "node/user-data.yaml": renderNodeUserData(node),
-    ...Object.fromEntries(listener.map(([path, content]) => [`node${path}`, content])),
-    "node/haproxy-agent-check.sh": machineFile("node/haproxy-agent-check.sh"),
-    "node/haproxy-agent-check-launch.sh": machineFile("node/haproxy-agent-check-launch.sh"),
-    "balancer/user-data.yaml": renderBalancerUserData(balancerSettings(config, `/wcs-balancer/${stack}`)),
+    "node/user-data.yaml": renderNodeUserData(node, {
+      software: software("node"),
+      wcs: wcsOf(stack, config),
+    }),
+    ...filesOf("node", machineSoftware("node")),
+    "balancer/user-data.yaml": renderBalancerUserData(balancerSettings(config, `/wcs-balancer/${stack}`), {
+      software: software("balancer"),
+      websdk,
+    }),
+    ...filesOf("balancer", machineSoftware("balancer")),
     "balancer/haproxy.cfg": haproxyConfig,
     "balancer/desired-state.base64": renderDesiredState(
       haproxyConfig,

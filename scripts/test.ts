@@ -32,6 +32,9 @@ and, of e2e tests, the output of the sandbox's commands, the status and the mach
 
 const results = join(projectRoot, "test-results");
 
+/** What machines try again to fetch, they give up soon: it is in their user-data, so it is the same in every test. */
+process.env.WCS_BALANCER_PATIENCE_SECONDS ??= "10";
+
 function parseNumber(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const number = Number(text);

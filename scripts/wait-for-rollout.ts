@@ -31,7 +31,12 @@ export interface Status {
   setup: string | null;
   /** What of the balancer itself does not answer. A balancer that is older than this program does not say. */
   away?: string[];
-  nodes: { server: string; state: "up" | "full" | "down" | "maint" | "unknown"; reason: string }[];
+  nodes: {
+    server: string;
+    state: "up" | "full" | "down" | "maint" | "unknown";
+    /** Why it is in this state; of a full node the threshold that is reached. */
+    reason: string;
+  }[];
   /** Servers that were removed and still have sockets. */
   draining: {
     server: string;
@@ -60,6 +65,13 @@ export function notUp(status: Status, servers: string[]): string[] {
     if (node.state !== "down" && node.state !== "unknown") return [];
     return [`${server}: ${node.state}${node.reason ? `: ${node.reason}` : ""}`];
   });
+}
+
+/** Which servers are full, and which threshold each has reached. */
+export function full(status: Status, servers: string[]): string[] {
+  return status.nodes
+    .filter(({ server, state }) => state === "full" && servers.includes(server))
+    .map(({ server, reason }) => `${server}: full${reason ? `: ${reason}` : ""}`);
 }
 
 /** Judges a status: pure, so that every case can be tested. */
@@ -198,11 +210,13 @@ async function main(): Promise<void> {
   while (true) {
     let verdict: Verdict;
     let furtherDown: string[] = [];
+    let fullNodes: string[] = [];
     const asked = Date.now();
     try {
       const status = await fetchStatus(target);
       verdict = judge(status, revision, servers);
       furtherDown = notUp(status, furtherServers);
+      fullNodes = full(status, [...servers, ...furtherServers]);
       reached = true;
     } catch (error) {
       const reason = `https://${address} as ${target.domain}: ${(error as Error).message}`;
@@ -210,6 +224,7 @@ async function main(): Promise<void> {
     }
     if (verdict.done && (furtherDown.length === 0 || patience.further <= 0)) {
       for (const reason of furtherDown) console.log(`warning: ${reason}`);
+      for (const reason of fullNodes) console.log(`${reason}; it takes no new clients until it is below`);
       console.log(`revision ${revision} is applied, ${servers.length} of ${servers.length} nodes are up`);
       return;
     }

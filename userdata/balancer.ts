@@ -1,5 +1,5 @@
-import { renderCloudConfig, setupSteps } from "./cloud-config";
-import { leanFile, machineFile, shellSettings } from "./files";
+import { machineFile, shellSettings } from "./files";
+import { type Package, renderUserData } from "./user-data";
 
 export interface BalancerSettings {
   domain: string;
@@ -8,7 +8,15 @@ export interface BalancerSettings {
   secretParameter: string;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;
-  webSdk: { url: string; sha256?: string; stripComponents: number };
+  /** Leading folders to strip from the WebSDK bundle. */
+  webSdkStripComponents: number;
+  patienceSeconds: number;
+}
+
+/** What the balancer fetches at its first boot. */
+export interface BalancerPackages {
+  software: Package;
+  websdk: Package;
 }
 
 /** Where the guide keeps the PEM of certificate, chain and key. */
@@ -23,71 +31,27 @@ export const examplePage = "/wcs/examples/demo/streaming/two_way_streaming/two_w
 export const busyPage = "/etc/wcs-balancer/503.html";
 
 /** User-data of the balancer: no certificate, no nodes, no secret. It fetches those, and never changes with them. */
-export function renderBalancerUserData(settings: BalancerSettings): string {
-  const { domain, stateParameter, secretParameter, webSdk } = settings;
-  return renderCloudConfig({
+export function renderBalancerUserData(settings: BalancerSettings, fetched: BalancerPackages): string {
+  const { domain, stateParameter, secretParameter, webSdkStripComponents } = settings;
+  return renderUserData({
     sshPublicKey: settings.sshPublicKey,
+    patienceSeconds: settings.patienceSeconds,
     packages: ["haproxy", "nginx", "unattended-upgrades"],
+    fetched: { ...fetched },
     files: [
-      { path: busyPage, content: machineFile("balancer/503.html") },
-      { path: "/etc/wcs-balancer/no-websdk.html", content: machineFile("balancer/no-websdk.html") },
-      { path: "/etc/nginx/nginx.conf", content: leanFile("balancer/nginx.conf") },
-      {
-        path: "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf",
-        content: leanFile("balancer/haproxy.conf"),
-      },
-      {
-        path: "/etc/systemd/system/apt-daily-upgrade.service.d/wcs-balancer.conf",
-        content: leanFile("balancer/upgrade-reload.conf"),
-      },
-      {
-        path: "/etc/apt/apt.conf.d/90wcs-balancer",
-        content: machineFile("balancer/unattended-upgrades.conf"),
-      },
-      {
-        path: "/etc/systemd/journald.conf.d/wcs-balancer.conf",
-        content: leanFile("balancer/journald.conf"),
-      },
-      { path: "/etc/sysctl.d/90-wcs-balancer.conf", content: leanFile("balancer/sysctl.conf") },
       {
         path: "/etc/wcs-balancer/settings",
-        content: shellSettings({
-          WEBSDK_URL: webSdk.url,
-          WEBSDK_SHA256: webSdk.sha256 ?? "",
-          WEBSDK_STRIP_COMPONENTS: String(webSdk.stripComponents),
-        }),
+        content: shellSettings({ WEBSDK_STRIP_COMPONENTS: String(webSdkStripComponents) }),
       },
       {
         path: "/etc/wcs-balancer/sync.json",
         content: `${JSON.stringify({ stateParameter, secretParameter, certificatePath: certificatePath(domain) }, null, 2)}\n`,
       },
       {
-        path: "/usr/local/sbin/wcs-balancer-sync",
-        content: leanFile("balancer/wcs-balancer-sync.py"),
-        permissions: "0755",
+        path: "/etc/systemd/system/nginx.service.d/wcs-setup.conf",
+        content: machineFile("setup/nginx-waits.conf"),
       },
-      {
-        path: "/usr/local/sbin/wcs-balancer",
-        content: leanFile("balancer/wcs-balancer.py"),
-        permissions: "0755",
-      },
-      ...["haproxy_plan.py", "haproxy_runtime.py"].map((name) => ({
-        path: `/usr/local/lib/wcs-balancer/${name}`,
-        content: leanFile(`balancer/${name}`),
-      })),
-      {
-        path: "/etc/systemd/system/wcs-balancer-sync.service",
-        content: leanFile("balancer/wcs-balancer-sync.service"),
-      },
-      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: leanFile("setup/aws_instance.py") },
-      ...setupSteps([
-        "balancer/steps/haproxy-version.sh",
-        "balancer/steps/sync.sh",
-        "setup/tools.sh",
-        "balancer/steps/websdk-download.sh",
-        "balancer/steps/websdk-checksum.sh",
-        "balancer/steps/websdk-install.sh",
-      ]),
     ],
+    steps: ["haproxy-version", "sync", "websdk-download", "websdk-checksum", "websdk-install"],
   });
 }

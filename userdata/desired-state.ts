@@ -15,8 +15,8 @@ export interface DesiredState {
   document: string;
 }
 
-export function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+export function sha256(content: string | Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
 }
 
 /** Renders what the balancer is to run. */

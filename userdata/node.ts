@@ -1,5 +1,5 @@
-import { renderCloudConfig, setupSteps } from "./cloud-config";
-import { fillIn, leanFile, machineFile, shellSettings } from "./files";
+import { machineFile, shellSettings } from "./files";
+import { type Package, renderUserData } from "./user-data";
 
 export type AgentListener = "xinetd" | "systemd";
 
@@ -7,8 +7,6 @@ export interface NodeSettings {
   /** Private addresses and networks of the balancers, the only ones besides localhost that the agent answers. */
   balancerAddresses: string[];
   agentListener: AgentListener;
-  /** The WCS tarball to install; none when the image has WCS in it. */
-  wcsPackage?: { url: string; sha256: string };
   javaPackage: string;
   /** Further lines for flashphoner.properties; they win over `neededProperties`. */
   wcsProperties: Record<string, string>;
@@ -18,18 +16,21 @@ export interface NodeSettings {
   licenseParameter?: string;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;
+  patienceSeconds: number;
 }
 
-/** What WCS must be told for the balancer to work (Flashphoner's guide, "WCS setup"). */
-export const neededProperties: Record<string, string> = {
-  "ws.port": "8080",
-  "wss.port": "8443",
-  "http.port": "8081",
-  "ws.map_custom_headers": "true",
-  "ws.ip_forward_header": "X-Client-IP",
-  // Always: a threshold for bandwidth may come later, without a new node.
-  global_bandwidth_check_enabled: "true",
-};
+/** What a node fetches at its first boot. */
+export interface NodePackages {
+  software: Package;
+  /** The WCS tarball to install; none when the image has WCS in it. */
+  wcs?: Package;
+}
+
+/**
+ * What WCS must be told for the balancer to work (Flashphoner's guide, "WCS setup"). Bandwidth is always counted: a
+ * threshold for it may come later, without a new node.
+ */
+const neededProperties = JSON.parse(machineFile("node/needed-properties.json")) as Record<string, string>;
 
 /** What a user's own properties undo; one line each. */
 export function propertyWarnings(wcsProperties: Record<string, string>): string[] {
@@ -42,118 +43,40 @@ export function propertyWarnings(wcsProperties: Record<string, string>): string[
     );
 }
 
-const executable = "0755";
+/** What runs the agent for each connection to 9707. */
+const listenerPackages: Record<AgentListener, string[]> = { xinetd: ["xinetd"], systemd: [] };
 
 /** User-data of a WCS node. */
-export function renderNodeUserData(settings: NodeSettings): string {
-  const { wcsPackage, javaPackage, licenseParameter } = settings;
-  const listener = renderAgentListener(settings);
-  return renderCloudConfig({
+export function renderNodeUserData(settings: NodeSettings, fetched: NodePackages): string {
+  const { javaPackage, licenseParameter } = settings;
+  const node = { properties: settings.wcsProperties, heap: settings.wcsHeap, licenseParameter };
+  return renderUserData({
     sshPublicKey: settings.sshPublicKey,
-    packages: ["telnet", ...listener.packages, ...(wcsPackage ? [javaPackage, "wget"] : [])],
+    patienceSeconds: settings.patienceSeconds,
+    packages: [
+      "telnet",
+      ...listenerPackages[settings.agentListener],
+      ...(fetched.wcs ? [javaPackage, "wget"] : []),
+    ],
+    fetched: { ...fetched },
     files: [
-      {
-        path: "/usr/local/bin/haproxy-agent-check.sh",
-        content: machineFile("node/haproxy-agent-check.sh"),
-        permissions: executable,
-      },
-      {
-        path: "/usr/local/bin/haproxy-agent-check-launch.sh",
-        content: machineFile("node/haproxy-agent-check-launch.sh"),
-        permissions: executable,
-      },
-      ...Object.entries(listener.files).map(([path, content]) => ({ path, content })),
+      { path: "/etc/wcs-node/node.json", content: `${JSON.stringify(node, null, 2)}\n` },
       {
         path: "/etc/wcs-node/settings",
-        content: shellSettings({
-          WCS_PACKAGE_URL: wcsPackage?.url ?? "",
-          WCS_PACKAGE_SHA256: wcsPackage?.sha256 ?? "",
-        }),
+        content: shellSettings({ ALLOWED_ADDRESSES: [...settings.balancerAddresses, "127.0.0.1"].join(" ") }),
       },
-      {
-        path: "/etc/wcs-node/node.json",
-        content: `${JSON.stringify(
-          {
-            properties: { ...neededProperties, ...settings.wcsProperties },
-            heap: settings.wcsHeap,
-            licenseParameter,
-          },
-          null,
-          2,
-        )}\n`,
-      },
-      { path: "/usr/local/lib/wcs-setup/aws_instance.py", content: leanFile("setup/aws_instance.py") },
-      {
-        path: "/usr/local/sbin/wcs-configure",
-        content: leanFile("node/wcs-configure.py"),
-        permissions: executable,
-      },
-      {
-        path: "/etc/systemd/system/webcallserver.service.d/wcs-balancer.conf",
-        content: machineFile("node/webcallserver.conf"),
-      },
-      ...(licenseParameter
-        ? [
-            {
-              path: "/usr/local/sbin/wcs-license",
-              content: leanFile("node/wcs-license.py"),
-              permissions: executable,
-            },
-            {
-              path: "/etc/systemd/system/wcs-license.service",
-              content: machineFile("node/wcs-license.service"),
-            },
-          ]
-        : []),
-      // The agent first, so that it can say which of the other steps has failed.
-      ...setupSteps([
-        `node/steps/agent-${settings.agentListener}.sh`,
-        "setup/tools.sh",
-        ...(wcsPackage
-          ? ["node/steps/wcs-download.sh", "node/steps/wcs-checksum.sh", "node/steps/wcs-install.sh"]
-          : []),
-        ...(licenseParameter ? ["node/steps/wcs-license.sh"] : []),
-        "node/steps/wcs-start.sh",
-      ]),
+      ...["wcs-setup-failed.socket", "wcs-setup-failed@.service"].map((unit) => ({
+        path: `/etc/systemd/system/${unit}`,
+        content: machineFile(`setup/${unit}`),
+      })),
+    ],
+    // The agent first, so that it can say which of the other steps has failed.
+    steps: [
+      `agent-${settings.agentListener}`,
+      "tools",
+      ...(fetched.wcs ? ["wcs-download", "wcs-checksum", "wcs-install"] : []),
+      ...(licenseParameter ? ["wcs-license"] : []),
+      "wcs-start",
     ],
   });
-}
-
-/** What listens on 9707 and runs the agent, for the balancers and localhost only. */
-export function renderAgentListener({
-  agentListener,
-  balancerAddresses,
-}: Pick<NodeSettings, "agentListener" | "balancerAddresses">): {
-  packages: string[];
-  files: Record<string, string>;
-} {
-  const allowed = { ALLOWED_ADDRESSES: [...balancerAddresses, "127.0.0.1"].join(" ") };
-  switch (agentListener) {
-    case "xinetd":
-      return {
-        packages: ["xinetd"],
-        files: {
-          "/etc/xinetd.d/haproxy-agent-check": fillIn(
-            machineFile("node/haproxy-agent-check.xinetd"),
-            allowed,
-          ),
-        },
-      };
-    case "systemd":
-      return {
-        packages: [],
-        files: {
-          "/etc/systemd/system/haproxy-agent-check.socket": fillIn(
-            machineFile("node/haproxy-agent-check.socket"),
-            allowed,
-          ),
-          "/etc/systemd/system/haproxy-agent-check@.service": fillIn(
-            machineFile("node/haproxy-agent-check@.service"),
-            allowed,
-          ),
-        },
-      };
-    default:
-      throw new Error(`no agent listener ${agentListener satisfies never}`);
-  }
 }

@@ -35,7 +35,8 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
 import haproxy_runtime as haproxy
-from aws_instance import AwsError, get_parameter
+from aws_instance import AwsError
+from aws_parameters import get_parameter
 from haproxy_plan import (
     Configuration,
     PlanError,
@@ -62,6 +63,8 @@ MAX_DOCUMENT_BYTES = 1_000_000
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
+# HAProxy's words for `up N% #tightest check`.
+AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
 # What haproxy.cfg says of the step at which the health check has failed: the port that it asks.
 CHECKED_PORT = re.compile(r"comment: '(port \d+)'")
 # HAProxy's code for an agent that has said `down`, `fail` or `stopped`.
@@ -157,13 +160,13 @@ def check_code(row: dict[str, str], check: str) -> str:
 
 
 def lacks_words(row: dict[str, str]) -> bool:
-    """Whether the reason of a server that is down has to be asked for again: HAProxy forgets the words of a result
-    when the next check begins, and some checks are under way most of the time."""
-    if not row["status"].startswith("DOWN"):
+    """Whether the words of a server's check are missing: HAProxy forgets those of a result when the next check
+    begins, and some checks are under way most of the time."""
+    if row["status"].startswith("MAINT"):
         return False
-    if check_code(row, "agent_status") == AGENT_SAYS_DOWN:
-        return not row["last_agt"]
-    return row.get("check_status", "").startswith("* ") and not row["last_chk"]
+    if row["status"].startswith("DOWN") and check_code(row, "agent_status") != AGENT_SAYS_DOWN:
+        return row.get("check_status", "").startswith("* ") and not row["last_chk"]
+    return row["agent_status"].startswith("* ") and not row["last_agt"]
 
 
 def down_reason(row: dict[str, str]) -> str:
@@ -190,6 +193,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     status, weight = row["status"], row["weight"]
     agent_status = check_code(row, "agent_status")
     reason = ""
+    load = ""
     if status.startswith("MAINT"):
         state = "maint"
     elif agent_status == "":
@@ -201,16 +205,17 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     elif agent_status != "L7OK":
         state = "unknown"
         reason = f"no answer from the agent ({agent_status})"
-    elif weight == "0":
-        state = "full"
     else:
-        state = "up"
+        tightest = AGENT_LOAD.fullmatch(row.get("last_agt", ""))
+        load = tightest.group(1) if tightest else ""
+        state, reason = ("full", load) if weight == "0" else ("up", "")
     return {
         "server": row["svname"],
         "node": node_name(row["svname"]),
         "address": row["addr"],
         "state": state,
         "reason": reason,
+        "load": load,
         "weight": int(weight or 0),
         "sockets": int(row["scur"] or 0),
         "limit": int(row["slim"] or sys.maxsize),

@@ -19,9 +19,10 @@ WARN_DAYS = 14
 
 USAGE = """Usage: wcs-balancer status | save-server-states
 
-status              prints the revision, each node with its state, reason and sockets, what drains, and how long
-                    the certificate lasts. Ends with 1 when something is wrong: an error, a set-up that failed,
-                    a node that is down, no nginx for the pages, a certificate that ends within two weeks.
+status              prints the revision, each node with its state, sockets and reason (of one that is up or full the
+                    check that is nearest to its threshold), what drains, and how long the certificate lasts. Ends
+                    with 1 when something is wrong: an error, a set-up that failed, a node that is down, no nginx for
+                    the pages, a certificate that ends within two weeks.
 save-server-states  keeps the servers' states over the reload that follows; HAProxy's service calls it"""
 
 
@@ -45,7 +46,7 @@ def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
     names = [f"{row['node']} ({row['server']})" for row in nodes + draining]
     width = max(map(len, names), default=0)
     for name, node in zip(names, nodes):
-        reason = f"  {node['reason']}" if node["reason"] else ""
+        reason = f"  {why}" if (why := node["reason"] or node.get("load")) else ""
         sockets = f"{node['sockets']} of {node['limit']} sockets"
         lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
     for name, node in zip(names[len(nodes) :], draining):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Configures Web Call Server on this machine, before each of its starts.
 
-Writes the properties of /etc/wcs-node/node.json, this machine's addresses and the Java heap into WCS's own
+Writes the properties that the balancer needs and those of /etc/wcs-node/node.json, this machine's addresses and the Java heap into WCS's own
 files. At every start, since nothing else detects the addresses, and a stop and start of the instance can
 change its public address and its memory. Running it again changes nothing.
 """
@@ -17,6 +17,7 @@ sys.path.insert(0, "/usr/local/lib/wcs-setup")
 from aws_instance import metadata
 
 SETTINGS = Path("/etc/wcs-node/node.json")
+NEEDED = Path("/usr/local/share/wcs-node/needed-properties.json")
 WCS = Path("/usr/local/FlashphonerWebCallServer/conf")
 KEY = re.compile(r"^\s*([^#!\s=:][^=:\s]*)\s*[=:]")
 HEAP = re.compile(r"^\s*-Xmx\S+\s*$")
@@ -78,6 +79,8 @@ def rewrite(path: Path, text: str) -> None:
 
 def main() -> None:
     settings = json.loads(SETTINGS.read_text(encoding="utf-8"))
+    # A user's own win.
+    properties = json.loads(NEEDED.read_text(encoding="utf-8")) | settings["properties"]
     token = metadata("")
     private = metadata("local-ipv4", token)
     # A node in a private subnet has no public address.
@@ -85,7 +88,7 @@ def main() -> None:
     heap = settings.get("heap") or half_of_memory(Path("/proc/meminfo").read_text(encoding="utf-8"))
     print(f"wcs-configure: ip={public} ip_local={private} heap={heap}")
     for name, change in (
-        ("flashphoner.properties", lambda text: set_properties(text, resolve(settings["properties"], private, public))),
+        ("flashphoner.properties", lambda text: set_properties(text, resolve(properties, private, public))),
         ("wcs-core.properties", lambda text: set_heap(text, heap)),
     ):
         text = (WCS / name).read_text(encoding="utf-8")

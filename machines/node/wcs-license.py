@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, "/usr/local/lib/wcs-setup")
-from aws_instance import get_parameter
+from aws_parameters import get_parameter
 
 SETTINGS = Path("/etc/wcs-node/node.json")
 WCS = Path("/usr/local/FlashphonerWebCallServer")

@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { request } from "node:http";
-import type { SandboxPaths } from "../paths";
+import { nameOption, type SandboxPaths } from "../paths";
 
 export interface MachineStatus {
   id: string;
@@ -11,11 +12,30 @@ export interface MachineStatus {
   state: string;
 }
 
+/** What S3 does to a machine that asks for an object: drop the connection, know nothing of it, change a byte of it. */
+export type ObjectFault = "away" | "gone" | "corrupt";
+
+/** What is broken. Machines are meant by their names, such as `wcs-3`, so that the others go on. */
 export interface Faults {
   /** Systems Manager: every connection is dropped, or each value comes cut in half. */
   ssm?: "away" | "half";
   /** The metadata service: every connection is dropped. */
   metadata?: "away";
+  /**
+   * S3, by the name of the machine that asks. `away`: the connection is dropped. `gone`: as if the object did not exist
+   * (AccessDenied for a role that may not list the bucket). `corrupt`: the first byte is another one.
+   */
+  objects?: Record<string, ObjectFault>;
+  /**
+   * IAM takes so long to make rights known: what a role may do counts only so many seconds after the role was made and
+   * its policy was made or changed. Until then SSM and S3 refuse.
+   */
+  roleDelaySeconds?: number;
+  /**
+   * Machines whose disk is full for their set-up, by name: `/var/lib/wcs-setup` has room for 16 KB in each that starts
+   * while this is set, until it stops. To make room on the machine: `mount -o remount,size=1g /var/lib/wcs-setup`
+   */
+  fullDisks?: string[];
 }
 
 /** What the sandbox's cloud can be asked; the answers' types by method. */
@@ -69,11 +89,7 @@ export class CloudClient {
         },
       );
       call.on("error", (error: NodeJS.ErrnoException) =>
-        reject(
-          error.code === "ENOENT" || error.code === "ECONNREFUSED"
-            ? new Error(`the sandbox ${this.paths.name} is not up; start it with: npm run sandbox`)
-            : error,
-        ),
+        reject(error.code === "ENOENT" || error.code === "ECONNREFUSED" ? new Error(this.whyNotUp()) : error),
       );
       call.end(JSON.stringify(args));
     });
@@ -91,6 +107,15 @@ export class CloudClient {
     throw new Error(
       `there is no machine ${name ?? "without a name"}; there are ${[...names, "internet"].join(", ")}`,
     );
+  }
+
+  private whyNotUp(): string {
+    const { name, machines } = this.paths;
+    const option = nameOption(this.paths);
+    const command = (word: string) => `npm run sandbox --${option} ${word}`;
+    return existsSync(machines)
+      ? `the process that plays the cloud of the sandbox ${name} has ended; remove what is left of it and start anew with: ${command("up")}`
+      : `the sandbox ${name} is not up; start it with: ${command("up")}`;
   }
 
   async isUp(): Promise<boolean> {

@@ -1,10 +1,14 @@
 import { randomBytes } from "node:crypto";
 import * as addresses from "../addresses";
+import type { Asset } from "../provider/asset";
 import { accountId, region } from "../provider/aws";
-import { run } from "../shell";
-import type { Faults, MachineStatus } from "./client";
+import type { Faults, MachineStatus, ObjectFault } from "./client";
 import { type FirewallModel, type Interface, type Rule, renderFirewall } from "./firewall";
 import type { Machines } from "./machine";
+import type { ObjectStore } from "./objects";
+import { checkBucketPolicy } from "./policy";
+import { type StoredObject, s3Host } from "./s3";
+import type { Credentials } from "./signature";
 
 type Inputs = Record<string, unknown>;
 
@@ -29,24 +33,25 @@ export interface Instance {
   publicAddress?: string;
 }
 
-interface Credentials {
-  role: string;
-  accessKeyId: string;
-  secretAccessKey: string;
-  token: string;
-  expiration: Date;
-}
-
 interface Resource {
   kind: string;
   inputs: Inputs;
   outputs: Inputs;
+  /** When it was made or changed, in milliseconds. */
+  changed: number;
 }
 
 const credentialsLifetimeMilliseconds = 6 * 3_600_000;
 
 function newId(prefix: string): string {
   return `${prefix}-0${randomBytes(8).toString("hex")}`;
+}
+
+/** A name as the real provider makes it: the prefix, the time, and digits of its own. */
+function bucketName({ bucket, bucketPrefix }: Inputs): string {
+  if (bucket !== undefined) return String(bucket);
+  const time = new Date().toISOString().replace(/\D/g, "").padEnd(18, "0");
+  return `${bucketPrefix}${time}${randomBytes(4).toString("hex")}`;
 }
 
 /** All that the cloud knows, for a later process. Credentials are issued anew. */
@@ -67,8 +72,14 @@ export class Cloud {
   private privateCount: number;
   private publicCount: number;
 
+  /**
+   * @param objects what is in the buckets
+   * @param filterPackets puts an nftables script in force
+   */
   constructor(
     private readonly machines: Machines,
+    private readonly objects: ObjectStore,
+    private readonly filterPackets: (script: string) => void,
     saved: SavedCloud = { resources: [], instances: [], privateCount: 0, publicCount: 0 },
   ) {
     this.resources = new Map(saved.resources);
@@ -97,16 +108,21 @@ export class Cloud {
 
   async create(kind: string, inputs: Inputs): Promise<{ id: string; outputs: Inputs }> {
     const id = this.idOf(kind, inputs);
-    if (this.resources.has(`${kind} ${id}`)) throw new Error(`${kind} ${id} exists already`);
+    // An object that was retained is still there when a program makes it again, and S3 just overwrites it.
+    if (this.resources.has(`${kind} ${id}`) && kind !== "bucketObject")
+      throw new Error(`${kind} ${id} exists already`);
     const outputs = await this.outputsOf(kind, id, inputs);
-    this.resources.set(`${kind} ${id}`, { kind, inputs, outputs });
+    this.resources.set(`${kind} ${id}`, { kind, inputs, outputs, changed: Date.now() });
     this.applyFirewall();
     return { id, outputs };
   }
 
-  update(kind: string, id: string, inputs: Inputs): Inputs {
+  async update(kind: string, id: string, inputs: Inputs): Promise<Inputs> {
     const resource = this.find(kind, id);
+    // These are put anew, with what belongs to it.
+    if (kind === "bucketPolicy" || kind === "bucketObject") await this.outputsOf(kind, id, inputs);
     resource.inputs = inputs;
+    resource.changed = Date.now();
     if (kind === "parameter") resource.outputs.version = Number(resource.outputs.version) + 1;
     const instance = this.instances.get(id);
     if (instance) {
@@ -137,6 +153,8 @@ export class Cloud {
       await this.machines.remove(id);
       this.instances.delete(id);
     }
+    if (kind === "bucketObject") await this.removeObject(id);
+    if (kind === "bucket") await this.emptyBucket(id);
     this.resources.delete(`${kind} ${id}`);
     this.applyFirewall();
   }
@@ -152,7 +170,7 @@ export class Cloud {
     if (!instance) throw new Error(`instance ${id} does not exist`);
     if (instance.publicAddress) instance.publicAddress = this.nextPublicAddress();
     this.applyFirewall();
-    this.machines.startAgain(id);
+    this.machines.startAgain(id, this.hasFullDisk(instance));
   }
 
   status(): MachineStatus[] {
@@ -185,6 +203,28 @@ export class Cloud {
     );
   }
 
+  bucket(name: string): { policy?: string } | undefined {
+    if (!this.resources.has(`bucket ${name}`)) return undefined;
+    const policy = this.resources.get(`bucketPolicy ${name}`);
+    return { policy: policy && String(policy.inputs.policy) };
+  }
+
+  object(bucket: string, key: string): StoredObject | undefined {
+    const object = this.resources.get(`bucketObject ${bucket}/${key}`);
+    if (!object) return undefined;
+    return {
+      file: this.objects.fileOf(bucket, key),
+      hash: (object.inputs.source as Asset).hash,
+      contentType: object.inputs.contentType as string | undefined,
+    };
+  }
+
+  /** What a test has broken of S3 for the machine at an address. */
+  objectFault(address: string): ObjectFault | undefined {
+    const instance = this.instanceAt(address);
+    return instance && this.faults.objects?.[nameOf(instance)];
+  }
+
   /** The address of a name in a zone of Route 53. */
   addressOf(name: string): string | undefined {
     const record = this.all("dnsRecord").find(({ inputs }) => inputs.name === name);
@@ -215,9 +255,13 @@ export class Cloud {
     );
   }
 
+  /** The policies of a role that count by now. */
   policiesOf(role: string): string[] {
+    const delay = (this.faults.roleDelaySeconds ?? 0) * 1000;
+    const isKnown = (resource?: Resource) => resource !== undefined && Date.now() >= resource.changed + delay;
+    if (!isKnown(this.resources.get(`role ${role}`))) return [];
     return this.all("rolePolicy")
-      .filter(({ inputs }) => inputs.role === role)
+      .filter((policy) => policy.inputs.role === role && isKnown(policy))
       .map(({ inputs }) => String(inputs.policy));
   }
 
@@ -244,6 +288,15 @@ export class Cloud {
       case "instanceProfile":
       case "parameter":
         return String(inputs.name);
+      case "bucket":
+        return bucketName(inputs);
+      case "bucketPublicAccessBlock":
+      case "bucketOwnershipControls":
+      case "bucketEncryption":
+      case "bucketPolicy":
+        return String(inputs.bucket);
+      case "bucketObject":
+        return `${inputs.bucket}/${inputs.key}`;
       default:
         throw new Error(`the sandbox's cloud has no ${kind}`);
     }
@@ -285,6 +338,30 @@ export class Cloud {
         return { arn: arn("ssm", `parameter${id}`), version: 1 };
       case "instance":
         return this.launch(id, inputs as unknown as InstanceInputs);
+      case "bucket":
+        return {
+          bucket: id,
+          arn: `arn:aws:s3:::${id}`,
+          bucketDomainName: `${id}.s3.amazonaws.com`,
+          bucketRegionalDomainName: `${id}.${s3Host}`,
+          bucketRegion: region,
+          region,
+        };
+      case "bucketPublicAccessBlock":
+      case "bucketOwnershipControls":
+      case "bucketEncryption":
+        this.findBucket(inputs.bucket);
+        return {};
+      case "bucketPolicy":
+        checkBucketPolicy(this.findBucket(inputs.bucket), String(inputs.policy));
+        return {};
+      case "bucketObject":
+        await this.objects.put(
+          this.findBucket(inputs.bucket),
+          String(inputs.key),
+          inputs.source as unknown as Asset,
+        );
+        return { arn: `arn:aws:s3:::${id}` };
       default:
         throw new Error(`the sandbox's cloud has no ${kind}`);
     }
@@ -314,6 +391,7 @@ export class Cloud {
         id,
         privateAddress: instance.privateAddress,
         userData: userDataOf(inputs),
+        fullDisk: this.hasFullDisk(instance),
       });
     } catch (error) {
       this.instances.delete(id);
@@ -326,6 +404,30 @@ export class Cloud {
       instanceState: "running",
       primaryNetworkInterfaceId: networkInterface ?? newId("eni"),
     };
+  }
+
+  private hasFullDisk(instance: Instance): boolean {
+    return this.faults.fullDisks?.includes(nameOf(instance)) ?? false;
+  }
+
+  private findBucket(name: unknown): string {
+    if (!this.resources.has(`bucket ${name}`))
+      throw new Error(`NoSuchBucket: the bucket ${name} does not exist`);
+    return String(name);
+  }
+
+  private async removeObject(id: string): Promise<void> {
+    const { bucket, key } = this.find("bucketObject", id).inputs;
+    await this.objects.remove(String(bucket), String(key));
+  }
+
+  /** Removes the objects of a bucket, those that no program knows any more included, if it may go with them. */
+  private async emptyBucket(name: string): Promise<void> {
+    const objects = this.all("bucketObject").filter(({ inputs }) => inputs.bucket === name);
+    if (objects.length > 0 && this.find("bucket", name).inputs.forceDestroy !== true)
+      throw new Error(`BucketNotEmpty: the bucket ${name} you tried to delete is not empty`);
+    for (const { id } of objects) this.resources.delete(`bucketObject ${id}`);
+    await this.objects.removeBucket(name);
   }
 
   private find(kind: string, id: string): Resource {
@@ -405,7 +507,7 @@ export class Cloud {
   }
 
   private applyFirewall(): void {
-    run("nft", ["--file", "-"], { input: renderFirewall(this.firewall()) });
+    this.filterPackets(renderFirewall(this.firewall()));
   }
 }
 

@@ -111,7 +111,7 @@ ${jumps("ingress")}  }
     iifname vpc ip daddr ${model.dnsService} udp dport 53 accept
     iifname vpc ip saddr != @public-machines drop
     iifname vpc jump from-machine
-    iifname vpc ip daddr ${model.publicServices} tcp dport 443 accept
+    iifname vpc ip daddr ${model.publicServices} tcp dport { 80, 443 } accept
   }
 }
 `;

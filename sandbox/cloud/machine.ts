@@ -22,6 +22,8 @@ export interface MachineSpec {
   id: string;
   privateAddress: string;
   userData: Buffer;
+  /** Whether the disk has no room for the machine's set-up, until it stops. */
+  fullDisk: boolean;
 }
 
 /** How the sandbox runs machines; the rest of it knows no more of them than this. */
@@ -30,7 +32,7 @@ export interface Machines {
   /** Shuts a machine down in good order; its disk stays. */
   stop(id: string): Promise<void>;
   /** Boots a machine that was stopped. */
-  startAgain(id: string): void;
+  startAgain(id: string, fullDisk: boolean): void;
   /** Boots a machine that another process has stopped, from its disk. */
   resume(id: string): void;
   /** Shuts a machine down in good order and removes it. */
@@ -53,6 +55,9 @@ function allowManyMachines(): void {
     writeFileSync(inotifyLimit, String(inotifyInstances));
 }
 
+/** Small enough for no archive to fit, and large enough for a word on what went wrong. */
+const fullDiskMount = "--tmpfs=/var/lib/wcs-setup:mode=0755,size=16k";
+
 /** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
 const rebootStatus = 133;
 const shutdownSeconds = 15;
@@ -74,7 +79,7 @@ export class NspawnMachines implements Machines {
   async start(spec: MachineSpec): Promise<void> {
     const folder = join(this.paths.machines, spec.id);
     this.writeSeed(mountRoot(folder), spec);
-    this.boot(spec.id);
+    this.boot(spec.id, spec.fullDisk);
   }
 
   async stop(id: string): Promise<void> {
@@ -91,8 +96,8 @@ export class NspawnMachines implements Machines {
     }
   }
 
-  startAgain(id: string): void {
-    if (this.running.get(id)?.state === "stopped") this.boot(id);
+  startAgain(id: string, fullDisk: boolean): void {
+    if (this.running.get(id)?.state === "stopped") this.boot(id, fullDisk);
   }
 
   resume(id: string): void {
@@ -138,7 +143,7 @@ export class NspawnMachines implements Machines {
     writeFileSync(join(seed, "network-config"), JSON.stringify(network));
   }
 
-  private boot(id: string): void {
+  private boot(id: string, fullDisk = false): void {
     const folder = join(this.paths.machines, id);
     const console = openSync(join(folder, "console.log"), "a");
     // A control group of its own keeps the machines' systemds apart, and ends with everything in it.
@@ -153,6 +158,7 @@ export class NspawnMachines implements Machines {
       "--timezone=off",
       "--network-bridge=vpc",
       `--bind-ro=${cached.packages}:/opt/packages`,
+      ...(fullDisk ? [fullDiskMount] : []),
       "--console=read-only",
       "--boot",
     ]);
@@ -165,7 +171,7 @@ export class NspawnMachines implements Machines {
     this.running.set(id, machine);
     child.on("close", (status) => {
       machine.state = "stopped";
-      if (status === rebootStatus && !machine.stopping) this.boot(id);
+      if (status === rebootStatus && !machine.stopping) this.boot(id, fullDisk);
     });
   }
 }

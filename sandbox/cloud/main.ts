@@ -1,17 +1,20 @@
 /** The cloud of one sandbox: a process that lives from `up` to `down`, in the VPC's network namespace. */
 import { createReadStream, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { basename, join } from "node:path";
 import * as addresses from "../addresses";
 import { newKeys, pemOf, readKeys, signServer, x509 } from "../certificates";
 import { cached, sandboxPaths } from "../paths";
 import { region } from "../provider/aws";
+import { run } from "../shell";
 import type { CloudMethods } from "./client";
 import { Cloud } from "./cloud";
 import { dnsServer } from "./dns";
 import { NspawnMachines } from "./machine";
 import { metadataServer } from "./metadata";
+import { ObjectStore } from "./objects";
+import { answerS3, bucketOf, s3Host } from "./s3";
 import { answerSsm } from "./ssm";
 
 const ssmHost = `ssm.${region}.amazonaws.com`;
@@ -29,19 +32,34 @@ function serveDownload(request: IncomingMessage, response: ServerResponse): void
   else createReadStream(path).pipe(response.writeHead(200, { "Content-Type": "application/gzip" }));
 }
 
+function hostOf(request: IncomingMessage): string {
+  return (request.headers.host ?? "").split(":")[0] ?? "";
+}
+
+/** S3 without TLS, which is for a bucket's policy to refuse. */
+function plainServer(cloud: Cloud): Server {
+  return createServer((request, response) => {
+    const bucket = bucketOf(hostOf(request));
+    if (bucket) void answerS3(request, response, bucket, cloud, false);
+    else response.writeHead(421).end();
+  });
+}
+
 async function publicServer(cloud: Cloud) {
   const { keys, pem } = await newKeys();
   const certificate = await signServer({
     publicKey: keys.publicKey,
     commonName: ssmHost,
-    dnsNames: [ssmHost, addresses.downloadsHost],
+    dnsNames: [ssmHost, `*.${s3Host}`, addresses.downloadsHost],
     hours: certificateHours,
     authority: new x509.X509Certificate(readFileSync(cached.authorityCertificate, "utf8")),
     authorityKeys: await readKeys(readFileSync(cached.authorityKey, "utf8")),
   });
   return createTlsServer({ cert: pemOf(certificate), key: pem }, (request, response) => {
-    const host = (request.headers.host ?? "").split(":")[0];
-    if (host === ssmHost && cloud.faults.ssm === "away") request.socket.destroy();
+    const host = hostOf(request);
+    const bucket = bucketOf(host);
+    if (bucket) void answerS3(request, response, bucket, cloud, true);
+    else if (host === ssmHost && cloud.faults.ssm === "away") request.socket.destroy();
     else if (host === ssmHost) void answerSsm(request, response, cloud);
     else if (host === addresses.downloadsHost) serveDownload(request, response);
     else response.writeHead(421).end();
@@ -51,7 +69,12 @@ async function publicServer(cloud: Cloud) {
 async function main(name: string): Promise<void> {
   const paths = sandboxPaths(name);
   const saved = existsSync(paths.savedCloud) ? JSON.parse(readFileSync(paths.savedCloud, "utf8")) : undefined;
-  const cloud = new Cloud(new NspawnMachines(paths), saved);
+  const cloud = new Cloud(
+    new NspawnMachines(paths),
+    new ObjectStore(paths.objects),
+    (script) => void run("nft", ["--file", "-"], { input: script }),
+    saved,
+  );
   const handlers: Handlers = {
     ping: () => ({ pid: process.pid }),
     create: ({ kind, inputs }) => cloud.create(kind, inputs),
@@ -80,12 +103,15 @@ async function main(name: string): Promise<void> {
   };
 
   (await publicServer(cloud)).listen(443, addresses.publicServices);
+  plainServer(cloud).listen(80, addresses.publicServices);
   metadataServer(cloud).listen(80, addresses.metadataService);
   const names: Record<string, string> = {
     [ssmHost]: addresses.publicServices,
     [addresses.downloadsHost]: addresses.publicServices,
   };
-  dnsServer((host) => names[host] ?? cloud.addressOf(host)).bind(53, addresses.dnsService);
+  dnsServer(
+    (host) => (bucketOf(host) ? addresses.publicServices : names[host]) ?? cloud.addressOf(host),
+  ).bind(53, addresses.dnsService);
 
   cloud.resume();
 

@@ -14,6 +14,7 @@ function metadataOf(instance: Instance, cloud: Cloud): Record<string, string | u
     [`${base}/public-ipv4`]: cloud.publicAddressOf(instance),
     [`${base}/placement/region`]: region,
     [`${base}/placement/availability-zone`]: `${region}a`,
+    [`${base}/services/domain`]: "amazonaws.com",
     [`${base}/iam/security-credentials/`]: credentials?.role,
     [`${base}/iam/security-credentials`]: credentials?.role,
     ...(credentials && {

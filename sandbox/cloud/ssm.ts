@@ -1,9 +1,8 @@
-import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Request as SignableRequest, sign } from "aws4";
 import { accountId, region } from "../provider/aws";
 import type { Cloud } from "./cloud";
 import { isAllowed } from "./policy";
+import { SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 /** A refusal as SSM words it. */
 class SsmError extends Error {
@@ -17,62 +16,30 @@ class SsmError extends Error {
 
 const clockSkewMilliseconds = 5 * 60_000;
 
-/** Checks who asks, by AWS Signature Version 4, and gives the role's policies. */
+const signatureTypes: Record<SignatureFault, string> = {
+  missing: "MissingAuthenticationTokenException",
+  malformed: "IncompleteSignatureException",
+  "unknown key": "UnrecognizedClientException",
+  "wrong token": "UnrecognizedClientException",
+  "wrong scope": "InvalidSignatureException",
+  "unsigned header": "InvalidSignatureException",
+  skewed: "InvalidSignatureException",
+  mismatch: "InvalidSignatureException",
+};
+
+/** Checks who asks, and gives the role's policies. */
 function authenticate(request: IncomingMessage, body: string, cloud: Cloud): string[] {
-  const header = request.headers.authorization ?? "";
-  const parts = header.match(
-    /^AWS4-HMAC-SHA256 Credential=(\w+)\/(\d{8})\/([\w-]+)\/(\w+)\/aws4_request, ?SignedHeaders=([\w;-]+), ?Signature=([0-9a-f]{64})$/,
-  );
-  if (!parts) throw new SsmError("MissingAuthenticationTokenException", "Missing Authentication Token");
-  const [, accessKeyId, day, scopeRegion, service, signedHeaders, signature] = parts as unknown as string[];
-  const credentials = cloud.credentialsOf(accessKeyId ?? "");
-  if (!credentials || request.headers["x-amz-security-token"] !== credentials.token) {
-    throw new SsmError(
-      "UnrecognizedClientException",
-      "The security token included in the request is invalid.",
-    );
+  try {
+    const { role } = verifySignature(request, {
+      service: "ssm",
+      skewMilliseconds: clockSkewMilliseconds,
+      body,
+      credentialsOf: (accessKeyId) => cloud.credentialsOf(accessKeyId),
+    });
+    return cloud.policiesOf(role);
+  } catch (error) {
+    throw error instanceof SignatureError ? new SsmError(signatureTypes[error.fault], error.message) : error;
   }
-  if (scopeRegion !== region || service !== "ssm") {
-    throw new SsmError("InvalidSignatureException", `Credential should be scoped to ${region} and ssm.`);
-  }
-  const names = (signedHeaders ?? "").split(";");
-  const missing = ["host", "x-amz-date", "x-amz-target", "x-amz-security-token"].filter(
-    (name) => !names.includes(name),
-  );
-  if (missing.length > 0)
-    throw new SsmError("InvalidSignatureException", `Not signed: ${missing.join(", ")}`);
-  const timestamp = String(request.headers["x-amz-date"]);
-  const time = Date.parse(
-    timestamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
-  );
-  if (!(Math.abs(Date.now() - time) < clockSkewMilliseconds) || !timestamp.startsWith(day ?? "")) {
-    throw new SsmError("InvalidSignatureException", `Signature expired: ${timestamp}`);
-  }
-  const signable: SignableRequest & { extraHeadersToIgnore: Record<string, boolean> } = {
-    service: "ssm",
-    region,
-    method: "POST",
-    path: request.url,
-    body,
-    headers: Object.fromEntries(names.map((name) => [name, String(request.headers[name] ?? "")])),
-    // The client chose what it signs; aws4 would add these.
-    extraHeadersToIgnore: Object.fromEntries(
-      ["content-length", "content-type"].filter((name) => !names.includes(name)).map((name) => [name, true]),
-    ),
-  };
-  const expected = sign(signable, {
-    accessKeyId: credentials.accessKeyId,
-    secretAccessKey: credentials.secretAccessKey,
-    sessionToken: credentials.token,
-  }).headers?.Authorization;
-  const expectedSignature = String(expected).match(/Signature=(\w+)$/)?.[1] ?? "";
-  if (!timingSafeEqual(Buffer.from(expectedSignature), Buffer.from(signature ?? ""))) {
-    throw new SsmError(
-      "InvalidSignatureException",
-      "The request signature we calculated does not match the signature you provided.",
-    );
-  }
-  return cloud.policiesOf(credentials.role);
 }
 
 function getParameter(body: string, policies: string[], cloud: Cloud): unknown {

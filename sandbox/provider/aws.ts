@@ -1,6 +1,8 @@
 import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
-import type { Context, Invoke, ResourceType, Values } from "./resource-type";
+import { type Invoke, inCloud, type ResourceType, type Values } from "./resource-type";
+import { s3Types } from "./s3";
+import { json, tags, text } from "./values";
 
 /** The account that the sandbox plays. */
 export const accountId = "123456789012";
@@ -9,17 +11,6 @@ const vpcId = "vpc-0a1b2c3d4e5f60718";
 const subnetIds = ["subnet-0a1b2c3d4e5f60718"];
 /** Debian publishes a newer one now and then. */
 const debianAmi = process.env.WCS_SANDBOX_NEWEST_AMI ?? "ami-0d3b1a13000000001";
-
-const text = z.string();
-const tags = z.record(z.string(), z.string()).optional();
-
-const json = text.refine((value) => {
-  try {
-    return typeof JSON.parse(value) === "object";
-  } catch {
-    return false;
-  }
-}, "contains an invalid JSON policy");
 
 const securityGroupRule = z
   .strictObject({
@@ -107,24 +98,8 @@ const parameter = z
     "is larger than the parameter's tier allows",
   );
 
-/** A type whose resources live in the sandbox's cloud under their type's name. */
-function inCloud(
-  kind: string,
-  definition: Pick<ResourceType, "inputs" | "replaceOn" | "computed" | "autoName"> & { updatable: boolean },
-): ResourceType {
-  const { updatable, ...rest } = definition;
-  return {
-    ...rest,
-    create: (inputs, context) => context.cloud.call("create", { kind, inputs }),
-    update: updatable
-      ? (id: string, inputs: Values, _outputs: Values, context: Context) =>
-          context.cloud.call("update", { kind, id, inputs })
-      : undefined,
-    remove: (id, _outputs, context) => context.cloud.call("remove", { kind, id }),
-  };
-}
-
 export const awsTypes: Record<string, ResourceType> = {
+  ...s3Types,
   "aws:ec2/securityGroup:SecurityGroup": inCloud("securityGroup", {
     inputs: z.strictObject({
       name: text.refine(

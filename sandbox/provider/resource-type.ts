@@ -10,6 +10,8 @@ export interface Context {
   cloud: CloudClient;
   /** Shown by the engine under the resource while it is worked on. */
   log(urn: string, message: string): void;
+  /** When the engine cancels, as at Ctrl-C. */
+  cancelled: AbortSignal;
 }
 
 /** One resource type that the stand-in knows. Whatever is not named here is refused. */
@@ -29,3 +31,20 @@ export interface ResourceType {
 }
 
 export type Invoke = (inputs: Values) => Values;
+
+/** A type whose resources live in the sandbox's cloud under their type's name. */
+export function inCloud(
+  kind: string,
+  definition: Pick<ResourceType, "inputs" | "replaceOn" | "computed" | "autoName"> & { updatable: boolean },
+): ResourceType {
+  const { updatable, ...rest } = definition;
+  return {
+    ...rest,
+    create: (inputs, context) => context.cloud.call("create", { kind, inputs }),
+    update: updatable
+      ? (id: string, inputs: Values, _outputs: Values, context: Context) =>
+          context.cloud.call("update", { kind, id, inputs })
+      : undefined,
+    remove: (id, _outputs, context) => context.cloud.call("remove", { kind, id }),
+  };
+}

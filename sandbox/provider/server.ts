@@ -4,6 +4,7 @@ import * as grpc from "@grpc/grpc-js";
 import { Empty } from "google-protobuf/google/protobuf/empty_pb";
 import { type JavaScriptValue, Struct } from "google-protobuf/google/protobuf/struct_pb";
 import { ZodError, type z } from "zod";
+import { assetHash } from "./asset";
 import { type Context, type Invoke, type ResourceType, unknownValue, type Values } from "./resource-type";
 
 // Pulumi ships these stubs without making them part of its typed surface.
@@ -55,10 +56,19 @@ function problems(schema: z.ZodType, inputs: Values): { path: string; reason: st
     );
 }
 
+/**
+ * Whether two values of a property are the same. Assets are what their content is, wherever it lies: the real
+ * bridge names the file that it hands to a resource after the asset's hash.
+ */
+function isSame(old: unknown, value: unknown): boolean {
+  const hash = assetHash(old);
+  return hash !== undefined ? hash === assetHash(value) : isDeepStrictEqual(old, value);
+}
+
 /** Keys whose values differ. */
 function changedKeys(olds: Values, news: Values): string[] {
   return [...new Set([...Object.keys(olds), ...Object.keys(news)])].filter(
-    (key) => !isDeepStrictEqual(olds[key], news[key]),
+    (key) => !isSame(olds[key], news[key]),
   );
 }
 
@@ -80,8 +90,11 @@ export interface ProviderDefinition {
  */
 export async function serveProvider(
   { version, types, invokes = {} }: ProviderDefinition,
-  context: Context,
+  surroundings: Omit<Context, "cancelled">,
 ): Promise<{ port: number; stop(): void }> {
+  const cancellation = new AbortController();
+  const context: Context = { ...surroundings, cancelled: cancellation.signal };
+
   function lookUp(urn: string): ResourceType {
     const type = types[typeOf(urn)];
     if (!type) throw new Error(`the sandbox does not know the resource type ${typeOf(urn)}`);
@@ -91,7 +104,10 @@ export async function serveProvider(
   const handlers: Record<string, (request: Request) => Promise<unknown> | unknown> = {
     handshake: () => new messages.ProviderHandshakeResponse(),
     attach: () => new Empty(),
-    cancel: () => new Empty(),
+    cancel() {
+      cancellation.abort();
+      return new Empty();
+    },
     getPluginInfo: () => new plugin.PluginInfo().setVersion(version),
     getSchema: () => new messages.GetSchemaResponse().setSchema("{}"),
     checkConfig: (request) => new messages.CheckResponse().setInputs(request.getNews()),

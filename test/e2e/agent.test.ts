@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { listenerPromises } from "./agent-listener";
+import { status } from "./changes";
 import { connect, eventually, long, machine, nodeOf, onMachine, up } from "./cluster";
 import { publish } from "./publisher";
 
@@ -46,6 +47,11 @@ describe("a node that is full, and one that is broken", () => {
     for (const name of ["a", "b", "c"]) await publish(client, name);
 
     await until(full, "full");
+    const { nodes } = await status();
+    expect(nodes.find(({ server }) => server.startsWith(`${full}-`))).toMatchObject({
+      state: "full",
+      reason: "publishers 3 of 3",
+    });
     expect(await landings(12)).toEqual([other(full)]);
     expect(client.socket.readyState).toBe(client.socket.OPEN);
     expect(await landings(3, { Cookie: cookie })).toEqual([full]);

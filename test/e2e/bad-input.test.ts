@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { wcsPackage } from "../../sandbox/downloads";
 import { cloud, connect, get, machine, onMachine, paths, sandbox, sandboxAsync } from "./cluster";
 
 describe("bad input", () => {
@@ -42,7 +43,13 @@ describe("bad input", () => {
   });
 
   test("a tarball with another checksum: the node takes no clients, and up ends with that reason", async () => {
-    const { status, output } = sandbox("up", "--config", `wcsPackageSha256=${"0".repeat(64)}`);
+    const { status, output } = sandbox(
+      "up",
+      "--config",
+      `wcsPackageUrl=${wcsPackage().url}`,
+      "--config",
+      `wcsPackageSha256=${"0".repeat(64)}`,
+    );
     expect(status).toBe(1);
     // Every node is a new one here, and the wait ends with the first that fails.
     const failure = /rollout failed: .*wcs-[12]-([0-9a-f]{8}): down: setup failed: wcs-checksum/;
@@ -51,11 +58,12 @@ describe("bad input", () => {
     const failed = output.match(failure)?.[1] ?? "none";
     const cloudInit = await onMachine(failed, "cloud-init status --wait --long");
     expect(cloudInit.output).toContain("status: error");
-    expect(cloudInit.output).toContain("40-wcs-checksum");
+    expect(cloudInit.output).toContain("07-wcs-checksum");
     const { id } = await machine(failed);
-    expect(readFileSync(join(paths.machines, id, "console.log"), "utf8")).toContain(
-      "set-up: step wcs-checksum failed",
-    );
+    const console = readFileSync(join(paths.machines, id, "console.log"), "utf8")
+      .trim()
+      .split("\n");
+    expect(console.at(-1)).toContain("set-up: step wcs-checksum failed");
   });
 
   test("the next good up heals it", async () => {

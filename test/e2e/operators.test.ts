@@ -93,7 +93,13 @@ describe("for operators", () => {
 describe("without the WebSDK bundle", () => {
   test("up ends with the step that failed, browsers get a page that says so, and sockets are served", async () => {
     const url = "https://downloads.sandbox.example/none.tar.gz";
-    const { status, output } = sandbox("up", "--config", `webSdkUrl=${url}`);
+    const { status, output } = sandbox(
+      "up",
+      "--config",
+      `webSdkUrl=${url}`,
+      "--config",
+      `webSdkSha256=${"0".repeat(64)}`,
+    );
     expect(status).not.toBe(0);
     expect(output).toContain("the balancer's setup failed: websdk-download");
     const page = await get("/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html");
@@ -117,7 +123,8 @@ test("adminCidrs opens statistics, metrics and, with a key, SSH to those network
   const publicKey = debian.exec("cat", `${key}.pub`).output.trim();
   up("--config", `adminCidrs=["${ownAddress}/32"]`, "--config", `sshPublicKey=${publicKey}`);
   // And with a bundle that is there the pages are, too.
-  expect((await get("/wcs/README.md")).status).toBe(200);
+  expect((await get("/wcs/flashphoner.js")).status).toBe(200);
+  expect((await get("/wcs/README.md")).status).toBe(404);
   const metrics = await get("/metrics", {}, 8404);
   expect(metrics.body).toMatch(
     /^haproxy_server_current_sessions\{proxy="wcs_back",server="wcs-1-[0-9a-f]{8}"\} \d+$/m,

@@ -1,12 +1,12 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { machineSoftware, packMachineSoftware } from "../../cluster/machine-software";
 import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { busyPage, certificatePath } from "../../userdata/balancer";
-import { leanFile } from "../../userdata/files";
 import { DebianRoot } from "../debian-root";
 
 const domain = "wcs.example.com";
@@ -43,30 +43,7 @@ test.each(files.filter((name) => name.endsWith(".py")))("%s compiles for the mac
   succeeds("python3", "-W", "error", "-m", "py_compile", `/project/${name}`);
 });
 
-test.each(
-  files.filter((name) => name.startsWith("userdata/") && name.endsWith(".py")),
-)("%s says the same on the machine, where it has no comments", (name) => {
-  debian.write("tmp/stripped.py", leanFile(name.replace("machines/", "")));
-  const compare = `
-import ast, sys
-
-def code(path):
-    tree = ast.parse(open(path).read())
-    for node in ast.walk(tree):
-        if isinstance(body := getattr(node, "body", None), list):
-            node.body = [
-                line
-                for line in body
-                if not isinstance(line, ast.Pass) and not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-            ]
-    return ast.dump(tree)
-
-sys.exit(code(sys.argv[1]) != code(sys.argv[2]))`;
-  succeeds("python3", "-c", compare, `/project/${name}`, "/tmp/stripped.py");
-  succeeds("python3", "-W", "error", "-m", "py_compile", "/tmp/stripped.py");
-});
-
-test.each(["test_plan", "test_sync", "test_node"])("%s.py passes", (name) => {
+test.each(["test_plan", "test_sync", "test_node", "test_setup"])("%s.py passes", (name) => {
   succeeds("python3", "-W", "error", `/project/test/machine/${name}.py`, "--verbose");
 });
 
@@ -138,12 +115,37 @@ test("nginx accepts its configuration", () => {
 });
 
 test("every file that a machine runs is executable there", () => {
-  for (const kind of ["node", "balancer"]) {
+  for (const kind of ["node", "balancer"] as const) {
     const { write_files } = parse(rendered[`${kind}/user-data.yaml`] ?? "") as {
-      write_files: { path: string; permissions: string; content: string }[];
+      write_files: { path: string; permissions?: string; content: string }[];
     };
     for (const { path, permissions, content } of write_files) {
-      expect(`${path} ${permissions}`).toBe(`${path} ${content.startsWith("#!") ? "0755" : "0644"}`);
+      expect(`${path} ${permissions}`).toBe(`${path} ${content.startsWith("#!") ? "0755" : undefined}`);
     }
+    // What has a set-user-ID bit, an owner or a time would be listed otherwise.
+    writeFileSync(join(debian.root, "tmp/software"), packMachineSoftware(kind).bytes);
+    const { output } = debian.exec("tar", "--list", "--verbose", "--numeric-owner", "--file=/tmp/software");
+    const lines = output.trim().split("\n");
+    expect(lines).toHaveLength(Object.keys(machineSoftware(kind)).length);
+    for (const [path, content] of Object.entries(machineSoftware(kind))) {
+      const mode = content.startsWith("#!") ? "-rwxr-xr-x" : "-rw-r--r--";
+      const size = Buffer.byteLength(content);
+      const line = lines.find((candidate) => candidate.endsWith(` ${path.slice(1)}`));
+      expect(line).toMatch(new RegExp(`^${mode} 0/0 +${size} 1970-01-01 00:00 `));
+    }
+  }
+});
+
+test("every step that user-data names is there", () => {
+  for (const kind of ["node", "balancer"] as const) {
+    const variants = [{}, { agentListener: "systemd", wcsLicenseKey: "made-up" }];
+    const steps = variants.flatMap((values) => {
+      const text = renderStack("dev", { domain, ...values })[`${kind}/user-data.yaml`] ?? "";
+      return [...text.matchAll(/step\.py ([a-z-]+)$/gm)].map(([, step]) => step ?? "");
+    });
+    const scripts = steps.filter((step) => step !== "done" && !step.startsWith("software-"));
+    expect(scripts.length).toBeGreaterThan(4);
+    for (const step of scripts)
+      expect(machineSoftware(kind)).toHaveProperty([`/usr/local/lib/wcs-setup/steps/${step}`]);
   }
 });

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdtempSync,
@@ -7,10 +8,11 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { cache, projectRoot } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 
@@ -47,16 +49,60 @@ function render(project: string, node: string, environment: string[]): Record<st
   return Object.fromEntries(files.sort().map((name) => [name, readFileSync(join(out, name), "utf8")]));
 }
 
-test("two Node versions, on two file systems, in two time zones, render the same bytes", () => {
+/** A copy of the project on another file system. */
+function copyProject(): string {
   const copy = temporary("/dev/shm");
-  for (const name of readdirSync(projectRoot).filter((entry) => !/^(node_modules|\.git)$/.test(entry))) {
+  for (const name of readdirSync(projectRoot).filter(
+    (entry) => !/^(node_modules|build|\.git)$/.test(entry),
+  )) {
     cpSync(join(projectRoot, name), join(copy, name), { recursive: true });
   }
   symlinkSync(join(projectRoot, "node_modules"), join(copy, "node_modules"));
+  return copy;
+}
 
-  expect(run(otherNode(), ["--version"]).trim()).toBe(`v${otherNodeVersion}`);
+function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** User-data names the archives of machine software by their SHA-256. */
+describe("the same bytes come from", () => {
   const here = render(projectRoot, process.execPath, ["TZ=UTC", "LANG=C.UTF-8"]);
-  const there = render(copy, otherNode(), ["TZ=Asia/Tokyo", "LANG=tr_TR.UTF-8"]);
-  expect(Object.keys(here).length).toBeGreaterThan(5);
-  expect(there).toEqual(here);
+
+  test("this computer, with all files and both archives", () => {
+    expect(Object.keys(here).length).toBeGreaterThan(30);
+    for (const kind of ["node", "balancer"])
+      expect(here[`${kind}/user-data.yaml`]).toMatch(
+        new RegExp(`s3://wcs-balancer-dev-0+/${kind}/software-[0-9a-f]{64}`),
+      );
+  });
+
+  test("another Node, on another file system, in another time zone and language", () => {
+    expect(run(otherNode(), ["--version"]).trim()).toBe(`v${otherNodeVersion}`);
+    expect(render(copyProject(), otherNode(), ["TZ=Asia/Tokyo", "LANG=tr_TR.UTF-8"])).toEqual(here);
+  });
+
+  test("a checkout with another umask, or without executable files", () => {
+    const copy = copyProject();
+    for (const path of filesBelow(join(copy, "machines"))) chmodSync(path, 0o600);
+    expect(render(copy, process.execPath, [])).toEqual(here);
+  });
+
+  test("a checkout with CRLF", () => {
+    const copy = copyProject();
+    for (const path of filesBelow(join(copy, "machines")))
+      writeFileSync(path, readFileSync(path, "utf8").replaceAll("\n", "\r\n"));
+    expect(readFileSync(join(copy, "machines/setup/step.py"), "utf8")).toContain("\r\n");
+    expect(render(copy, process.execPath, [])).toEqual(here);
+  });
+
+  test("no other software: a byte more in a file gives other user-data", () => {
+    const copy = copyProject();
+    writeFileSync(join(copy, "machines/node/wcs-configure.py"), "# changed\n", { flag: "a" });
+    const changed = render(copy, process.execPath, []);
+    const names = Object.keys(here).filter((name) => changed[name] !== here[name]);
+    expect(names).toEqual(["node/files/usr/local/sbin/wcs-configure", "node/user-data.yaml"]);
+  });
 });

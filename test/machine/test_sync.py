@@ -1,7 +1,6 @@
 """What wcs-balancer-sync decides, without a machine."""
 
 import base64
-import datetime
 import gzip
 import importlib.util
 import json
@@ -11,7 +10,6 @@ from pathlib import Path
 
 files = Path(__file__).parents[2] / "machines"
 sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
-import aws_instance
 
 
 def load(name):
@@ -94,6 +92,24 @@ class NodeStates(unittest.TestCase):
     def test_full_at_weight_0(self):
         self.assertEqual(self.state(weight="0")["state"], "full")
 
+    def test_full_with_the_threshold_that_is_reached(self):
+        node = self.state(weight="0", last_agt="via agent : up (cpu 95 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
+
+    def test_up_with_the_check_that_is_nearest_to_its_threshold(self):
+        node = self.state(weight="37", last_agt="via agent : up (publishers 63 of 100)")
+        self.assertEqual((node["state"], node["reason"], node["load"]), ("up", "", "publishers 63 of 100"))
+
+    def test_an_agent_that_names_no_check(self):
+        self.assertEqual(self.state(weight="0", last_agt="via agent : up")["reason"], "")
+
+    def test_keeps_what_an_agent_said_while_it_is_asked_again(self):
+        head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
+        asked, said = "0,1,100,x,* L7OK,,\n", "0,1,100,x,L7OK,via agent : up (cpu 95 of 90),\n"
+        answers = [head + f"wcs_back,a,UP,{a}wcs_back,b,UP,{b}" for a, b in ((said, asked), (asked, said), (asked, asked))]
+        reasons = [node["reason"] for node in sync.node_states(*answers)]
+        self.assertEqual(reasons, ["cpu 95 of 90", "cpu 95 of 90"])
+
     def reason(self, **changes):
         node = self.state(status="DOWN", **changes)
         self.assertEqual(node["state"], "down")
@@ -166,7 +182,9 @@ class NodeStates(unittest.TestCase):
         self.assertFalse(sync.lacks_words(row))
         self.assertTrue(sync.lacks_words({**row, "check_status": "* L4TOUT", "last_chk": ""}))
         self.assertTrue(sync.lacks_words({**row, "agent_status": "* L7STS"}))
-        self.assertFalse(sync.lacks_words({**row, "status": "UP", "agent_status": "* L7OK"}))
+        self.assertFalse(sync.lacks_words({**row, "status": "UP", "agent_status": "L7OK"}))
+        self.assertTrue(sync.lacks_words({**row, "status": "UP", "agent_status": "* L7OK"}))
+        self.assertFalse(sync.lacks_words({**row, "status": "MAINT", "agent_status": "* L7OK"}))
 
     def test_maintenance_is_not_down(self):
         self.assertEqual(self.state(status="MAINT")["state"], "maint")
@@ -227,6 +245,13 @@ class Report(unittest.TestCase):
         self.assertFalse(well)
         self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
 
+    def test_says_how_near_a_node_is_to_which_threshold(self):
+        full = {**self.node, "state": "full", "reason": "cpu 95 of 90", "load": "cpu 95 of 90", "weight": 0}
+        lines, well = self.report(nodes=[{**self.node, "load": "publishers 6 of 100"}, full])
+        self.assertTrue(well)
+        self.assertTrue(lines[-2].endswith("up       weight  94  3 of 100 sockets  publishers 6 of 100"))
+        self.assertTrue(lines[-1].endswith("full     weight   0  3 of 100 sockets  cpu 95 of 90"))
+
     def test_a_server_that_drains_comes_with_its_sockets(self):
         row = {"server": "wcs-2-0a1b2c3d", "node": "wcs-2", "sockets": 7, "secondsLeft": 90, "held": False}
         lines, well = self.report(draining=[row])
@@ -247,28 +272,6 @@ class Report(unittest.TestCase):
         self.assertFalse(self.report(error="haproxy failed", applied=False)[1])
         self.assertFalse(self.report(days_left=14)[1])
 
-
-class Signature(unittest.TestCase):
-    def test_is_what_aws_asks_for(self):
-        # Computed with aws4 1.13.2 for the same request.
-        headers = aws_instance.signed_headers(
-            {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret", "Token": "token"},
-            "eu-central-1",
-            "ssm",
-            "ssm.eu-central-1.amazonaws.com",
-            "AmazonSSM.GetParameter",
-            b'{"Name": "/a"}',
-            datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
-        )
-        self.assertEqual(headers["authorization"], EXPECTED_AUTHORIZATION)
-        self.assertNotIn("secret", json.dumps(headers))
-
-
-EXPECTED_AUTHORIZATION = (
-    "AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/20260102/eu-central-1/ssm/aws4_request, "
-    "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, "
-    "Signature=144d77fe4ec902aab3b59c8b0d45bbeea7881bc887b261d88e7d21e865fd6ab9"
-)
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
+import { bucketPrefix } from "../../components/machine-software";
 import { type Registered, resolveOutput, runProgram } from "./program";
 
 const minimal = {
@@ -68,15 +69,26 @@ describe("instances", () => {
     for (const { inputs } of instances()) expect(inputs.userDataReplaceOnChange).toBe(true);
   });
 
-  test("only the balancer has a role", () => {
-    const withRole = instances().filter(({ inputs }) => inputs.iamInstanceProfile !== undefined);
-    expect(withRole.map(({ name }) => name)).toEqual(["balancer"]);
+  test("each kind has a role of its own", () => {
+    const roles = instances().map(({ name, inputs }) => [name, inputs.iamInstanceProfile]);
+    expect(Object.fromEntries(roles)).toEqual({
+      balancer: "name of balancer",
+      "wcs-1": "name of node",
+      "wcs-2": "name of node",
+    });
   });
 });
 
-test("the balancer's role reads its two parameters and nothing else", () => {
-  const [policy] = ofType("aws:iam/rolePolicy:RolePolicy");
-  expect(JSON.parse(String(policy?.inputs.policy)).Statement).toEqual([
+const statementsOf = (name: string, list = resources) => {
+  const policy = list.find(
+    (resource) => resource.type === "aws:iam/rolePolicy:RolePolicy" && resource.name === name,
+  );
+  return JSON.parse(String(policy?.inputs.policy)).Statement;
+};
+
+test("the balancer's role reads its software and its two parameters, and nothing else", () => {
+  expect(statementsOf("balancer")).toEqual([
+    { Effect: "Allow", Action: "s3:GetObject", Resource: ["arn:aws:s3:::software-bucket/balancer/*"] },
     {
       Effect: "Allow",
       Action: "ssm:GetParameter",
@@ -106,7 +118,9 @@ describe("secrets", () => {
   });
 
   test("no output holds a key or the token", async () => {
-    const values = await Promise.all(Object.values(outputs).map((output) => resolveOutput(output)));
+    // The objects' names hold checksums, which look like the token.
+    const { softwareObjects: _, ...others } = outputs;
+    const values = await Promise.all(Object.values(others).map((output) => resolveOutput(output)));
     const text = JSON.stringify(values.map(({ value }) => value));
     expect(text).not.toContain("key of certificate");
     expect(text).not.toMatch(/[0-9a-f]{64}/);
@@ -152,17 +166,61 @@ describe("a licence", () => {
     });
   });
 
-  test("is all that the nodes' role may read", () => {
-    const policy = licensed.find(
-      ({ type, name }) => type === "aws:iam/rolePolicy:RolePolicy" && name === "wcs-license",
-    );
-    expect(JSON.parse(String(policy?.inputs.policy)).Statement).toEqual([
+  test("is all that the nodes' role may read besides their software", () => {
+    expect(statementsOf("node", licensed)).toEqual([
+      { Effect: "Allow", Action: "s3:GetObject", Resource: ["arn:aws:s3:::software-bucket/node/*"] },
       {
         Effect: "Allow",
         Action: "ssm:GetParameter",
         Resource: ["arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/wcs-license"],
       },
     ]);
+  });
+});
+
+describe("the software of the machines", () => {
+  const objects = (list: Registered[]) =>
+    list
+      .filter(({ type }) => type === "aws:s3/bucketObjectv2:BucketObjectv2")
+      .map(({ inputs }) => String(inputs.key).replace(/[0-9a-f]{64}/, "SHA256"))
+      .sort();
+
+  test("lies in a bucket of the stack's own, under names that hold what is in it", () => {
+    expect(ofType("aws:s3/bucket:Bucket").map(({ inputs }) => inputs.bucketPrefix)).toEqual([
+      "wcs-balancer-dev-",
+    ]);
+    expect(objects(resources)).toEqual([
+      "balancer/software-SHA256",
+      "balancer/websdk-SHA256",
+      "node/software-SHA256",
+    ]);
+  });
+
+  test("goes with the bucket, unless the stack is protected", async () => {
+    expect(ofType("aws:s3/bucket:Bucket")[0]?.inputs.forceDestroy).toBe(true);
+    const { resources: kept, protectedResources } = await runProgram({ ...minimal, protect: true });
+    const bucket = kept.find(({ type }) => type === "aws:s3/bucket:Bucket");
+    expect(bucket?.inputs.forceDestroy).toBe(false);
+    expect(protectedResources).toContain("aws:s3/bucket:Bucket software");
+  });
+
+  test("holds the WCS tarball where that is a file", async () => {
+    const { wcsPackageUrl: _url, wcsPackageSha256: _sha, ...others } = minimal;
+    const { resources: more } = await runProgram({ ...others, wcsPackage: "LICENSE" });
+    expect(objects(more)).toContain("node/wcs-SHA256");
+  });
+
+  test("of another bucket is one object more that nodes may read", async () => {
+    const { wcsPackageUrl: _, ...others } = minimal;
+    const { resources: more } = await runProgram({ ...others, wcsPackage: "s3://packages/wcs 5.2.tar.gz" });
+    expect(objects(more)).not.toContain("node/wcs-SHA256");
+    expect(statementsOf("node", more)[0].Resource[1]).toBe("arn:aws:s3:::packages/wcs 5.2.tar.gz");
+  });
+
+  test("that a bucket's name allows", () => {
+    expect(bucketPrefix("wcs-balancer", "prod")).toBe("wcs-balancer-prod-");
+    expect(bucketPrefix("wcs-balancer", "Feature_X/y.z")).toBe("wcs-balancer-feature-x-y-z-");
+    expect(bucketPrefix("wcs-balancer", "a".repeat(50))).toHaveLength(37);
   });
 });
 

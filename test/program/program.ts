@@ -20,6 +20,7 @@ const outputs: Record<string, (name: string) => Record<string, unknown>> = {
     ]),
   ),
   "aws:ec2/instance:Instance": () => ({ privateIp: "172.31.0.9", publicIp: "203.0.113.9" }),
+  "aws:s3/bucket:Bucket": () => ({ bucket: "software-bucket", arn: "arn:aws:s3:::software-bucket" }),
   "tls:index/privateKey:PrivateKey": (name) => ({ privateKeyPem: `key of ${name}` }),
   "tls:index/selfSignedCert:SelfSignedCert": (name) => ({ certPem: `certificate of ${name}` }),
   "tls:index/certRequest:CertRequest": (name) => ({ certRequestPem: `request of ${name}` }),

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { projectRoot } from "../../sandbox/paths";
 import { readStackFile, renderStack } from "../../scripts/render";
 import { ownCertificate } from "../own-certificate";
-import { violations } from "../violations";
+import { stackViolations, unknownBucket, violations } from "../violations";
 import { type Registered, runProgram } from "./program";
 
 /** What the stacks' files leave to whoever uses them. */
@@ -18,6 +18,19 @@ const instanceTypes = (resources: Registered[]) =>
     .map(({ instanceType }) => instanceType)
     .sort();
 
+/** The stack's bucket, and then what depends on its name. */
+const withBucketFirst = (resources: Registered[]) => [
+  ...resources
+    .filter(({ type }) => type === "aws:s3/bucket:Bucket")
+    .map((bucket) => ({ ...bucket, inputs: { ...bucket.inputs, arn: "arn:aws:s3:::software-bucket" } })),
+  ...resources
+    .filter(({ type }) => type !== "aws:s3/bucket:Bucket")
+    .map((resource) => ({
+      ...resource,
+      inputs: { ...resource.inputs, ...("bucket" in resource.inputs && { bucket: unknownBucket }) },
+    })),
+];
+
 describe.each([
   ["dev", ["t3.medium", "t3.medium", "t3.small"], "a CA of its own", []],
   ["staging", ["c7i.large", "c7i.large", "t3.medium"], "a CA of its own", []],
@@ -25,7 +38,7 @@ describe.each([
     "prod",
     ["c7i.2xlarge", "c7i.2xlarge", "c7i.2xlarge", "c7i.2xlarge", "c7i.large"],
     "a certificate of one's own",
-    ["aws:ec2/eip:Eip balancer"],
+    ["aws:ec2/eip:Eip balancer", "aws:s3/bucket:Bucket software"],
   ],
 ])("the stack %s", (stack, machines, certificate, protectedResources) => {
   const values = { ...readStackFile(stack, projectRoot), ...tarball };
@@ -43,6 +56,9 @@ describe.each([
     expect(instanceTypes(program.resources)).toEqual(machines);
     expect(program.protectedResources).toEqual(protectedResources);
     expect(program.resources.flatMap(violations)).toEqual([]);
+    expect(stackViolations(withBucketFirst(program.resources))).toEqual([]);
+    const unguarded = program.resources.filter(({ type }) => !type.includes("BucketPolicy"));
+    expect(stackViolations(withBucketFirst(unguarded))).not.toEqual([]);
   });
 });
 
@@ -54,6 +70,7 @@ test("with a CA of its own the key of that is protected too", async () => {
   );
   expect(protectedResources).toEqual([
     "aws:ec2/eip:Eip balancer",
+    "aws:s3/bucket:Bucket software",
     "tls:index/privateKey:PrivateKey certificate-ca",
   ]);
 });

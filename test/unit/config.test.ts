@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
-import { ConfigError, fromEngine, parseConfig } from "../../config";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ConfigError, checkLocalPackage, fromEngine, parseConfig } from "../../config";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
 import { capacityWarnings, haproxySettings } from "../../settings";
 
@@ -123,12 +123,37 @@ describe("each mistake gives one message with key, value, what is allowed and th
     [
       "no WCS package",
       { wcsPackageUrl: undefined, wcsPackageSha256: undefined },
-      "wcsPackageUrl is missing; it must be the address of the WCS tarball, unless nodeAmi names an image with WCS in it. Set it with: pulumi config set wcsPackageUrl https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
+      "wcsPackage is missing; it must be the WCS tarball, a file or s3://BUCKET/KEY, unless nodeAmi names an image with WCS in it. Set it with: pulumi config set wcsPackage ./FlashphonerWebCallServer.tar.gz",
     ],
     [
       "no checksum",
       { wcsPackageSha256: undefined },
       "wcsPackageSha256 is missing; a node installs only a tarball whose checksum it knows. Set it with: pulumi config set wcsPackageSha256 <sha256>",
+    ],
+    [
+      "no checksum of an object in S3",
+      { wcsPackageUrl: undefined, wcsPackage: "s3://packages/wcs.tar.gz", wcsPackageSha256: undefined },
+      "wcsPackageSha256 is missing; a node installs only a tarball whose checksum it knows. Set it with: pulumi config set wcsPackageSha256 <sha256>",
+    ],
+    [
+      "two WCS packages",
+      { wcsPackage: "./wcs.tar.gz" },
+      'wcsPackage is "./wcs.tar.gz" and wcsPackageUrl is "https://downloads.example.com/wcs.tar.gz"; only one of them can be the tarball. Remove the other with: pulumi config rm wcsPackageUrl',
+    ],
+    [
+      "a web address as wcsPackage",
+      { wcsPackageUrl: undefined, wcsPackage: "https://downloads.example.com/wcs.tar.gz" },
+      'wcsPackage is "https://downloads.example.com/wcs.tar.gz"; it must be the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name (a web address goes into wcsPackageUrl). Set it with: pulumi config set wcsPackage ./FlashphonerWebCallServer.tar.gz',
+    ],
+    [
+      "a WebSDK bundle without its checksum",
+      { webSdkUrl: "https://downloads.example.com/websdk.tar.gz" },
+      "webSdkSha256 is missing; the balancer serves only a bundle whose checksum it knows. Set it with: pulumi config set webSdkSha256 <sha256>",
+    ],
+    [
+      "a checksum of no WebSDK bundle",
+      { webSdkSha256: "b".repeat(64) },
+      "webSdkUrl is missing; webSdkSha256 is the checksum of the bundle there, and the default needs none. Set it with: pulumi config set webSdkUrl https://downloads.example.com/flashphoner-api.tar.gz",
     ],
   ];
   test.each(cases)("%s", (_, values, message) => {
@@ -332,4 +357,30 @@ test("values arrive from the engine as text", () => {
   expect(fromEngine("nodes", '["wcs-1"]')).toEqual(["wcs-1"]);
   expect(fromEngine("domain", "wcs.example.com")).toBe("wcs.example.com");
   expect(fromEngine("checks", "no json")).toBe("no json");
+});
+
+describe("a WCS package that is a file", () => {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-package-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "wcs.tar.gz");
+  writeFileSync(path, "tarball");
+  const { wcsPackageUrl: _url, wcsPackageSha256: _sha, ...others } = minimal;
+  const configOf = (values: Record<string, unknown>) => parseConfig({ ...others, ...values }, () => true);
+
+  test("needs no checksum", () => {
+    expect(() => checkLocalPackage(configOf({ wcsPackage: path }))).not.toThrow();
+  });
+
+  test("that is not there is named, with what CI does instead", () => {
+    expect(() => checkLocalPackage(configOf({ wcsPackage: "./none.tar.gz" }))).toThrow(
+      /^wcsPackage is "\.\/none\.tar\.gz"; it must be a file that can be read \(ENOENT for \/.*\/none\.tar\.gz\), or s3:\/\/BUCKET\/KEY where there is none, as in CI\. Set it with: pulumi config set wcsPackage \.\/FlashphonerWebCallServer\.tar\.gz$/,
+    );
+  });
+
+  test("that is another one than its checksum says is refused", () => {
+    const config = configOf({ wcsPackage: path, wcsPackageSha256: "a".repeat(64) });
+    expect(() => checkLocalPackage(config)).toThrow(
+      `wcsPackageSha256 is ${"a".repeat(64)}; the file ${JSON.stringify(path).slice(0, 77)}`,
+    );
+  });
 });

@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { policies } from "../../policy/policies";
-import { violations } from "../violations";
+import { type CheckedResource, stackViolations, unknownBucket, violations } from "../violations";
 
 const tags = { Name: "dev-x", Project: "wcs-balancer", Stack: "dev", Role: "node" };
 const base64 = (text: string) => Buffer.from(text).toString("base64");
@@ -36,6 +36,36 @@ const rolePolicy = (statement: Record<string, unknown>) => ({
     policy: document({ Action: "ssm:GetParameter", Resource: "arn:aws:ssm:x:1:parameter/a", ...statement }),
   },
 });
+const getObject = (statement: Record<string, unknown>) =>
+  rolePolicy({ Action: "s3:GetObject", Resource: "arn:aws:s3:::wcs-1/node/*", ...statement });
+
+const s3 = (type: string, inputs: Record<string, unknown>) => ({
+  type: `aws:s3/${type[0]?.toLowerCase()}${type.slice(1)}:${type}`,
+  inputs,
+});
+const bucket = (inputs: Record<string, unknown> = {}) =>
+  s3("Bucket", { bucket: "wcs-1", arn: "arn:aws:s3:::wcs-1", tags, ...inputs });
+const allTrue = {
+  blockPublicAcls: true,
+  blockPublicPolicy: true,
+  ignorePublicAcls: true,
+  restrictPublicBuckets: true,
+};
+const block = (inputs: Record<string, unknown> = {}) =>
+  s3("BucketPublicAccessBlock", { bucket: "wcs-1", ...allTrue, ...inputs });
+const encryption = (inputs: Record<string, unknown> = {}) =>
+  s3("BucketServerSideEncryptionConfiguration", { bucket: "wcs-1", ...inputs });
+const onlyTls = {
+  Effect: "Deny",
+  Principal: "*",
+  Action: "s3:*",
+  Resource: ["arn:aws:s3:::wcs-1", "arn:aws:s3:::wcs-1/*"],
+  Condition: { Bool: { "aws:SecureTransport": "false" } },
+};
+const bucketPolicy = (statement: Record<string, unknown> = {}, inputs: Record<string, unknown> = {}) =>
+  s3("BucketPolicy", { bucket: "wcs-1", policy: document({ ...onlyTls, ...statement }), ...inputs });
+const everybodyReads = { Effect: "Allow", Principal: "*", Action: "s3:GetObject", Condition: undefined };
+
 const privateKey = "-----BEGIN EC PRIVATE KEY-----";
 
 test.each([
@@ -54,11 +84,43 @@ test.each([
   ["a role that names what it may do", rolePolicy({})],
   ["what is denied altogether", rolePolicy({ Effect: "Deny", Action: "*", Resource: "*" })],
   ["a resource that takes no tags", { type: "aws:route53/record:Record", inputs: {} }],
+  ["objects under a prefix", getObject({})],
+  [
+    "objects under two prefixes",
+    getObject({ Resource: ["arn:aws:s3:::b/node/*", "arn:aws-cn:s3:::b/a/b/*"] }),
+  ],
+  ["a bucket as it should be", bucket()],
+  ["a block of all public access", block()],
+  ["encryption", encryption()],
+  ["ownership", s3("BucketOwnershipControls", { bucket: "wcs-1" })],
+  ["a policy that denies plain HTTP to everybody", bucketPolicy()],
+  ["an object", s3("BucketObjectv2", { bucket: "wcs-1", key: "node/a", acl: "private", tags })],
 ])("%s is in order", (_, resource) => {
   expect(violations(resource)).toEqual([]);
 });
 
-const cases: Record<string, [string, { type: string; inputs: Record<string, unknown> }, string][]> = {
+test.each([
+  ["a bucket with all that belongs to it", [bucket(), block(), encryption(), bucketPolicy()]],
+  [
+    "a bucket that is not made yet",
+    [
+      bucket({ bucket: undefined }),
+      block({ bucket: unknownBucket }),
+      encryption({ bucket: unknownBucket }),
+      bucketPolicy({}, { bucket: unknownBucket }),
+    ],
+  ],
+  [
+    "a policy that is an object",
+    [bucket(), block(), encryption(), bucketPolicy({}, { policy: { Statement: onlyTls } })],
+  ],
+  ["a stack without a bucket", [port(443)]],
+])("%s is in order", (_, resources) => {
+  expect(stackViolations(resources)).toEqual([]);
+});
+
+/** What violates each policy: a resource, or several that are looked at together. */
+const cases: Record<string, [string, CheckedResource | CheckedResource[], string][]> = {
   "world-ports": [
     ["22", port(22), "tcp 22 is open to the world"],
     ["9707", port(9707), "tcp 9707 is open to the world"],
@@ -166,6 +228,35 @@ const cases: Record<string, [string, { type: string; inputs: Record<string, unkn
       role({ assumeRolePolicy: document({ Action: "sts:AssumeRole", Principal: "*" }) }),
       "* has a wildcard",
     ],
+    ["any letter", rolePolicy({ Resource: "arn:aws:ssm:x:1:parameter/?" }), "parameter/? has a wildcard"],
+    [
+      "all but one action",
+      rolePolicy({ Action: undefined, NotAction: "iam:PassRole" }),
+      "NotAction has a wildcard",
+    ],
+    ["all but one resource", rolePolicy({ Resource: undefined, NotResource: "arn:x" }), "NotResource has"],
+    ["all of a bucket", getObject({ Resource: "arn:aws:s3:::b/*" }), "b/* has a wildcard"],
+    ["a prefix without a name", getObject({ Resource: "arn:aws:s3:::b//*" }), "b//* has a wildcard"],
+    ["objects by half a name", getObject({ Resource: "arn:aws:s3:::b/node*" }), "b/node* has a wildcard"],
+    [
+      "a wildcard in a prefix",
+      getObject({ Resource: "arn:aws:s3:::b/*/node/*" }),
+      "b/*/node/* has a wildcard",
+    ],
+    ["any bucket", getObject({ Resource: "arn:aws:s3:::wcs-*/node/*" }), "wcs-*/node/* has a wildcard"],
+    ["a change of objects", getObject({ Action: "s3:PutObject" }), "node/* has a wildcard"],
+    [
+      "more than reading",
+      getObject({ Action: ["s3:GetObject", "s3:DeleteObject"] }),
+      "node/* has a wildcard",
+    ],
+    ["all that gets", getObject({ Action: "s3:Get*" }), "node/* has a wildcard"],
+    [
+      "parameters under a prefix",
+      rolePolicy({ Resource: "arn:aws:ssm:x:1:parameter/a/*" }),
+      "a/* has a wildcard",
+    ],
+    ["everybody who reads under a prefix", getObject({ Principal: { AWS: "*" } }), "* has a wildcard"],
   ],
   "no-managed-policies": [
     [
@@ -179,6 +270,75 @@ const cases: Record<string, [string, { type: string; inputs: Record<string, unkn
       "arn:x is attached",
     ],
   ],
+  "private-buckets": [
+    ["a public bucket", bucket({ acl: "public-read" }), "acl is public-read, not private"],
+    ["a public object", s3("BucketObjectv2", { acl: "public-read", tags }), "acl is public-read"],
+    ["an ACL", s3("BucketAcl", { acl: "authenticated-read" }), "acl is authenticated-read"],
+    ["grants", bucket({ grants: [{}] }), "grants of an ACL"],
+    ["grants of an ACL", s3("BucketAcl", { accessControlPolicy: {} }), "grants of an ACL"],
+    ["a website", bucket({ website: {} }), "a bucket is no website"],
+    ["a website of its own", s3("BucketWebsiteConfiguration", {}), "a bucket is no website"],
+    ...Object.keys(allTrue).flatMap((setting): [string, CheckedResource, string][] => [
+      [`${setting} off`, block({ [setting]: false }), `${setting} is false, not true`],
+      [`no ${setting}`, block({ [setting]: undefined }), `${setting} is undefined, not true`],
+    ]),
+    ["a public policy", bucketPolicy(everybodyReads), "allows something to everybody"],
+    [
+      "a public policy by account",
+      bucketPolicy({ ...everybodyReads, Principal: { AWS: ["*"] } }),
+      "to everybody",
+    ],
+    [
+      "a policy for all but one",
+      bucketPolicy({ ...everybodyReads, Principal: undefined, NotPrincipal: { AWS: "x" } }),
+      "to everybody",
+    ],
+    [
+      "a public policy of the older kind",
+      bucket({ policy: document({ ...everybodyReads }) }),
+      "to everybody",
+    ],
+  ],
+  "guarded-buckets": [
+    ["no block", [bucket(), encryption()], "thing-0 has no aws.s3.BucketPublicAccessBlock"],
+    [
+      "the block of another bucket",
+      [bucket(), block({ bucket: "b" })],
+      "has no aws.s3.BucketPublicAccessBlock",
+    ],
+    ["no encryption", [bucket(), block()], "has no aws.s3.BucketServerSideEncryptionConfiguration"],
+    ["a bucket of the older kind", [s3("BucketV2", {})], "has no aws.s3.BucketPublicAccessBlock"],
+  ],
+  "tls-only-buckets": [
+    ["no policy", [bucket(), block()], "thing-0 has no aws.s3.BucketPolicy that denies s3:*"],
+    [
+      "the policy of another bucket",
+      [bucket(), bucketPolicy({}, { bucket: "b" })],
+      "has no aws.s3.BucketPolicy",
+    ],
+    ["a policy that allows", [bucket(), bucketPolicy({ Effect: "Allow" })], "has no aws.s3.BucketPolicy"],
+    [
+      "a policy for some",
+      [bucket(), bucketPolicy({ Principal: { AWS: "x" } })],
+      "has no aws.s3.BucketPolicy",
+    ],
+    ["one action", [bucket(), bucketPolicy({ Action: "s3:GetObject" })], "has no aws.s3.BucketPolicy"],
+    [
+      "objects alone",
+      [bucket(), bucketPolicy({ Resource: "arn:aws:s3:::wcs-1/*" })],
+      "has no aws.s3.BucketPolicy",
+    ],
+    [
+      "TLS refused",
+      [bucket(), bucketPolicy({ Condition: { Bool: { "aws:SecureTransport": "true" } } })],
+      "has no aws.s3.BucketPolicy",
+    ],
+    [
+      "a further condition",
+      [bucket(), bucketPolicy({ Condition: { Bool: { "aws:SecureTransport": "false", "aws:x": "true" } } })],
+      "has no aws.s3.BucketPolicy",
+    ],
+  ],
 };
 
 test("each policy has cases that violate it", () => {
@@ -187,7 +347,8 @@ test("each policy has cases that violate it", () => {
 
 describe.each(Object.entries(cases))("%s refuses", (name, violating) => {
   test.each(violating)("%s", (_, resource, message) => {
-    const found = violations(resource).filter((violation) => violation.startsWith(`${name}: `));
+    const all = Array.isArray(resource) ? stackViolations(resource) : violations(resource);
+    const found = all.filter((violation) => violation.startsWith(`${name}: `));
     expect(found.join("\n")).toContain(message);
   });
 });

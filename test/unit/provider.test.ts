@@ -1,7 +1,15 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { CloudClient } from "../../sandbox/cloud/client";
+import { Cloud } from "../../sandbox/cloud/cloud";
+import type { Machines } from "../../sandbox/cloud/machine";
+import { ObjectStore } from "../../sandbox/cloud/objects";
+import { assetMark } from "../../sandbox/provider/asset";
 import { awsInvokes, awsTypes } from "../../sandbox/provider/aws";
 import { unknownValue } from "../../sandbox/provider/resource-type";
 import { serveProvider } from "../../sandbox/provider/server";
@@ -9,7 +17,18 @@ import { serveProvider } from "../../sandbox/provider/server";
 const { ResourceProviderClient } = require("@pulumi/pulumi/proto/provider_grpc_pb");
 const messages = require("@pulumi/pulumi/proto/provider_pb");
 
-const noCloud = { internetNamespace: "", call: () => Promise.reject(new Error("no cloud here")) };
+const folder = mkdtempSync(join(tmpdir(), "wcs-provider-"));
+const objects = new ObjectStore(join(folder, "objects"));
+/** Without machines and packets, which these tests have none of. */
+const cloud = new Cloud({} as Machines, objects, () => {});
+const cloudClient = {
+  internetNamespace: "",
+  async call(method: string, args: { kind: string; id: string; inputs: Record<string, unknown> }) {
+    if (method === "create") return cloud.create(args.kind, args.inputs);
+    if (method === "update") return cloud.update(args.kind, args.id, args.inputs);
+    return cloud.remove(args.kind, args.id);
+  },
+};
 let stop: () => void;
 // biome-ignore lint/suspicious/noExplicitAny: the generated client has no types that can be imported.
 let client: any;
@@ -17,7 +36,7 @@ let client: any;
 beforeAll(async () => {
   const provider = await serveProvider(
     { version: "1.0.0", types: awsTypes, invokes: awsInvokes },
-    { cloud: noCloud as unknown as CloudClient, log: () => {} },
+    { cloud: cloudClient as unknown as CloudClient, log: () => {} },
   );
   stop = provider.stop;
   client = new ResourceProviderClient(`127.0.0.1:${provider.port}`, grpc.credentials.createInsecure());
@@ -26,6 +45,7 @@ beforeAll(async () => {
 afterAll(() => {
   client.close();
   stop();
+  rmSync(folder, { recursive: true });
 });
 
 // biome-ignore lint/suspicious/noExplicitAny: as above.
@@ -39,8 +59,14 @@ function call(method: string, request: unknown): Promise<any> {
 
 const urn = (type: string) => `urn:pulumi:dev::wcs-balancer::${type}::thing`;
 
-async function failuresOf(type: string, inputs: Record<string, string>): Promise<string[]> {
-  const request = new messages.CheckRequest().setUrn(urn(type)).setNews(Struct.fromJavaScript(inputs));
+type Values = Record<string, unknown>;
+
+function structOf(values: Values): Struct {
+  return Struct.fromJavaScript(values as Record<string, string>);
+}
+
+async function failuresOf(type: string, inputs: Values): Promise<string[]> {
+  const request = new messages.CheckRequest().setUrn(urn(type)).setNews(structOf(inputs));
   const response = await call("check", request);
   return response.getFailuresList().map((failure: { getReason(): string }) => failure.getReason());
 }
@@ -49,8 +75,8 @@ const eip = "aws:ec2/eip:Eip";
 const rule = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
 
 test("a resource type that it does not know fails", async () => {
-  await expect(failuresOf("aws:s3/bucket:Bucket", {})).rejects.toThrow(
-    "the sandbox does not know the resource type aws:s3/bucket:Bucket",
+  await expect(failuresOf("aws:sqs/queue:Queue", {})).rejects.toThrow(
+    "the sandbox does not know the resource type aws:sqs/queue:Queue",
   );
 });
 
@@ -80,22 +106,200 @@ test("a preview creates nothing, and shows what only the resource will know as u
   expect(response.getProperties().toJavaScript()).toMatchObject({ domain: "vpc", publicIp: unknownValue });
 });
 
+async function diff(
+  type: string,
+  olds: Values,
+  news: Values,
+): Promise<{ diffs: string[]; replaces: string[] }> {
+  const request = new messages.DiffRequest()
+    .setUrn(urn(type))
+    .setOldInputs(structOf(olds))
+    .setNews(structOf(news));
+  const response = await call("diff", request);
+  return { diffs: response.getDiffsList(), replaces: response.getReplacesList() };
+}
+
 test("a change of what cannot change in place is a replacement", async () => {
-  const diff = async (type: string, olds: Record<string, unknown>, news: Record<string, unknown>) => {
-    const struct = (values: Record<string, unknown>) =>
-      Struct.fromJavaScript(values as Record<string, string>);
-    const request = new messages.DiffRequest()
-      .setUrn(urn(type))
-      .setOldInputs(struct(olds))
-      .setNews(struct(news));
-    return (await call("diff", request)).getReplacesList();
-  };
   const instance = "aws:ec2/instance:Instance";
   const userData = (text: string, replace: boolean) => ({
     userDataBase64: text,
     userDataReplaceOnChange: replace,
   });
-  expect(await diff(instance, userData("YQ==", true), userData("Yg==", true))).toEqual(["userDataBase64"]);
-  expect(await diff(instance, userData("YQ==", false), userData("Yg==", false))).toEqual([]);
-  expect(await diff(instance, { ami: "ami-1" }, { ami: "ami-2" })).toEqual(["ami"]);
+  const replaces = async (...args: [Values, Values]) => (await diff(instance, ...args)).replaces;
+  expect(await replaces(userData("YQ==", true), userData("Yg==", true))).toEqual(["userDataBase64"]);
+  expect(await replaces(userData("YQ==", false), userData("Yg==", false))).toEqual([]);
+  expect(await replaces({ ami: "ami-1" }, { ami: "ami-2" })).toEqual(["ami"]);
+});
+
+describe("S3", () => {
+  const bucketType = "aws:s3/bucket:Bucket";
+  const objectType = "aws:s3/bucketObjectv2:BucketObjectv2";
+  const policyType = "aws:s3/bucketPolicy:BucketPolicy";
+  const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+  const textAsset = (text: string) => ({ ...assetMark, hash: sha256(text), text });
+
+  async function create(type: string, inputs: Values): Promise<{ id: string; outputs: Values }> {
+    expect(await failuresOf(type, inputs)).toEqual([]);
+    const request = new messages.CreateRequest().setUrn(urn(type)).setProperties(structOf(inputs));
+    const response = await call("create", request);
+    return { id: response.getId(), outputs: response.getProperties().toJavaScript() };
+  }
+
+  async function remove(type: string, { id, outputs }: { id: string; outputs: Values }): Promise<void> {
+    const request = new messages.DeleteRequest().setUrn(urn(type)).setId(id).setProperties(structOf(outputs));
+    await call("delete", request);
+  }
+
+  const makeBucket = (inputs: Values = {}) =>
+    create(bucketType, { bucketPrefix: "wcs-balancer-dev-", ...inputs });
+  const makeObject = ({ id: bucket }: { id: string }, text: string) =>
+    create(objectType, { bucket, key: "node/a", source: textAsset(text) });
+  const contentOf = ({ id }: { id: string }) => readFileSync(objects.fileOf(id, "node/a"), "utf8");
+
+  test("a bucket's name is the prefix and 26 digits, and its address is told", async () => {
+    const { id, outputs } = await makeBucket();
+    expect(id).toMatch(/^wcs-balancer-dev-[0-9a-f]{26}$/);
+    expect(outputs).toMatchObject({
+      bucket: id,
+      arn: `arn:aws:s3:::${id}`,
+      bucketRegionalDomainName: `${id}.s3.eu-central-1.amazonaws.com`,
+    });
+  });
+
+  test.each<[string, string, Values, string]>([
+    ["a long prefix", bucketType, { bucketPrefix: "a".repeat(38) }, "more than 37 characters"],
+    ["capitals", bucketType, { bucketPrefix: "Wcs-" }, "lowercase letters"],
+    [
+      "a name and a prefix",
+      bucketType,
+      { bucket: "abc", bucketPrefix: "abc-" },
+      "conflicts with bucketPrefix",
+    ],
+    ["a website", bucketType, { bucketPrefix: "a-", website: {} }, "does not know the property website"],
+    ["a key with two slashes", objectType, { key: "a//b" }, "two together"],
+    [
+      "a file by a relative path",
+      objectType,
+      { source: { ...assetMark, hash: sha256(""), path: "a" } },
+      "relative",
+    ],
+    [
+      "content from a URI",
+      objectType,
+      { source: { ...assetMark, hash: sha256(""), uri: "https://a" } },
+      "property uri",
+    ],
+    [
+      "eleven tags",
+      objectType,
+      { tags: Object.fromEntries([..."abcdefghijk"].map((tag) => [tag, ""])) },
+      "10 tags",
+    ],
+    ["a policy that is not JSON", policyType, { bucket: "abc", policy: "{" }, "invalid JSON policy"],
+  ])("%s fails the check", async (_, type, inputs, message) => {
+    const object = { bucket: "abc", key: "a", source: textAsset("") };
+    const failures = await failuresOf(type, type === objectType ? { ...object, ...inputs } : inputs);
+    expect(failures.join("\n")).toContain(message);
+  });
+
+  test("an object's source is compared by its content, wherever the file lies", async () => {
+    const object = { bucket: "abc", key: "a" };
+    const file = (path: string, text: string) => ({ source: { ...assetMark, hash: sha256(text), path } });
+    const old = { ...object, ...file("/one/computer", "same") };
+    const elsewhere = await diff(objectType, old, { ...object, ...file("/another", "same") });
+    expect(elsewhere).toEqual({ diffs: [], replaces: [] });
+    // In a diff the engine leaves out all but the hash.
+    const onlyHash = { ...object, source: { ...assetMark, hash: sha256("same") } };
+    expect(await diff(objectType, old, onlyHash)).toEqual({ diffs: [], replaces: [] });
+    const changed = await diff(objectType, old, { ...object, ...file("/one/computer", "other") });
+    expect(changed).toEqual({ diffs: ["source"], replaces: [] });
+  });
+
+  test("another bucket, prefix or key is a replacement", async () => {
+    const object = { bucket: "abc", key: "a", source: textAsset("") };
+    expect((await diff(objectType, object, { ...object, key: "b" })).replaces).toEqual(["key"]);
+    expect((await diff(objectType, object, { ...object, bucket: "b" })).replaces).toEqual(["bucket"]);
+    const prefix = (bucketPrefix: string) => ({ bucketPrefix, forceDestroy: true });
+    expect((await diff(bucketType, prefix("a-"), prefix("b-"))).replaces).toEqual(["bucketPrefix"]);
+    expect(await diff(bucketType, prefix("a-"), { ...prefix("a-"), forceDestroy: false })).toEqual({
+      diffs: ["forceDestroy"],
+      replaces: [],
+    });
+  });
+
+  test("a preview shows a bucket and an object of it while its name is unknown", async () => {
+    const preview = async (type: string, inputs: Values) => {
+      expect(await failuresOf(type, inputs)).toEqual([]);
+      const request = new messages.CreateRequest()
+        .setUrn(urn(type))
+        .setProperties(structOf(inputs))
+        .setPreview(true);
+      return (await call("create", request)).getProperties().toJavaScript();
+    };
+    expect(await preview(bucketType, { bucketPrefix: "a-" })).toMatchObject({ bucket: unknownValue });
+    const object = { bucket: unknownValue, key: "a", source: textAsset("x") };
+    expect(await preview(objectType, object)).toMatchObject({ ...object, arn: unknownValue });
+    expect(await failuresOf(policyType, { bucket: unknownValue, policy: unknownValue })).toEqual([]);
+  });
+
+  test("a bucket that is not empty stays, unless forceDestroy takes what is in it along", async () => {
+    const kept = await makeBucket();
+    const object = await makeObject(kept, "x");
+    await expect(remove(bucketType, kept)).rejects.toThrow("BucketNotEmpty");
+    expect(contentOf(kept)).toBe("x");
+    await remove(objectType, object);
+    await remove(bucketType, kept);
+
+    const gone = await makeBucket({ forceDestroy: true });
+    await makeObject(gone, "x");
+    await remove(bucketType, gone);
+    expect(cloud.object(gone.id, "node/a")).toBeUndefined();
+    expect(existsSync(objects.fileOf(gone.id, "node/a"))).toBe(false);
+  });
+
+  test("an object that was retained is overwritten by the same program later", async () => {
+    const bucket = await makeBucket({ forceDestroy: true });
+    await makeObject(bucket, "first");
+    await makeObject(bucket, "second");
+    expect(contentOf(bucket)).toBe("second");
+  });
+
+  test("a bucket's policy is about that bucket, and can be judged", async () => {
+    const { id: bucket } = await makeBucket();
+    const put = (changes: Values) => {
+      const statement = {
+        Effect: "Deny",
+        Principal: "*",
+        Action: "s3:*",
+        Resource: `arn:aws:s3:::${bucket}/*`,
+      };
+      return create(policyType, {
+        bucket,
+        policy: JSON.stringify({ Statement: [{ ...statement, ...changes }] }),
+      });
+    };
+    await expect(put({ Resource: "arn:aws:s3:::other/*" })).rejects.toThrow("MalformedPolicy");
+    await expect(put({ Condition: { IpAddress: {} } })).rejects.toThrow("does not know this Condition");
+    await expect(put({ Principal: { AWS: "arn:aws:iam::1:root" } })).rejects.toThrow(
+      'knows the Principal "*" only',
+    );
+    await put({ Condition: { Bool: { "aws:SecureTransport": "false" } } });
+    expect(cloud.bucket(bucket)?.policy).toContain("SecureTransport");
+    await expect(create(policyType, { bucket: "none", policy: "{}" })).rejects.toThrow("NoSuchBucket");
+  });
+
+  test("rights take so long to count as a test asks for, again after a change", async () => {
+    const policy = { name: "read", role: "slow", policy: "{}" };
+    await cloud.create("role", { name: "slow" });
+    const { id } = await cloud.create("rolePolicy", policy);
+    expect(cloud.policiesOf("slow")).toEqual(["{}"]);
+    cloud.faults = { roleDelaySeconds: 60 };
+    expect(cloud.policiesOf("slow")).toEqual([]);
+    vi.setSystemTime(Date.now() + 61_000);
+    expect(cloud.policiesOf("slow")).toEqual(["{}"]);
+    await cloud.update("rolePolicy", id, policy);
+    expect(cloud.policiesOf("slow")).toEqual([]);
+    vi.useRealTimers();
+    cloud.faults = {};
+  });
 });

@@ -36,6 +36,18 @@ describe("the comment on a pull request", () => {
     expect(comment).toContain("```diff\n--- a\n+++ b\n-x\n+y\n```");
   });
 
+  test("says which machines are replaced", () => {
+    const diffOf = (file: string) => `diff --git before/${file} after/${file}\n-x\n+y\n`;
+    const commentOf = (...changed: string[]) =>
+      renderComment([{ stack: "dev", rendered: changed.map(diffOf).join("") }]);
+    const node = ["node/files/usr/local/sbin/wcs-configure", "node/user-data.yaml"];
+    expect(commentOf(...node)).toContain("**Replaced: every node (new ones first; the old ones drain).**");
+    expect(commentOf("balancer/user-data.yaml")).toContain(
+      "**Replaced: the balancer (clients come back when it has booted).**",
+    );
+    expect(commentOf("balancer/haproxy.cfg")).toContain("No machine is replaced by this.");
+  });
+
   test("says that a preview failed, and why", () => {
     const comment = renderComment([
       { stack: "dev", preview: `${preview}error: preview failed\n`, rendered: "" },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { renderFirewall } from "../../sandbox/cloud/firewall";
-import { isAllowed } from "../../sandbox/cloud/policy";
+import { isAllowed, judge } from "../../sandbox/cloud/policy";
 import { awsTypes } from "../../sandbox/provider/aws";
 import { tlsTypes } from "../../sandbox/provider/tls";
 
@@ -123,6 +123,38 @@ describe("role policies", () => {
       Statement: { Effect: "Allow", Action: "*", Resource: "*", Condition: {} },
     });
     expect(() => isAllowed([conditional], "ssm:GetParameter", "x")).toThrow("Condition");
+  });
+
+  const statement = { Effect: "Allow", Action: "s3:GetObject", Resource: "arn:b/*" };
+  const policyOf = (changes: Record<string, unknown>) =>
+    JSON.stringify({ Statement: { ...statement, ...changes } });
+  const question = { policies: [policyOf({})], action: "s3:GetObject", resource: "arn:b/x" };
+
+  test.each([
+    ["false", false, "denied"],
+    ["false", true, "allowed"],
+    ["true", false, "allowed"],
+  ])("a deny where aws:SecureTransport is %s, over TLS: %s", (value, secure, answer) => {
+    const Condition = { Bool: { "aws:SecureTransport": value } };
+    const resourcePolicy = policyOf({ Effect: "Deny", Action: "s3:*", Principal: "*", Condition });
+    expect(judge({ ...question, resourcePolicy, secure })).toBe(answer);
+  });
+
+  test.each([
+    ["another operator", { Condition: { StringEquals: { "aws:SecureTransport": "false" } } }, "Condition"],
+    ["another key", { Condition: { Bool: { "aws:ViaAWSService": "false" } } }, "Condition"],
+    ["two keys", { Condition: { Bool: { "aws:SecureTransport": "false", x: "true" } } }, "Condition"],
+    ["somebody", { Principal: { AWS: "arn:aws:iam::1:root" } }, "Principal"],
+    ["everybody but somebody", { Principal: undefined, NotPrincipal: "*" }, "NotPrincipal"],
+    ["every action but one", { NotAction: "s3:PutObject" }, "NotAction"],
+  ])("%s in a resource's policy is an error", (_, changes, message) => {
+    const resourcePolicy = policyOf({ Effect: "Deny", Principal: "*", ...changes });
+    expect(() => judge({ ...question, resourcePolicy, secure: true })).toThrow(message);
+  });
+
+  test("a principal in a role's own policy is an error", () => {
+    const policies = [policyOf({ Principal: "*" })];
+    expect(() => judge({ ...question, policies, secure: true })).toThrow("Principal");
   });
 });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { judge, type Status } from "../../scripts/wait-for-rollout";
+import { full, judge, type Status } from "../../scripts/wait-for-rollout";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
   revision: "r2",
@@ -22,6 +22,19 @@ test("ends when the revision is applied and every node is up or full", () => {
     onlyDrains: false,
     waitingFor: [],
   });
+});
+
+test("names the threshold that a full node has reached", () => {
+  const nodes = [
+    up,
+    { server: "wcs-2-b", state: "full" as const, reason: "cpu 95 of 90" },
+    { server: "wcs-3-c", state: "full" as const, reason: "" },
+    { server: "wcs-9-x", state: "full" as const, reason: "hls 5 of 5" },
+  ];
+  expect(full(status(nodes), ["wcs-1-a", "wcs-2-b", "wcs-3-c"])).toEqual([
+    "wcs-2-b: full: cpu 95 of 90",
+    "wcs-3-c: full",
+  ]);
 });
 
 test("does not wait for a node in maintenance", () => {

@@ -1,5 +1,5 @@
 #!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
+set -euo pipefail
 
 version=$(haproxy -v | sed -n '1s/^HAProxy version \([0-9.]*\).*/\1/p')
 if [[ $(printf '%s\n' 3.0 "$version" | sort --version-sort | head --lines=1) != 3.0 ]]; then

@@ -1,12 +1,12 @@
 #!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
+set -euo pipefail
 # shellcheck source=/dev/null
 source /etc/wcs-balancer/settings
 
 pages=/usr/share/nginx/html/wcs
 rm -rf "$pages.new"
 mkdir -p "$pages.new"
-tar -xzf /var/lib/wcs-setup/websdk.tar.gz -C "$pages.new" --strip-components="$WEBSDK_STRIP_COMPONENTS" --no-same-owner
+tar -xf /var/lib/wcs-setup/websdk -C "$pages.new" --strip-components="$WEBSDK_STRIP_COMPONENTS" --no-same-owner
 
 # The example pages would connect to 8443 of this host: their port is the page's own instead. Bundles since August
 # 2023 ask for SERVER_PORTS, in older ones and some pages the port is fixed.
@@ -23,7 +23,4 @@ chmod -R u=rwX,go=rX "$pages.new"
 # In its place only when it is whole.
 rm -rf "$pages"
 mv "$pages.new" "$pages"
-rm /var/lib/wcs-setup/websdk.tar.gz
-
-rm "$state_file"
-echo "set-up: done"
+rm /var/lib/wcs-setup/websdk

@@ -1,6 +1,2 @@
-#!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
-# shellcheck source=/dev/null
-source /etc/wcs-node/settings
-
-download "$WCS_PACKAGE_URL" /var/lib/wcs-setup/wcs.tar.gz
+#!/bin/sh
+exec /usr/local/lib/wcs-setup/fetch.py download wcs

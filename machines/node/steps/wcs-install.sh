@@ -1,10 +1,11 @@
 #!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
+set -euo pipefail
 
 # install.sh refuses to install a version twice.
 if [[ ! -e /usr/local/FlashphonerWebCallServer ]]; then
-  mkdir /var/lib/wcs-setup/wcs
-  tar -xzf /var/lib/wcs-setup/wcs.tar.gz -C /var/lib/wcs-setup/wcs --strip-components=1 --no-same-owner
-  (cd /var/lib/wcs-setup/wcs && ./install.sh -silent)
+  work=$(mktemp -d /var/lib/wcs-setup/install.XXXXXX)
+  tar -xf /var/lib/wcs-setup/wcs -C "$work" --strip-components=1 --no-same-owner
+  (cd "$work" && ./install.sh -silent)
+  rm -rf "$work"
 fi
-rm -rf /var/lib/wcs-setup/wcs /var/lib/wcs-setup/wcs.tar.gz
+rm /var/lib/wcs-setup/wcs

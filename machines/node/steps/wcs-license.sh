@@ -1,5 +1,5 @@
 #!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
+set -euo pipefail
 
 systemctl daemon-reload
 systemctl enable --quiet --now wcs-license

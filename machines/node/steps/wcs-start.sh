@@ -1,5 +1,5 @@
 #!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
+set -euo pipefail
 
 systemctl daemon-reload
 systemctl enable --quiet webcallserver
@@ -7,6 +7,3 @@ systemctl enable --quiet webcallserver
 systemctl restart webcallserver
 curl --fail --silent --output /dev/null --retry 90 --retry-all-errors --retry-delay 2 --retry-max-time 180 \
   --max-time 5 'http://127.0.0.1:8081/?action=stat&format=json'
-
-rm "$state_file"
-echo "set-up: done"

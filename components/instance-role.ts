@@ -1,18 +1,28 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
-export interface ParameterReaderArgs {
-  /** Names of the SSM parameters that the instance may read. */
-  parameters: string[];
+export interface InstanceRoleArgs {
+  /** Names of the SSM parameters that the instance may read. @default none */
+  parameters?: string[];
+  /** ARNs of the objects in S3 that it may read, `*` for all below a prefix. */
+  objects: pulumi.Input<string>[];
   tags: Record<string, string>;
 }
 
-/** A role for an instance that may read the named parameters and nothing else. */
-export class ParameterReader extends pulumi.ComponentResource {
+/** A role for an instance that may read the named parameters and objects, and nothing else. */
+export class InstanceRole extends pulumi.ComponentResource {
   readonly instanceProfile: pulumi.Output<string>;
 
-  constructor(name: string, args: ParameterReaderArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("wcs-balancer:access:ParameterReader", name, {}, opts);
+  constructor(name: string, args: InstanceRoleArgs, opts?: pulumi.ComponentResourceOptions) {
+    super(
+      "wcs-balancer:access:InstanceRole",
+      name,
+      {},
+      {
+        ...opts,
+        aliases: [{ type: "wcs-balancer:access:ParameterReader" }],
+      },
+    );
     const parent = { parent: this };
     const region = aws.getRegionOutput({}, parent).region;
     const { accountId, arn } = aws.getCallerIdentityOutput({}, parent);
@@ -30,18 +40,18 @@ export class ParameterReader extends pulumi.ComponentResource {
       },
       parent,
     );
-    const resources = args.parameters.map(
+    const parameters = (args.parameters ?? []).map(
       (parameter) => pulumi.interpolate`arn:${partition}:ssm:${region}:${accountId}:parameter${parameter}`,
     );
+    const statements = [
+      { Effect: "Allow", Action: "s3:GetObject", Resource: args.objects },
+      ...(parameters.length > 0
+        ? [{ Effect: "Allow", Action: "ssm:GetParameter", Resource: parameters }]
+        : []),
+    ];
     new aws.iam.RolePolicy(
       name,
-      {
-        role: role.id,
-        policy: pulumi.jsonStringify({
-          Version: "2012-10-17",
-          Statement: [{ Effect: "Allow", Action: "ssm:GetParameter", Resource: resources }],
-        }),
-      },
+      { role: role.id, policy: pulumi.jsonStringify({ Version: "2012-10-17", Statement: statements }) },
       parent,
     );
     this.instanceProfile = new aws.iam.InstanceProfile(

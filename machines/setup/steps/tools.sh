@@ -1,5 +1,5 @@
 #!/bin/bash
-source /usr/local/lib/wcs-setup/step.sh
+set -euo pipefail
 
 # Not among the packages: some dnf images have curl-minimal, which the package curl conflicts with.
 if ! command -v curl >/dev/null; then

@@ -1,0 +1,68 @@
+import { machineFile } from "../userdata/files";
+import { type Archive, packTar } from "./archive";
+
+export type MachineKind = "balancer" | "node";
+
+/** What lands on a machine: the path there, and the file in `machines/` that it is. */
+const files: Record<MachineKind, Record<string, string>> = {
+  balancer: {
+    "/etc/wcs-balancer/503.html": "balancer/503.html",
+    "/etc/wcs-balancer/no-websdk.html": "balancer/no-websdk.html",
+    "/etc/nginx/nginx.conf": "balancer/nginx.conf",
+    "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf": "balancer/haproxy.conf",
+    "/etc/systemd/system/apt-daily-upgrade.service.d/wcs-balancer.conf": "balancer/upgrade-reload.conf",
+    "/etc/systemd/system/wcs-balancer-sync.service": "balancer/wcs-balancer-sync.service",
+    "/etc/systemd/journald.conf.d/wcs-balancer.conf": "balancer/journald.conf",
+    "/etc/apt/apt.conf.d/90wcs-balancer": "balancer/unattended-upgrades.conf",
+    "/etc/sysctl.d/90-wcs-balancer.conf": "balancer/sysctl.conf",
+    "/usr/local/sbin/wcs-balancer-sync": "balancer/wcs-balancer-sync.py",
+    "/usr/local/sbin/wcs-balancer": "balancer/wcs-balancer.py",
+    "/usr/local/lib/wcs-balancer/haproxy_plan.py": "balancer/haproxy_plan.py",
+    "/usr/local/lib/wcs-balancer/haproxy_runtime.py": "balancer/haproxy_runtime.py",
+    "/usr/local/lib/wcs-setup/aws_parameters.py": "setup/aws_parameters.py",
+    "/usr/local/lib/wcs-setup/steps/haproxy-version": "balancer/steps/haproxy-version.sh",
+    "/usr/local/lib/wcs-setup/steps/sync": "balancer/steps/sync.sh",
+    "/usr/local/lib/wcs-setup/fetch.py": "setup/fetch.py",
+    "/usr/local/lib/wcs-setup/steps/websdk-download": "balancer/steps/websdk-download.sh",
+    "/usr/local/lib/wcs-setup/steps/websdk-checksum": "balancer/steps/websdk-checksum.sh",
+    "/usr/local/lib/wcs-setup/steps/websdk-install": "balancer/steps/websdk-install.sh",
+  },
+  node: {
+    "/etc/systemd/system/webcallserver.service.d/wcs-balancer.conf": "node/webcallserver.conf",
+    "/etc/systemd/system/wcs-license.service": "node/wcs-license.service",
+    "/usr/local/bin/haproxy-agent-check.sh": "node/haproxy-agent-check.sh",
+    "/usr/local/bin/haproxy-agent-check-launch.sh": "node/haproxy-agent-check-launch.sh",
+    "/usr/local/share/wcs-node/haproxy-agent-check.xinetd": "node/haproxy-agent-check.xinetd",
+    "/usr/local/share/wcs-node/haproxy-agent-check.socket": "node/haproxy-agent-check.socket",
+    "/usr/local/share/wcs-node/haproxy-agent-check@.service": "node/haproxy-agent-check@.service",
+    "/usr/local/share/wcs-node/needed-properties.json": "node/needed-properties.json",
+    "/usr/local/sbin/wcs-configure": "node/wcs-configure.py",
+    "/usr/local/sbin/wcs-license": "node/wcs-license.py",
+    "/usr/local/lib/wcs-setup/aws_parameters.py": "setup/aws_parameters.py",
+    "/usr/local/lib/wcs-setup/steps/agent-systemd": "node/steps/agent-systemd.sh",
+    "/usr/local/lib/wcs-setup/steps/agent-xinetd": "node/steps/agent-xinetd.sh",
+    "/usr/local/lib/wcs-setup/steps/tools": "setup/steps/tools.sh",
+    "/usr/local/lib/wcs-setup/fetch.py": "setup/fetch.py",
+    "/usr/local/lib/wcs-setup/steps/wcs-download": "node/steps/wcs-download.sh",
+    "/usr/local/lib/wcs-setup/steps/wcs-checksum": "node/steps/wcs-checksum.sh",
+    "/usr/local/lib/wcs-setup/steps/wcs-install": "node/steps/wcs-install.sh",
+    "/usr/local/lib/wcs-setup/steps/wcs-license": "node/steps/wcs-license.sh",
+    "/usr/local/lib/wcs-setup/steps/wcs-start": "node/steps/wcs-start.sh",
+  },
+};
+
+/** The software of a kind of machine, by its path there. The same for every stack. */
+export function machineSoftware(kind: MachineKind): Record<string, string> {
+  return Object.fromEntries(Object.entries(files[kind]).map(([path, name]) => [path, machineFile(name)]));
+}
+
+/** The archive that a machine unpacks at its root. What begins with `#!` is executable. */
+export function packMachineSoftware(kind: MachineKind): Archive {
+  return packTar(
+    Object.entries(machineSoftware(kind)).map(([path, content]) => ({
+      path: path.slice(1),
+      content: Buffer.from(content),
+      mode: content.startsWith("#!") ? 0o755 : 0o644,
+    })),
+  );
+}

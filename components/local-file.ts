@@ -1,0 +1,43 @@
+import { createHash } from "node:crypto";
+import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Archive } from "../cluster/archive";
+
+/** A file of this computer, to be uploaded. */
+export interface LocalFile {
+  path: string;
+  /** In hexadecimal digits. */
+  sha256: string;
+}
+
+/** What this computer has packed; nothing of it is needed after an update. */
+const buildFolder = join(__dirname, "../build");
+
+/** The file at a path with its checksum, read a part at a time: a WCS tarball has some 300 MB. */
+export function hashFile(path: string): LocalFile {
+  const hash = createHash("sha256");
+  const part = Buffer.allocUnsafe(1 << 20);
+  const file = openSync(path, "r");
+  try {
+    for (let length = readSync(file, part); length > 0; length = readSync(file, part)) {
+      hash.update(part.subarray(0, length));
+    }
+  } finally {
+    closeSync(file);
+  }
+  return { path, sha256: hash.digest("hex") };
+}
+
+/** Writes an archive to a file, under a name that says what is in it. */
+export function writeArchive(name: string, { bytes, sha256 }: Archive): LocalFile {
+  const path = join(buildFolder, `${name}-${sha256}.tar`);
+  // What is there may have been cut off.
+  if (!existsSync(path) || hashFile(path).sha256 !== sha256) {
+    mkdirSync(buildFolder, { recursive: true });
+    const written = `${path}.${process.pid}`;
+    writeFileSync(written, bytes);
+    // Another program may do the same at this moment.
+    renameSync(written, path);
+  }
+  return { path, sha256 };
+}

@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+"""Runs one step of this machine's set-up: step.py NAME
+
+cloud-init calls it for each step, and names the one that failed. The first steps fetch the software from S3, the
+others are its scripts. After a failure the rest does nothing, and the state file, the console and, on a node, port
+9707 say which step it was.
+"""
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Callable
+
+from aws_instance import AwsError, ask
+
+SETTINGS = Path("/etc/wcs-setup.json")
+WORK = Path("/var/lib/wcs-setup")
+STATE = WORK / "state"
+
+
+class StepError(Exception):
+    """Why a step cannot succeed, however long one waits."""
+
+
+def open_object(source: str) -> HTTPResponse:
+    """Asks S3 for s3://BUCKET/KEY with this machine's role."""
+    bucket, key = source[5:].split("/", 1)
+    answer = ask("s3", "GET", f"/{key}", {}, bucket=bucket)
+    if answer.status != 200:
+        # S3 refuses what is not there, too, to those who may not list the bucket.
+        code = re.search("<Code>(.*?)<", answer.read().decode())
+        raise AwsError(f"S3 refuses {source}: {code[1] if code else answer.status}; not there, or not for this role")
+    return answer
+
+
+def patiently(attempt: Callable[[], object], patience: float) -> None:
+    """Tries again for `patience` seconds where that may help."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            attempt()
+            return
+        except Exception as error:
+            final = isinstance(error, StepError) or getattr(error, "errno", 0) == errno.ENOSPC
+            if final or time.monotonic() > deadline:
+                raise
+            print(f"set-up: {error}", flush=True)
+            time.sleep(5)
+
+
+def perform(step: str) -> None:
+    """Does what a step's name says."""
+    settings = json.loads(SETTINGS.read_text())
+    software, archive = settings["packages"]["software"], WORK / "software"
+    if step == "software-download":
+        patiently(lambda: archive.write_bytes(open_object(software["source"]).read()), settings["patienceSeconds"])
+    elif step == "software-checksum":
+        if (found := sha256(archive.read_bytes()).hexdigest()) != software["sha256"]:
+            raise StepError(f"the SHA-256 is {found}")
+    elif step == "software-unpack":
+        subprocess.run(["tar", "-xpf", archive, "--no-same-owner", "--directory=/"], check=True)
+        archive.unlink()
+    elif step == "done":
+        STATE.unlink()
+    else:
+        subprocess.run([f"/usr/local/lib/wcs-setup/steps/{step}"], check=True)
+
+
+def write(file: Path, text: str) -> None:
+    """In one step: the agent answers with the state, and never reads half a line."""
+    new = file.with_suffix(".new")
+    new.write_text(f"{text}\n")
+    os.replace(new, file)
+
+
+def main(step: str) -> int:
+    WORK.mkdir(exist_ok=True)
+    if STATE.exists() and "failed" in STATE.read_text():
+        return 0
+    print(f"set-up: {step}", flush=True)
+    try:
+        write(STATE, f"setup running: {step}")
+        perform(step)
+        return 0
+    except Exception as error:
+        reason = f"set-up: step {step} failed: {str(error) or repr(error)}"
+        print(reason, flush=True)
+        # Makes room for the word on a full disk.
+        (WORK / "software").unlink(missing_ok=True)
+        write(STATE, f"setup failed: {step}")
+        subprocess.run(["systemctl", "enable", "--now", "wcs-setup-failed.socket"], stderr=subprocess.DEVNULL)
+        # Once more after everybody else: people read a console from its end.
+        subprocess.run(["systemd-run", "--on-active=10", "--property=StandardOutput=journal+console", "echo", reason])
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,113 @@
+import { isDeepStrictEqual } from "node:util";
+import type {
+  PolicyResource,
+  ResourceValidationPolicy,
+  StackValidationArgs,
+  StackValidationPolicy,
+} from "@pulumi/policy";
+import { list, principalsOf, type Statement, statementsOf } from "./documents";
+
+const publicAccessBlock = [
+  "blockPublicAcls",
+  "blockPublicPolicy",
+  "ignorePublicAcls",
+  "restrictPublicBuckets",
+] as const;
+
+/** Some types have an older name beside, with a V2 at its end. */
+const types = {
+  bucket: /^aws:s3\/bucket(V2)?:/,
+  publicAccessBlock: /^aws:s3\/bucketPublicAccessBlock:/,
+  encryption: /^aws:s3\/bucketServerSideEncryptionConfiguration(V2)?:/,
+  policy: /^aws:s3\/bucketPolicy:/,
+  website: /^aws:s3\/bucketWebsiteConfiguration(V2)?:/,
+};
+
+function allowsEverybody(statement: Statement): boolean {
+  const isForEverybody = principalsOf(statement).includes("*") || statement.NotPrincipal !== undefined;
+  return statement.Effect === "Allow" && isForEverybody;
+}
+
+/** Whether a statement denies everything that does not come over TLS. */
+function deniesPlainHttp(statement: Statement, bucketArn: string): boolean {
+  const { Effect, Action, Resource, Condition } = statement;
+  // Alone: further conditions would narrow it.
+  const isPlain = ["false", false].some((value) =>
+    isDeepStrictEqual(Condition, { Bool: { "aws:SecureTransport": value } }),
+  );
+  return (
+    Effect === "Deny" &&
+    principalsOf(statement).includes("*") &&
+    list(Action).some((action) => action === "s3:*" || action === "*") &&
+    [bucketArn, `${bucketArn}/*`].every((arn) => list(Resource).includes(arn)) &&
+    isPlain
+  );
+}
+
+/** The resources of a type that set something of a bucket. */
+function settingsOf(
+  bucket: PolicyResource,
+  type: RegExp,
+  { resources }: StackValidationArgs,
+): PolicyResource[] {
+  return resources.filter((resource) => {
+    if (!type.test(resource.type)) return false;
+    // In a preview a new bucket has no name yet, but what refers to it is known.
+    const buckets = resource.propertyDependencies.bucket ?? [];
+    return buckets.length > 0
+      ? buckets.some(({ urn }) => urn === bucket.urn)
+      : resource.props.bucket === bucket.props.bucket;
+  });
+}
+
+function bucketsOf({ resources }: StackValidationArgs): PolicyResource[] {
+  return resources.filter(({ type }) => types.bucket.test(type));
+}
+
+export const bucketPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
+  {
+    name: "private-buckets",
+    description:
+      "Nobody from outside reads a bucket: no public ACL, policy or website, and AWS's own block is on.",
+    validateResource: ({ type, props }, report) => {
+      if (!type.startsWith("aws:s3/")) return;
+      if (props.acl !== undefined && props.acl !== "private") report(`acl is ${props.acl}, not private`);
+      if (props.grants?.length > 0 || props.accessControlPolicy !== undefined)
+        report("grants of an ACL; name roles in a policy instead");
+      if (types.website.test(type) || props.website !== undefined) report("a bucket is no website");
+      if (types.publicAccessBlock.test(type))
+        for (const setting of publicAccessBlock)
+          if (props[setting] !== true) report(`${setting} is ${props[setting]}, not true`);
+      if (props.policy !== undefined && statementsOf(props.policy).some(allowsEverybody))
+        report("the policy allows something to everybody");
+    },
+  },
+  {
+    name: "guarded-buckets",
+    description: "Each bucket is encrypted, and AWS's block of public access is on for it.",
+    validateStack: (args, report) => {
+      for (const bucket of bucketsOf(args)) {
+        if (settingsOf(bucket, types.publicAccessBlock, args).length === 0)
+          report(`${bucket.name} has no aws.s3.BucketPublicAccessBlock`, bucket.urn);
+        if (settingsOf(bucket, types.encryption, args).length === 0)
+          report(`${bucket.name} has no aws.s3.BucketServerSideEncryptionConfiguration`, bucket.urn);
+      }
+    },
+  },
+  {
+    name: "tls-only-buckets",
+    description: "Each bucket has a policy that denies everything over plain HTTP.",
+    validateStack: (args, report) => {
+      for (const bucket of bucketsOf(args)) {
+        const statements = settingsOf(bucket, types.policy, args).flatMap(({ props }) =>
+          statementsOf(props.policy),
+        );
+        if (!statements.some((statement) => deniesPlainHttp(statement, String(bucket.props.arn))))
+          report(
+            `${bucket.name} has no aws.s3.BucketPolicy that denies s3:* where aws:SecureTransport is false`,
+            bucket.urn,
+          );
+      }
+    },
+  },
+];

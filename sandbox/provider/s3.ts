@@ -1,0 +1,107 @@
+import { z } from "zod";
+import { asset } from "./asset";
+import { inCloud, type ResourceType } from "./resource-type";
+import { json, tags, text } from "./values";
+
+/** The provider appends 26 digits, and a bucket's name has 63 at most. */
+const prefixLength = 63 - 26;
+const objectTags = 10;
+
+const nameCharacters = /^[a-z0-9][a-z0-9-]*$/;
+const nameRule =
+  "may have lowercase letters, digits and hyphens only (no dots: S3's certificate covers one label)";
+
+const bucket = z
+  .strictObject({
+    bucket: text.min(3).max(63).regex(nameCharacters, nameRule).optional(),
+    bucketPrefix: text
+      .max(prefixLength, `has more than ${prefixLength} characters`)
+      .regex(nameCharacters, nameRule)
+      .optional(),
+    forceDestroy: z.boolean().optional(),
+    tags,
+  })
+  .refine(
+    (value) => value.bucket === undefined || value.bucketPrefix === undefined,
+    '"bucket": conflicts with bucketPrefix',
+  )
+  .refine(
+    (value) => value.bucket !== undefined || value.bucketPrefix !== undefined,
+    "the sandbox makes up no name for a bucket; set bucketPrefix",
+  );
+
+const bucketObject = z.strictObject({
+  bucket: text.min(1),
+  // The real provider takes away leading and repeated slashes, so that the key would be another one.
+  key: text.max(1024).regex(/^[^/]+(\/[^/]+)*$/, "has a slash at an end, or two together"),
+  source: asset,
+  contentType: text.optional(),
+  tags: tags.refine(
+    (value) => Object.keys(value ?? {}).length <= objectTags,
+    "an object has 10 tags at most",
+  ),
+});
+
+export const s3Types: Record<string, ResourceType> = {
+  "aws:s3/bucket:Bucket": inCloud("bucket", {
+    inputs: bucket,
+    replaceOn: ["bucket", "bucketPrefix"],
+    computed: ["bucket", "arn", "bucketDomainName", "bucketRegionalDomainName", "bucketRegion", "region"],
+    updatable: true,
+  }),
+  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": inCloud("bucketPublicAccessBlock", {
+    inputs: z.strictObject({
+      bucket: text,
+      blockPublicAcls: z.boolean().optional(),
+      blockPublicPolicy: z.boolean().optional(),
+      ignorePublicAcls: z.boolean().optional(),
+      restrictPublicBuckets: z.boolean().optional(),
+    }),
+    replaceOn: ["bucket"],
+    computed: [],
+    updatable: true,
+  }),
+  "aws:s3/bucketOwnershipControls:BucketOwnershipControls": inCloud("bucketOwnershipControls", {
+    inputs: z.strictObject({
+      bucket: text,
+      rule: z.strictObject({
+        objectOwnership: z.enum(["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"]),
+      }),
+    }),
+    replaceOn: ["bucket"],
+    computed: [],
+    updatable: true,
+  }),
+  "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": inCloud(
+    "bucketEncryption",
+    {
+      inputs: z.strictObject({
+        bucket: text,
+        rules: z
+          .array(
+            z.strictObject({
+              applyServerSideEncryptionByDefault: z.strictObject({
+                sseAlgorithm: z.literal("AES256", "the sandbox knows AES256 only"),
+              }),
+            }),
+          )
+          .length(1),
+      }),
+      replaceOn: ["bucket"],
+      computed: [],
+      updatable: true,
+    },
+  ),
+  "aws:s3/bucketPolicy:BucketPolicy": inCloud("bucketPolicy", {
+    inputs: z.strictObject({ bucket: text, policy: json }),
+    replaceOn: ["bucket"],
+    computed: [],
+    updatable: true,
+  }),
+  "aws:s3/bucketObjectv2:BucketObjectv2": inCloud("bucketObject", {
+    inputs: bucketObject,
+    replaceOn: ["bucket", "key"],
+    computed: ["arn"],
+    updatable: true,
+  }),
+};

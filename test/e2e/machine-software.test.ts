@@ -1,0 +1,122 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { cloud, eventually, machine, onMachine, paths, sandbox, startSandbox } from "./cluster";
+
+afterAll(() => cloud.call("setFaults", {}));
+
+/** The last line on the console of a machine. */
+async function lastConsoleLine(name: string): Promise<string> {
+  const { id } = await machine(name);
+  return (
+    readFileSync(join(paths.machines, id, "console.log"), "utf8")
+      .trim()
+      .split("\n")
+      .at(-1) ?? ""
+  );
+}
+
+describe("what a machine's role may read", () => {
+  /** Asks for an object, or a parameter, with the machine's own code. */
+  const ask = (name: string, question: string) =>
+    onMachine(
+      name,
+      `python3 - <<'PYTHON'
+import json, re, sys
+sys.path.insert(0, "/usr/local/lib/wcs-setup")
+import aws_instance, aws_parameters
+source = json.load(open("/etc/wcs-setup.json"))["packages"]["software"]["source"]
+bucket, key = source[5:].split("/", 1)
+def read(key, method="GET"):
+    answer = aws_instance.ask("s3", method, key, {}, bucket=bucket)
+    body = answer.read()
+    return answer.status, len(body) if answer.status == 200 else re.findall("<Code>(.*?)<", body.decode())
+try:
+    print(${question})
+except aws_instance.AwsError as error:
+    print(error)
+PYTHON`,
+    );
+
+  test("its own software", async () => {
+    expect((await ask("wcs-1", 'read(f"/{key}")')).output).toMatch(/^\(200, \d{5}\)$/m);
+  });
+
+  test.each([
+    ["the other kind's software", 'read("/" + key.replace("node", "balancer"))', "AccessDenied"],
+    ["a list of what there is", 'read("/")', "AccessDenied"],
+    ["an object that is not there", 'read("/node/none")', "AccessDenied"],
+    [
+      "the key of the certificate",
+      'aws_parameters.get_parameter("/wcs-balancer/dev/secret")',
+      "AccessDenied",
+    ],
+    ["the desired state", 'aws_parameters.get_parameter("/wcs-balancer/dev/desired-state")', "AccessDenied"],
+  ])("not %s", async (_, question, refusal) => {
+    expect((await ask("wcs-1", question)).output).toMatch(refusal);
+  });
+});
+
+test("rights of a new role that arrive late are waited for", async () => {
+  await cloud.call("setFaults", { roleDelaySeconds: 5 });
+  const { status, output } = sandbox("up", "--nodes", "3", "--secret", "wcsLicenseKey=KEY-1234");
+  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+  await cloud.call("setFaults", {});
+});
+
+test("each way to fail is in up's message by the name of its step", async () => {
+  await cloud.call("setFaults", {
+    objects: { "wcs-4": "away", "wcs-5": "gone", "wcs-6": "corrupt" },
+    fullDisks: ["wcs-7"],
+  });
+  const nodes = ["up", "--nodes", "7"];
+  expect(sandbox(...nodes).status).toBe(1);
+  // The first failure ends the wait. Once all have failed, all are named.
+  const reasons = {
+    "wcs-4": /software-download failed: .*s3\.eu-central-1\.amazonaws\.com cannot be reached/,
+    "wcs-5": /software-download failed: S3 refuses s3:\/\/.*: AccessDenied; not there, or not for this role/,
+    "wcs-6": /software-checksum failed: the SHA-256 is [0-9a-f]{64}/,
+    "wcs-7": /software-download failed: .*No space left on device/,
+  };
+  for (const [name, reason] of Object.entries(reasons))
+    await eventually(async () => expect(await lastConsoleLine(name)).toMatch(reason), 120);
+  const { status, output } = sandbox(...nodes);
+  expect(status).toBe(1);
+  const failure = output.match(/rollout failed: .*/)?.[0] ?? "";
+  for (const [name, step] of [
+    ["wcs-4", "software-download"],
+    ["wcs-5", "software-download"],
+    ["wcs-6", "software-checksum"],
+    ["wcs-7", "software-download"],
+  ])
+    expect(failure).toMatch(new RegExp(`${name}-[0-9a-f]{8}: down: setup failed: ${step}`));
+  const { output: cloudInit } = await onMachine("wcs-6", "cloud-init status --long");
+  expect(cloudInit).toContain("status: error");
+  expect(cloudInit).toContain("02-software-checksum");
+  // Nothing of what was not verified is there.
+  expect((await onMachine("wcs-6", "ls /usr/local/sbin /var/lib/wcs-setup")).output).not.toMatch(
+    /wcs-configure|software/,
+  );
+});
+
+test("a balancer that cannot fetch its software: up names the command for the console, which ends with the step", async () => {
+  await cloud.call("setFaults", { objects: { balancer: "corrupt" } });
+  const up = startSandbox(["up", "--config", "balancerInstanceType=c7i.large"], { DEADLINE_SECONDS: "25" });
+  const { status, output } = await up.ended;
+  expect(status).toBe(1);
+  const { id } = await machine("balancer");
+  expect(output).toContain(`aws ec2 get-console-output --latest --output text --instance-id ${id}`);
+  await eventually(async () =>
+    expect(await lastConsoleLine("balancer")).toMatch(/step software-checksum failed: the SHA-256 is/),
+  );
+});
+
+test("a destroy leaves nothing: no machine, no bucket, no object of whatever version", async () => {
+  const objects = () => readdirSync(paths.objects, { recursive: true });
+  expect(objects().length).toBeGreaterThan(4);
+  await cloud.call("setFaults", {});
+  const { status, output } = sandbox("destroy");
+  expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+  expect(await cloud.call("machines", {})).toEqual([]);
+  expect(objects()).toEqual([]);
+});

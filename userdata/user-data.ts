@@ -1,0 +1,84 @@
+import { gzipSync, strToU8 } from "fflate";
+import { stringify } from "yaml";
+import { machineFile } from "./files";
+
+/** A file that cloud-init writes before packages are installed. */
+export interface MachineFile {
+  path: string;
+  content: string;
+  /** @default "0644", which is cloud-init's own */
+  permissions?: string;
+}
+
+/** What a machine fetches at its first boot, and verifies before it is used. */
+export interface Package {
+  /** `s3://BUCKET/KEY`, read by the machine's role, or a web address. */
+  source: string;
+  /** In hexadecimal digits. */
+  sha256: string;
+}
+
+export interface UserData {
+  /** Packages of the distribution. */
+  packages: string[];
+  files: MachineFile[];
+  /** What is to be fetched, by the name that steps give it; `software` holds the scripts of the steps. */
+  fetched: Record<string, Package>;
+  /** The steps after `software` is there, in their order: see machines/setup/step.py. */
+  steps: string[];
+  /** How long a download is tried again that fails or is refused. */
+  patienceSeconds: number;
+  /** Who may log in by SSH as the image's own user. @default nobody */
+  sshPublicKey?: string;
+}
+
+/** A new role's rights may take this long to arrive (AWS IAM User Guide, "eventually consistent": "minutes"). */
+export const defaultPatienceSeconds = 180;
+
+const library = "/usr/local/lib/wcs-setup";
+
+/** Each a script of its own, since cloud-init names the script that failed. */
+function stepScripts(steps: string[]): MachineFile[] {
+  return steps.map((step, index) => ({
+    path: `/var/lib/cloud/scripts/per-instance/${String(index + 1).padStart(2, "0")}-${step}`,
+    content: `#!/bin/sh\nexec ${library}/step.py ${step}\n`,
+    permissions: "0755",
+  }));
+}
+
+/** EC2 takes 16 KB of user-data, before base64 (Amazon EC2 User Guide, "Run commands when you launch"). */
+export const userDataLimitBytes = 16_384;
+
+/** Renders user-data that suits apt and dnf images. */
+export function renderUserData(userData: UserData): string {
+  const { packages, files, fetched, steps, patienceSeconds, sshPublicKey } = userData;
+  const setup: MachineFile[] = [
+    {
+      path: "/etc/wcs-setup.json",
+      content: `${JSON.stringify({ packages: fetched, patienceSeconds }, null, 2)}\n`,
+    },
+    { path: `${library}/step.py`, content: machineFile("setup/step.py"), permissions: "0755" },
+    { path: `${library}/aws_instance.py`, content: machineFile("setup/aws_instance.py") },
+    ...stepScripts(["software-download", "software-checksum", "software-unpack", ...steps, "done"]),
+  ];
+  const document = {
+    package_update: true,
+    packages,
+    ...(sshPublicKey ? { ssh_authorized_keys: [sshPublicKey] } : {}),
+    write_files: [...files, ...setup],
+  };
+  return `#cloud-config\n${stringify(document, { lineWidth: 0, indentSeq: false })}`;
+}
+
+/**
+ * User-data as EC2 takes it: gzip and base64. Compressed in JavaScript and without a time stamp: Node's own
+ * gzip gives other bytes on another machine, which would replace every instance.
+ * @throws Error when it is larger than EC2 takes
+ */
+export function encodeUserData(text: string): string {
+  const bytes = gzipSync(strToU8(text), { level: 9, mtime: 0 });
+  if (bytes.length > userDataLimitBytes) {
+    throw new Error(`user-data has ${bytes.length} bytes; EC2 takes ${userDataLimitBytes}`);
+  }
+  return Buffer.from(bytes).toString("base64");
+}
