@@ -147,6 +147,8 @@ function describeNode({ state, reason, load, weight, sockets }: NodeStatus): str
 function balancerStatus(balancer: MachineStatus | undefined): {
   revision?: string;
   error?: string;
+  /** What of the balancer itself does not answer. */
+  away?: string[];
   nodes: NodeStatus[];
 } {
   if (!balancer?.leader) return { nodes: [] };
@@ -162,7 +164,7 @@ function balancerStatus(balancer: MachineStatus | undefined): {
 async function status({ paths }: Options): Promise<void> {
   const machines = await new CloudClient(paths).call("machines", {});
   const balancer = machines.find(({ name }) => name === "balancer");
-  const { revision, error, nodes } = balancerStatus(balancer);
+  const { revision, error, away = [], nodes } = balancerStatus(balancer);
   const rows = machines
     .sort((one, other) => one.name.localeCompare(other.name))
     .map((machine) => {
@@ -188,6 +190,7 @@ async function status({ paths }: Options): Promise<void> {
         .trimEnd(),
     );
   console.log(`\nrevision ${revision ?? "none"}${error ? `, error: ${error}` : ""}`);
+  for (const part of away) console.log(`the balancer: ${part}`);
 }
 
 function down({ paths }: Options): void {

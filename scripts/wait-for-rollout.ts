@@ -1,6 +1,6 @@
 /**
- * Waits until the balancer runs a revision, every node is up and every removed node is drained; what it waits for
- * is printed while it does.
+ * Waits until the balancer runs a revision, nothing of it is away, every node is up and every removed node is drained;
+ * what it waits for is printed while it does.
  * Asks the balancer's address with the domain as SNI, so it needs no DNS and nothing but port 443.
  *
  * Environment: BALANCER_ADDRESS, BALANCER_INSTANCE, DOMAIN, REVISION, SERVERS (server names, by blanks),
@@ -29,6 +29,8 @@ export interface Status {
   refused: string | null;
   /** What the set-up of the machine does, or where it has failed; null when it is complete. */
   setup: string | null;
+  /** What of the balancer itself does not answer. A balancer that is older than this program does not say. */
+  away?: string[];
   nodes: {
     server: string;
     state: "up" | "full" | "down" | "maint" | "unknown";
@@ -92,6 +94,7 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
     waitingFor.push(`the balancer's ${status.setup}`);
     failed = status.setup.startsWith("setup failed");
   }
+  waitingFor.push(...(status.away ?? []).map((part) => `the balancer: ${part}`));
   const missing = notUp(status, servers);
   waitingFor.push(...missing);
   // The agent says so when a node's set-up has ended with an error: it will not be tried again.

@@ -99,10 +99,10 @@ def ask_workers(command: str) -> Iterator[tuple[int, str]]:
             continue
 
 
-def statistics(show_stat: str) -> list[dict[str, str]]:
-    """The backend's servers out of the CSV of `show stat`."""
+def statistics(show_stat: str, backend: str = BACKEND) -> list[dict[str, str]]:
+    """A backend's servers out of the CSV of `show stat`."""
     rows = csv.DictReader(io.StringIO(show_stat.removeprefix("# ")))
-    return [row for row in rows if row.get("pxname") == BACKEND and row["svname"] not in ("FRONTEND", "BACKEND")]
+    return [row for row in rows if row.get("pxname") == backend and row["svname"] not in ("FRONTEND", "BACKEND")]
 
 
 def sockets_of(names: Collection[str]) -> dict[str, int]:

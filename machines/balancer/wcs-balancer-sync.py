@@ -65,6 +65,12 @@ MAX_DOCUMENT_BYTES = 1_000_000
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
 # HAProxy's words for `up N% #tightest check`.
 AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
+# What haproxy.cfg says of the step at which the health check has failed: the port that it asks.
+CHECKED_PORT = re.compile(r"comment: '(port \d+)'")
+# HAProxy's code for an agent that has said `down`, `fail` or `stopped`.
+AGENT_SAYS_DOWN = "L7STS"
+# For as long HAProxy is asked again for the words of checks that are under way: an agent may take a second.
+WORDS_SECONDS = 1.5
 
 
 class SyncError(Exception):
@@ -147,11 +153,45 @@ def node_name(server: str) -> str:
     return re.sub(r"-[0-9a-f]{8}$", "", server)
 
 
+def check_code(row: dict[str, str], check: str) -> str:
+    """HAProxy's code for the last result of a check. It stays while the next check is under way, which an asterisk
+    marks."""
+    return row.get(check, "").removeprefix("* ")
+
+
+def lacks_words(row: dict[str, str]) -> bool:
+    """Whether the words of a server's check are missing: HAProxy forgets those of a result when the next check
+    begins, and some checks are under way most of the time."""
+    if row["status"].startswith("MAINT"):
+        return False
+    if row["status"].startswith("DOWN") and check_code(row, "agent_status") != AGENT_SAYS_DOWN:
+        return row.get("check_status", "").startswith("* ") and not row["last_chk"]
+    return row["agent_status"].startswith("* ") and not row["last_agt"]
+
+
+def down_reason(row: dict[str, str]) -> str:
+    """Why a server is down, in an operator's words: the same from one check to the next."""
+    agent, check = check_code(row, "agent_status"), check_code(row, "check_status")
+    if agent == AGENT_SAYS_DOWN:
+        words = AGENT_REASON.fullmatch(row["last_agt"])
+        return words.group(1) if words else "its agent says so"
+    if check == "INI":
+        return "has not been asked yet"
+    if check == "L7OK":
+        return "answers again and comes up" if agent == "L7OK" else "does not answer on port 9707"
+    port = CHECKED_PORT.search(row["last_chk"])
+    if port is None:
+        return "does not answer"
+    # The health check asks one port after the other. What the second one does, the agent check knows.
+    if port.group(1) == "port 8080" and agent != "L7OK":
+        return "does not answer on ports 8080 and 9707"
+    return f"does not answer on {port.group(1)}"
+
+
 def node_state(row: dict[str, str]) -> dict[str, Any]:
     """One server of HAProxy's `show stat` as the status shows it."""
     status, weight = row["status"], row["weight"]
-    # An asterisk marks a check that is under way.
-    agent_status = row.get("agent_status", "").removeprefix("* ")
+    agent_status = check_code(row, "agent_status")
     reason = ""
     load = ""
     if status.startswith("MAINT"):
@@ -161,9 +201,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         reason = "no agent check has run"
     elif status.startswith("DOWN"):
         state = "down"
-        agent = AGENT_REASON.fullmatch(row.get("last_agt", ""))
-        by_agent = "agent" in status
-        reason = (agent.group(1) if agent and by_agent else row.get("last_chk", "")) or status
+        reason = down_reason(row)
     elif agent_status != "L7OK":
         state = "unknown"
         reason = f"no answer from the agent ({agent_status})"
@@ -184,28 +222,32 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def agent_is_asked(row: dict[str, str]) -> bool:
-    """Whether the agent is being asked just now: what it said last is gone until it has answered."""
-    return row["agent_status"].startswith("* ") and not row["last_agt"]
-
-
 def node_states(*show_stats: str) -> list[dict[str, Any]]:
     """The servers of the WCS backend out of the CSV of `show stat`, asked once or several times in a row: each as it
-    was last while its agent was not being asked."""
+    was last with the words of its checks."""
     rows: dict[str, dict[str, str]] = {}
     for row in (row for show_stat in show_stats for row in haproxy.statistics(show_stat)):
-        if row["svname"] not in rows or not agent_is_asked(row):
+        if row["svname"] not in rows or not lacks_words(row):
             rows[row["svname"]] = row
     return [node_state(row) for row in rows.values()]
 
 
 def ask_node_states() -> list[dict[str, Any]]:
-    """The same of the running HAProxy. Asks again for what agents that are being asked have said, but not for long."""
+    """The same of the running HAProxy, which is asked again while the words of a check are missing."""
+    deadline = time.monotonic() + WORDS_SECONDS
     answers = [haproxy.ask("show stat")]
-    while len(answers) < 5 and any(agent_is_asked(row) for row in haproxy.statistics(answers[-1])):
+    missing = {row["svname"] for row in haproxy.statistics(answers[0]) if lacks_words(row)}
+    while missing and time.monotonic() < deadline:
         time.sleep(0.05)
         answers.append(haproxy.ask("show stat"))
+        missing &= {row["svname"] for row in haproxy.statistics(answers[-1]) if lacks_words(row)}
     return node_states(*answers)
+
+
+def parts_away(show_stat: str) -> list[str]:
+    """What of the balancer itself does not answer, in an operator's words: the nodes serve without it."""
+    down = any(row["status"].startswith("DOWN") for row in haproxy.statistics(show_stat, "wcs_web_admin"))
+    return ["nginx does not answer on port 8180, so there are no pages"] if down else []
 
 
 def takes_clients(show_stat: str) -> bool:
@@ -514,9 +556,11 @@ class Balancer:
             return document
         problems = [self.error] if self.error else []
         nodes: list[dict[str, Any]] = []
+        away: list[str] = []
         leaving: dict[str, int] = {}
         try:
             nodes = ask_node_states()
+            away = parts_away(haproxy.ask("show stat"))
             leaving = haproxy.sockets_of(self.changes.leaving) if self.changes.leaving else {}
         except (OSError, KeyError, ValueError) as problem:
             problems.append(f"HAProxy's statistics cannot be read: {problem}")
@@ -526,6 +570,7 @@ class Balancer:
             "error": "; ".join(problems) or None,
             "refused": self.refused,
             "setup": setup_state(),
+            "away": away,
             "nodes": [node for node in nodes if node["server"] not in self.changes.leaving],
             "draining": [
                 {

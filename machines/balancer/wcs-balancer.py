@@ -20,8 +20,9 @@ WARN_DAYS = 14
 USAGE = """Usage: wcs-balancer status | save-server-states
 
 status              prints the revision, each node with its state, sockets and reason (of one that is up or full the
-                    check that is nearest to its threshold), what drains, and how long the certificate lasts. Ends with 1 when something is wrong: an error, a set-up that failed,
-                    a node that is down, a certificate that ends within two weeks.
+                    check that is nearest to its threshold), what drains, and how long the certificate lasts. Ends
+                    with 1 when something is wrong: an error, a set-up that failed, a node that is down, no nginx for
+                    the pages, a certificate that ends within two weeks.
 save-server-states  keeps the servers' states over the reload that follows; HAProxy's service calls it"""
 
 
@@ -30,7 +31,8 @@ def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
     nodes = status.get("nodes", [])
     setup = status.get("setup")
     well = status["applied"] and not status.get("error") and days_left > WARN_DAYS and not setup
-    well = well and all(node["state"] in ("up", "full", "maint") for node in nodes)
+    away = status.get("away", [])
+    well = well and not away and all(node["state"] in ("up", "full", "maint") for node in nodes)
     lines = [
         f"revision     {status['revision'] or 'none'} ({'applied' if status['applied'] else 'not what is wanted'})",
         f"certificate  {days_left} days left",
@@ -39,6 +41,7 @@ def report(status: dict[str, Any], days_left: int) -> tuple[list[str], bool]:
         lines.append(f"error        {status['error']}")
     if setup:
         lines.append(f"set-up       {setup.removeprefix('setup ')}; see: cloud-init status --long")
+    lines += [f"away         {part}" for part in away]
     draining = status.get("draining", [])
     names = [f"{row['node']} ({row['server']})" for row in nodes + draining]
     width = max(map(len, names), default=0)

@@ -91,8 +91,9 @@ for range in "${ranges[@]}"; do processors=$((processors + ${range#*-} - ${range
 exec 3< <(fetch_statistics 2>/dev/null)
 fetching=$!
 IFS= read -r -t "$answer_seconds" -u 3 code || {
+  [[ $? -gt 128 ]] || down "WCS does not answer on port $statistics_port"
   kill "$fetching" 2>/dev/null
-  down "WCS does not answer on port $statistics_port"
+  down "WCS hangs: no answer on port $statistics_port"
 }
 [[ $code == 200 ]] || down "WCS statistics answer with HTTP status $code"
 IFS= read -r -N "$max_bytes" -u 3 statistics && down "WCS statistics are too long"

@@ -79,11 +79,11 @@ describe("a node that is full, and one that is broken", () => {
       expect(await landings(12)).toEqual(["wcs-2"]);
       // HAProxy shows the reason of whichever of its two checks came last.
       await eventually(async () =>
-        expect(await haproxyStatistics()).toContain("WCS does not answer on port 8081"),
+        expect(await haproxyStatistics()).toContain("WCS hangs: no answer on port 8081"),
       );
       await eventually(async () => {
         const { output } = await onMachine("balancer", "journalctl --unit=haproxy --no-pager --since=-60s");
-        expect(output).toMatch(/wcs_back\/wcs-1-\w+ (is DOWN|.*agent).*WCS does not answer on port 8081/);
+        expect(output).toMatch(/wcs_back\/wcs-1-\w+ (is DOWN|.*agent).*WCS hangs: no answer on port 8081/);
       });
     } finally {
       await onMachine("wcs-1", "systemctl kill --signal=CONT webcallserver");

@@ -7,6 +7,7 @@ const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => (
   error: null,
   refused: null,
   setup: null,
+  away: [],
   nodes,
   draining: [],
   ...more,
@@ -96,4 +97,19 @@ test("waits for removed servers to drain, and says how many sockets are left", (
 
 test("waits for a node that HAProxy does not know", () => {
   expect(judge(status([up]), "r2", ["wcs-9-z"]).waitingFor).toEqual(["wcs-9-z: not in HAProxy"]);
+});
+
+test("waits for a part of the balancer that is away, and names it", () => {
+  const away = ["nginx does not answer on port 8180, so there are no pages"];
+  expect(judge(status([up], { away }), "r2", ["wcs-1-a"])).toEqual({
+    done: false,
+    failed: false,
+    onlyDrains: false,
+    waitingFor: ["the balancer: nginx does not answer on port 8180, so there are no pages"],
+  });
+});
+
+test("a balancer that is older than this program does not say what is away", () => {
+  const { away: _, ...older } = status([up]);
+  expect(judge(older, "r2", ["wcs-1-a"]).done).toBe(true);
 });
