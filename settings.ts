@@ -77,6 +77,7 @@ export function nodeSettings(
     licenseParameter,
     sshPublicKey: config.sshPublicKey,
     javaPackage: config.javaPackage,
+    securityUpdates: config.nodeAmi === undefined,
     patienceSeconds,
   };
 }

@@ -25,10 +25,13 @@ export interface RolloutArgs {
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:Rollout", name, {}, opts);
-    const wait = "node --import tsx scripts/wait-for-rollout.ts";
+    const wait = "scripts/wait-for-rollout.ts";
     new command.local.Command(
       name,
       {
+        // Without a shell, which differs from system to system: Ctrl-C kills the process that the provider has started
+        // and no child of that, and then waits until nobody holds its output.
+        interpreter: ["node", "--import", "tsx"],
         create: wait,
         // With an update command a trigger updates in place, and so before anything is deleted.
         update: wait,

@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { type ParseArgsConfig, parseArgs } from "node:util";
 import type { Status } from "../scripts/wait-for-rollout";
+import { splitArguments } from "./arguments";
 import { inTheBalancer, summary } from "./balancer-status";
 import { CloudClient, type MachineStatus } from "./cloud/client";
 import type { Deployment } from "./deploy";
@@ -20,7 +21,8 @@ Commands:
   up                    bring the stack up, or to what its file says now (the default)
   preview               show what 'up' would change
   status                the machines, and what the balancer says of its nodes
-  shell NAME [CMD...]   a shell on a machine, or one command there
+  shell NAME [CMD...]   a shell on a machine, or one command there; options of this program stand before CMD, and
+                        what stands behind CMD is CMD's (with -- before CMD even a --name)
   logs NAME             what a machine wrote to its console, and its journal
   open [NAME]           the balancer's pages in this machine's own browser, until Ctrl-C; with the name of a node its
                         statistics page, with 'statistics' HAProxy's
@@ -40,6 +42,17 @@ Options:
   --name NAME           the sandbox to use, so that several can stand side by side
                         (default $WCS_SANDBOX_NAME, or else default)
 `;
+
+const optionTypes = {
+  nodes: { type: "string" },
+  config: { type: "string", multiple: true },
+  secret: { type: "string", multiple: true },
+  stack: { type: "string", default: "dev" },
+  file: { type: "string" },
+  port: { type: "string" },
+  name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
+  help: { type: "boolean", short: "h" },
+} as const satisfies ParseArgsConfig["options"];
 
 interface Options extends Deployment {
   /** Of this machine's localhost. */
@@ -182,23 +195,8 @@ const commands: Record<string, { changes: boolean; run(options: Options): unknow
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
-  // What follows `shell NAME` belongs to the command that runs there.
-  const shellAt = args.indexOf("shell");
-  const own = shellAt < 0 ? args : args.slice(0, shellAt + 2);
-  const { values, positionals } = parseArgs({
-    args: own,
-    allowPositionals: true,
-    options: {
-      nodes: { type: "string" },
-      config: { type: "string", multiple: true, default: [] },
-      secret: { type: "string", multiple: true, default: [] },
-      stack: { type: "string", default: "dev" },
-      file: { type: "string" },
-      port: { type: "string" },
-      name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
-      help: { type: "boolean", short: "h" },
-    },
-  });
+  const { own, command: machineCommand } = splitArguments(args, optionTypes);
+  const { values, positionals } = parseArgs({ args: own, allowPositionals: true, options: optionTypes });
   const [name = "up", ...rest] = positionals;
   if (values.help || name === "help") {
     process.stdout.write(usage);
@@ -225,11 +223,11 @@ async function main(): Promise<number> {
   const options = {
     paths,
     stack: values.stack,
-    overrides: parseOverrides(values.nodes, values.config),
-    secrets: Object.fromEntries(values.secret.map((pair) => parsePair("secret", pair))),
+    overrides: parseOverrides(values.nodes, values.config ?? []),
+    secrets: Object.fromEntries((values.secret ?? []).map((pair) => parsePair("secret", pair))),
     file: values.file,
     port: parsePort(values.port),
-    rest: [...rest, ...(shellAt < 0 ? [] : args.slice(shellAt + 2))],
+    rest: [...rest, ...machineCommand],
   };
   const run = async () => {
     const status = await command.run(options);

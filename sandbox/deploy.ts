@@ -33,11 +33,16 @@ async function inEngine<T>(
   { paths, stack, overrides, secrets, file }: Deployment,
   use: (opened: Stack) => Promise<T>,
 ): Promise<T> {
+  // Ctrl-C reaches the engine by itself, which then cancels; this process holds the providers that it cancels with.
+  const stayForEngine = () => {};
+  process.on("SIGINT", stayForEngine);
   try {
     return await withStack(paths, stack, overrides, secrets, file, use);
   } catch (error) {
     if (error instanceof EngineError) throw new Error("the engine ended with an error, see above");
     throw error;
+  } finally {
+    process.off("SIGINT", stayForEngine);
   }
 }
 

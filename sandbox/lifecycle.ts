@@ -22,11 +22,28 @@ import { projectRoot, type SandboxPaths } from "./paths";
 
 const startSeconds = 30;
 
+/** Ids of the machines whose disks a sandbox has. */
+function machineIds({ machines }: Pick<SandboxPaths, "machines">): string[] {
+  return existsSync(machines) ? readdirSync(machines).sort() : [];
+}
+
+/** What starting a sandbox anew takes with it, for whoever does not expect it; nothing when it has no machines. */
+export function describeRemains(paths: Pick<SandboxPaths, "name" | "machines">): string | undefined {
+  const ids = machineIds(paths);
+  if (ids.length === 0) return undefined;
+  return (
+    `The process that plays the cloud of the sandbox ${paths.name} has ended. Removing what it has left, to start anew: ` +
+    `the machines ${ids.join(", ")} with their disks, and the state of the stacks.`
+  );
+}
+
 /** Starts networks and cloud of a sandbox, unless they are up. */
 export async function startCloud(paths: SandboxPaths): Promise<CloudClient> {
   const cloud = new CloudClient(paths);
   if (await cloud.isUp()) return cloud;
   // What a crash may have left would stand in the way.
+  const remains = describeRemains(paths);
+  if (remains) console.log(remains);
   removeSandbox(paths);
   mkdirSync(paths.state, { recursive: true, mode: 0o700 });
   makeNetworks(paths);
@@ -96,7 +113,7 @@ async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
 /** Removes everything of a sandbox, whatever state it is in. */
 export function removeSandbox(paths: SandboxPaths): void {
   endCgroup(paths.cgroup);
-  if (existsSync(paths.machines)) for (const id of readdirSync(paths.machines)) removeMachine(paths, id);
+  for (const id of machineIds(paths)) removeMachine(paths, id);
   removeNetworks(paths);
   rmSync(paths.state, { recursive: true, force: true });
   const root = dirname(paths.state);

@@ -17,8 +17,10 @@ export async function underLock(name: string, busy: string, use: () => Promise<n
   if (process.env[lockVariable] === name) return use();
   mkdirSync(cache, { recursive: true });
   const flock = spawn(
-    "flock",
+    "env",
     [
+      // It holds the lock until the command has ended, whatever that makes of Ctrl-C.
+      ...["--ignore-signal=INT", "flock"],
       ...["--nonblock", "--close", "--conflict-exit-code", String(lockedStatus)],
       ...[join(cache, `lock-${name}`), process.execPath, ...process.execArgv, ...process.argv.slice(1)],
     ],

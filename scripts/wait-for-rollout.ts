@@ -1,6 +1,6 @@
 /**
- * Waits until the balancer runs a revision, every node is up and every removed node is drained; what it waits for
- * is printed while it does.
+ * Waits until the balancer runs a revision, nothing of it is away, every node is up and every removed node is drained;
+ * what it waits for is printed while it does.
  * Asks the balancer's address with the domain as SNI, so it needs no DNS and nothing but port 443.
  *
  * Environment: BALANCER_ADDRESS, BALANCER_INSTANCE, DOMAIN, REVISION, SERVERS (server names, by blanks),
@@ -30,6 +30,8 @@ export interface Status {
   refused: string | null;
   /** What the set-up of the machine does, or where it has failed; null when it is complete. */
   setup: string | null;
+  /** What of the balancer itself does not answer. A balancer that is older than this program does not say. */
+  away?: string[];
   nodes: NodeStatus[];
   /** Servers that were removed and still have sockets. */
   draining: RemovedServer[];
@@ -42,7 +44,11 @@ export interface Status {
 export interface NodeStatus {
   server: string;
   state: "up" | "full" | "down" | "maint" | "unknown";
+  /** Why it is in this state; of a full node the threshold that is reached. */
   reason: string;
+  /** The check that is nearest to its threshold; empty when the agent names none. */
+  load: string;
+  weight: number;
   /** Open sockets, over all of HAProxy's workers. */
   sockets: number;
 }
@@ -92,6 +98,13 @@ export function removedServer({ state, reason, secondsLeft, held, lastResort }: 
   return `${left}${why}`;
 }
 
+/** Which servers are full, and which threshold each has reached. */
+export function full(status: Status, servers: string[]): string[] {
+  return status.nodes
+    .filter(({ server, state }) => state === "full" && servers.includes(server))
+    .map(({ server, reason }) => `${server}: full${reason ? `: ${reason}` : ""}`);
+}
+
 /** Judges a status: pure, so that every case can be tested. */
 export function judge(status: Status, revision: string, servers: string[]): Verdict {
   if (status.revision !== revision) {
@@ -112,6 +125,7 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
     waitingFor.push(`the balancer's ${status.setup}`);
     failed = status.setup.startsWith("setup failed");
   }
+  waitingFor.push(...(status.away ?? []).map((part) => `the balancer: ${part}`));
   const missing = notUp(status, servers);
   waitingFor.push(...missing);
   // The agent says so when a node's set-up has ended with an error: it will not be tried again.
@@ -234,11 +248,13 @@ async function main(): Promise<void> {
   while (true) {
     let verdict: Verdict;
     let furtherDown: string[] = [];
+    let fullNodes: string[] = [];
     const asked = Date.now();
     try {
       const status = await fetchStatus(target);
       verdict = judge(status, revision, servers);
       furtherDown = notUp(status, furtherServers);
+      fullNodes = full(status, [...servers, ...furtherServers]);
       reached = true;
       for (const warning of warningsOf(status, revision).filter((text) => !warned.has(text))) {
         console.log(`warning: ${warning}`);
@@ -250,6 +266,7 @@ async function main(): Promise<void> {
     }
     if (verdict.done && (furtherDown.length === 0 || patience.further <= 0)) {
       for (const reason of furtherDown) console.log(`warning: ${reason}`);
+      for (const reason of fullNodes) console.log(`${reason}; it takes no new clients until it is below`);
       console.log(`revision ${revision} is applied, ${servers.length} of ${servers.length} nodes are up`);
       return;
     }

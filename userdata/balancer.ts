@@ -36,7 +36,7 @@ export function renderBalancerUserData(settings: BalancerSettings, fetched: Bala
   return renderUserData({
     sshPublicKey: settings.sshPublicKey,
     patienceSeconds: settings.patienceSeconds,
-    packages: ["haproxy", "nginx", "unattended-upgrades"],
+    packages: ["haproxy", "nginx", "nftables", "unattended-upgrades"],
     fetched: { ...fetched },
     files: [
       {
@@ -52,6 +52,6 @@ export function renderBalancerUserData(settings: BalancerSettings, fetched: Bala
         content: machineFile("setup/nginx-waits.conf"),
       },
     ],
-    steps: ["haproxy-version", "sync", "websdk-download", "websdk-checksum", "websdk-install"],
+    steps: ["metadata", "haproxy-version", "sync", "websdk-download", "websdk-checksum", "websdk-install"],
   });
 }

@@ -102,9 +102,9 @@ defaults
     log global
     option httplog
     option dontlognull
-    option redispatch
     retries 3
     http-error status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
+    http-error status 504 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     load-server-state-from-file global
     timeout http-request 10s
     timeout http-keep-alive 10s
@@ -165,7 +165,7 @@ frontend statistics
 
 # The pages of the WebSDK
 backend wcs_web_admin
-    server nginx 127.0.0.1:8180 maxconn 500 check
+    server nginx 127.0.0.1:8180 maxconn 500 check inter 1s
 
 # wcs-balancer-sync
 backend wcs_balancer_status
@@ -175,13 +175,22 @@ backend wcs_balancer_status
 backend wcs_back
     balance ${algorithm}
 ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
+    # Until the checks notice that a node is gone or hangs, its clients wait 2 s or 5 s at most: the time-outs leave
+    # half a second for one more try, which always goes to another node.
+    retries 1
+    option redispatch 1
+    retry-on conn-failure empty-response response-timeout
+    timeout connect 1500ms
+    # For the answer to the upgrade. Once a WebSocket is open, timeout tunnel counts.
+    timeout server 4500ms
     # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
     # empty request, which costs nothing and gets an answer from whatever agent is alive.
     option tcp-check
-    tcp-check connect
-    tcp-check connect port 9707
-    tcp-check send ;
-    tcp-check expect rstring ^(up|down)
+    # wcs-balancer-sync reads from the comment which port did not answer.
+    tcp-check connect comment "port 8080"
+    tcp-check connect port 9707 comment "port 9707"
+    tcp-check send ; comment "port 9707"
+    tcp-check expect comment "port 9707" rstring ^(up|down)
     default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fastinter 500ms fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
 `;
 }

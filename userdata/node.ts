@@ -14,6 +14,8 @@ export interface NodeSettings {
   wcsHeap?: string;
   /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
   licenseParameter?: string;
+  /** Whether to install security updates by itself, with apt; an image of the user's own has its own way. */
+  securityUpdates: boolean;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;
   patienceSeconds: number;
@@ -56,7 +58,8 @@ export function renderNodeUserData(settings: NodeSettings, fetched: NodePackages
     packages: [
       "telnet",
       ...listenerPackages[settings.agentListener],
-      ...(fetched.wcs ? [javaPackage, "wget"] : []),
+      ...(fetched.wcs ? [javaPackage, "wget", "nftables"] : []),
+      ...(settings.securityUpdates ? ["unattended-upgrades"] : []),
     ],
     fetched: { ...fetched },
     files: [
@@ -73,6 +76,9 @@ export function renderNodeUserData(settings: NodeSettings, fetched: NodePackages
     // The agent first, so that it can say which of the other steps has failed.
     steps: [
       `agent-${settings.agentListener}`,
+      // An image with WCS in it may ask the metadata service for its licence.
+      ...(fetched.wcs ? ["metadata"] : []),
+      ...(settings.securityUpdates ? ["security-updates"] : []),
       "tools",
       ...(fetched.wcs ? ["wcs-download", "wcs-checksum", "wcs-install"] : []),
       ...(licenseParameter ? ["wcs-license"] : []),

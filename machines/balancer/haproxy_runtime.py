@@ -145,10 +145,10 @@ def ask_workers(command: str) -> Answers:
     return Answers(by_pid, [pid for pid in silent if pid in workers()] if silent else [])
 
 
-def statistics(show_stat: str) -> list[dict[str, str]]:
-    """The backend's servers out of the CSV of `show stat`."""
+def statistics(show_stat: str, backend: str = BACKEND) -> list[dict[str, str]]:
+    """A backend's servers out of the CSV of `show stat`."""
     rows = csv.DictReader(io.StringIO(show_stat.removeprefix("# ")))
-    return [row for row in rows if row.get("pxname") == BACKEND and row["svname"] not in ("FRONTEND", "BACKEND")]
+    return [row for row in rows if row.get("pxname") == backend and row["svname"] not in ("FRONTEND", "BACKEND")]
 
 
 class Sockets(NamedTuple):

@@ -8,7 +8,7 @@ from changes import Leaving
 
 # Time enough to get a new one from somebody who is on holiday.
 EXPIRY_WARNING_DAYS = 21
-# The status is made once a second. A restart of HAProxy may hold it up for a while; longer than this, it hangs.
+# A round takes a second. A restart of HAProxy may hold it up for a while; longer than this, it hangs.
 STALE_SECONDS = 120
 
 
@@ -90,12 +90,14 @@ def draining_row(
     }
 
 
-def warnings(seen: Seen, last_resort: Collection[str], now: float) -> list[str]:
+def warnings(
+    silent: Collection[int], certificate_end: float | None, last_resort: Collection[str], now: float
+) -> list[str]:
     """What is not wrong yet, or is already being dealt with."""
-    found = [silent_worker(pid) for pid in seen.silent]
+    found = [silent_worker(pid) for pid in silent]
     if last_resort:
         found.append(f"every wanted node is down, so removed nodes take clients again: {', '.join(sorted(last_resort))}")
-    if warning := certificate_warning(certificate(seen.certificate_end, now)):
+    if warning := certificate_warning(certificate(certificate_end, now)):
         found.append(warning)
     return found
 
@@ -114,5 +116,5 @@ def details(
             draining_row(name, server, seen, name in last_resort, timeout, now) for name, server in leaving.items()
         ],
         "certificate": certificate(seen.certificate_end, now),
-        "warnings": warnings(seen, last_resort, now),
+        "warnings": warnings(seen.silent, seen.certificate_end, last_resort, now),
     }

@@ -13,7 +13,7 @@ gets no new client while any wanted one is up, and is removed when its last sock
 the drain time-out.
 
 One thread asks AWS every five seconds. The main one looks at HAProxy every second, is the only one that changes
-anything, and leaves behind a snapshot of what it saw. HTTP threads read that.
+anything, and leaves behind a snapshot of what it knows. HTTP threads read that, and ask HAProxy.
 
 Status on 127.0.0.1:8181, reached through HAProxy: the revision for everybody, errors and nodes with the
 stack's token.
@@ -60,7 +60,7 @@ from haproxy_plan import (
 )
 from haproxy_runtime import HaproxyError, replace_file
 from last_resort import all_down, certainly_served, proven
-from status_document import NOTHING_SEEN, STALE_SECONDS, Seen, details, is_applied, node_name
+from status_document import NOTHING_SEEN, STALE_SECONDS, Seen, details, is_applied, node_name, warnings
 
 SETTINGS = Path("/etc/wcs-balancer/sync.json")
 STATE = Path("/var/lib/wcs-balancer")
@@ -75,6 +75,14 @@ MAX_DOCUMENT_BYTES = 1_000_000
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
+# HAProxy's words for `up N% #tightest check`.
+AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
+# What haproxy.cfg says of the step at which the health check has failed: the port that it asks.
+CHECKED_PORT = re.compile(r"comment: '(port \d+)'")
+# HAProxy's code for an agent that has said `down`, `fail` or `stopped`.
+AGENT_SAYS_DOWN = "L7STS"
+# For as long HAProxy is asked again for the words of checks that are under way: an agent may take a second.
+WORDS_SECONDS = 1.5
 
 
 class SyncError(Exception):
@@ -114,11 +122,16 @@ class Wanted(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The status at one moment, as the text that is sent: nobody can change it while another thread reads it."""
+    """What the main thread knows at one moment: made anew each round and never changed, for HTTP threads to read."""
 
     at: float
-    public: str
-    detailed: str
+    revision: str | None
+    wanted: str | None
+    error: str | None
+    refused: str | None
+    leaving: Mapping[str, Leaving]
+    last_resort: tuple[str, ...]
+    drain_timeout_seconds: int
 
 
 def sha256(data: bytes) -> str:
@@ -168,12 +181,47 @@ def limits_problem(config: str, open_files: int) -> str | None:
     )
 
 
+def check_code(row: dict[str, str], check: str) -> str:
+    """HAProxy's code for the last result of a check. It stays while the next check is under way, which an asterisk
+    marks."""
+    return row.get(check, "").removeprefix("* ")
+
+
+def lacks_words(row: dict[str, str]) -> bool:
+    """Whether the words of a server's check are missing: HAProxy forgets those of a result when the next check
+    begins, and some checks are under way most of the time."""
+    if row["status"].startswith("MAINT"):
+        return False
+    if row["status"].startswith("DOWN") and check_code(row, "agent_status") != AGENT_SAYS_DOWN:
+        return row.get("check_status", "").startswith("* ") and not row["last_chk"]
+    return row["agent_status"].startswith("* ") and not row["last_agt"]
+
+
+def down_reason(row: dict[str, str]) -> str:
+    """Why a server is down, in an operator's words: the same from one check to the next."""
+    agent, check = check_code(row, "agent_status"), check_code(row, "check_status")
+    if agent == AGENT_SAYS_DOWN:
+        words = AGENT_REASON.fullmatch(row["last_agt"])
+        return words.group(1) if words else "its agent says so"
+    if check == "INI":
+        return "has not been asked yet"
+    if check == "L7OK":
+        return "answers again and comes up" if agent == "L7OK" else "does not answer on port 9707"
+    port = CHECKED_PORT.search(row["last_chk"])
+    if port is None:
+        return "does not answer"
+    # The health check asks one port after the other. What the second one does, the agent check knows.
+    if port.group(1) == "port 8080" and agent != "L7OK":
+        return "does not answer on ports 8080 and 9707"
+    return f"does not answer on {port.group(1)}"
+
+
 def node_state(row: dict[str, str]) -> dict[str, Any]:
     """One server of HAProxy's `show stat` as the status shows it."""
     status, weight = row["status"], row["weight"]
-    # An asterisk marks a check that is under way.
-    agent_status = row.get("agent_status", "").removeprefix("* ")
+    agent_status = check_code(row, "agent_status")
     reason = ""
+    load = ""
     if status.startswith("MAINT"):
         state = "maint"
     elif agent_status == "":
@@ -181,31 +229,53 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         reason = "no agent check has run"
     elif status.startswith("DOWN"):
         state = "down"
-        agent = AGENT_REASON.fullmatch(row.get("last_agt", ""))
-        by_agent = "agent" in status
-        reason = (agent.group(1) if agent and by_agent else row.get("last_chk", "")) or status
+        reason = down_reason(row)
     elif agent_status != "L7OK":
         state = "unknown"
         reason = f"no answer from the agent ({agent_status})"
-    elif weight == "0":
-        state = "full"
     else:
-        state = "up"
+        tightest = AGENT_LOAD.fullmatch(row.get("last_agt", ""))
+        load = tightest.group(1) if tightest else ""
+        state, reason = ("full", load) if weight == "0" else ("up", "")
     return {
         "server": row["svname"],
         "node": node_name(row["svname"]),
         "address": row["addr"],
         "state": state,
         "reason": reason,
+        "load": load,
         "weight": int(weight or 0),
         "sockets": int(row["scur"] or 0),
         "limit": int(row["slim"] or sys.maxsize),
     }
 
 
-def node_states(show_stat: str) -> list[dict[str, Any]]:
-    """The servers of the WCS backend out of the CSV of `show stat`."""
-    return [node_state(row) for row in haproxy.statistics(show_stat)]
+def node_states(*show_stats: str) -> list[dict[str, Any]]:
+    """The servers of the WCS backend out of the CSV of `show stat`, asked once or several times in a row: each as it
+    was last with the words of its checks."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in (row for show_stat in show_stats for row in haproxy.statistics(show_stat)):
+        if row["svname"] not in rows or not lacks_words(row):
+            rows[row["svname"]] = row
+    return [node_state(row) for row in rows.values()]
+
+
+def ask_node_states() -> list[dict[str, Any]]:
+    """The same of the running HAProxy, which is asked again while the words of a check are missing."""
+    deadline = time.monotonic() + WORDS_SECONDS
+    answers = [haproxy.ask("show stat")]
+    missing = {row["svname"] for row in haproxy.statistics(answers[0]) if lacks_words(row)}
+    while missing and time.monotonic() < deadline:
+        time.sleep(0.05)
+        answers.append(haproxy.ask("show stat"))
+        missing &= {row["svname"] for row in haproxy.statistics(answers[-1]) if lacks_words(row)}
+    return node_states(*answers)
+
+
+def parts_away(show_stat: str) -> list[str]:
+    """What of the balancer itself does not answer, in an operator's words: the nodes serve without it."""
+    down = any(row["status"].startswith("DOWN") for row in haproxy.statistics(show_stat, "wcs_web_admin"))
+    return ["nginx does not answer on port 8180, so there are no pages"] if down else []
 
 
 def in_words(error: Exception) -> str:
@@ -268,7 +338,7 @@ class Balancer:
         """Whether HAProxy did not start with the files that are applied."""
         self.warned: list[str] = []
         self.last_stat = (float("-inf"), "")
-        self.snapshot = self.take_snapshot(NOTHING_SEEN)
+        self.snapshot = self.take_snapshot()
 
     def load_applied(self) -> State | None:
         """What the last finished run recorded, unless the files were changed since."""
@@ -545,22 +615,23 @@ class Balancer:
         except Exception as error:
             self.state_error = in_words(error)
 
-    def tend(self) -> Seen:
-        """Looks at HAProxy and does what is due there; gives what it saw."""
+    def tend(self) -> None:
+        """Looks at HAProxy and does what is due there."""
         rows = haproxy.statistics(haproxy.ask("show stat"))
         self.release(rows)
         self.call_up_last_resort(rows)
         sockets = haproxy.sockets()
         self.drain(sockets, rows)
-        # Again: what was done since is in it.
-        rows = haproxy.statistics(haproxy.ask("show stat"))
         end = haproxy.certificate_end(self.certificate)
-        return Seen([node_state(row) for row in rows], sockets.by_server, sockets.silent, end)
+        found = warnings(sockets.silent, end, self.changes.last_resort, time.time())
+        for warning in found:
+            if warning not in self.warned:
+                self.report(f"warning: {warning}")
+        self.warned = found
 
     def look(self, answer: Wanted | Exception | None = None) -> None:
         """One round, with AWS's answer where there is a new one. An error is reported when it is new."""
         problems: list[str] = []
-        seen = NOTHING_SEEN
         try:
             self.revive_haproxy()
         except Exception as error:
@@ -568,7 +639,7 @@ class Balancer:
         if answer is not None:
             self.obey(answer)
         try:
-            seen = self.tend()
+            self.tend()
         except (FileNotFoundError, ConnectionRefusedError):
             if self.applied is not None:
                 problems.append("HAProxy does not run: it is being started")
@@ -578,7 +649,7 @@ class Balancer:
         if error and error != self.error:
             self.report(f"error: {error}")
         self.error = error
-        self.snapshot = self.take_snapshot(seen)
+        self.snapshot = self.take_snapshot()
 
     def poll(self) -> None:
         """Asks AWS, then does one round."""
@@ -591,33 +662,50 @@ class Balancer:
         except Exception as error:
             return error
 
-    def take_snapshot(self, seen: Seen) -> Snapshot:
-        """The status as it is now."""
-        running = self.applied.revision if self.applied else None
-        timeout = self.applied.drain_timeout_seconds if self.applied else 0
-        public = {"revision": running, "applied": is_applied(running, self.wanted)}
-        detailed = {
-            **public,
-            "error": self.error,
-            "refused": self.refused,
-            "setup": setup_state(),
-            **details(seen, self.changes.leaving, self.changes.last_resort, timeout, time.time()),
-        }
-        for warning in detailed["warnings"]:
-            if warning not in self.warned:
-                self.report(f"warning: {warning}")
-        self.warned = detailed["warnings"]
-        return Snapshot(time.monotonic(), json.dumps(public, indent=2), json.dumps(detailed, indent=2))
+    def take_snapshot(self) -> Snapshot:
+        """What is known now."""
+        return Snapshot(
+            time.monotonic(),
+            self.applied.revision if self.applied else None,
+            self.wanted,
+            self.error,
+            self.refused,
+            dict(self.changes.leaving),
+            tuple(self.changes.last_resort),
+            self.applied.drain_timeout_seconds if self.applied else 0,
+        )
 
-    def status(self, detailed: bool) -> str:
-        """What the status page shows: with `detailed` also errors and nodes. Any thread may ask."""
-        snapshot = self.snapshot
-        text = snapshot.detailed if detailed else snapshot.public
-        age = time.monotonic() - snapshot.at
-        if age <= STALE_SECONDS:
-            return text
-        error = f"wcs-balancer-sync hangs: this is the status of {round(age)} s ago (systemctl restart wcs-balancer-sync)"
-        return json.dumps({**json.loads(text), "applied": None, **({"error": error} if detailed else {})}, indent=2)
+    def status(self, detailed: bool) -> dict[str, Any]:
+        """What the status page shows: with `detailed` also errors and nodes. Any thread may ask: it reads one snapshot,
+        and HAProxy."""
+        known = self.snapshot
+        age = time.monotonic() - known.at
+        hangs = age > STALE_SECONDS
+        document: dict[str, Any] = {
+            "revision": known.revision,
+            "applied": None if hangs else is_applied(known.revision, known.wanted),
+        }
+        if not detailed:
+            return document
+        problems = [known.error] if known.error else []
+        if hangs:
+            problems.append(f"wcs-balancer-sync hangs for {round(age)} s: systemctl restart wcs-balancer-sync")
+        seen, away = NOTHING_SEEN, []
+        try:
+            nodes = ask_node_states()
+            away = parts_away(haproxy.ask("show stat"))
+            sockets = haproxy.sockets()
+            seen = Seen(nodes, sockets.by_server, sockets.silent, haproxy.certificate_end(self.certificate))
+        except Exception as problem:
+            problems.append(f"HAProxy's statistics cannot be read: {in_words(problem)}")
+        return {
+            **document,
+            "error": "; ".join(problems) or None,
+            "refused": known.refused,
+            "setup": setup_state(),
+            "away": away,
+            **details(seen, known.leaving, known.last_resort, known.drain_timeout_seconds, time.time()),
+        }
 
     def show_stat(self) -> str:
         """HAProxy's statistics, at most a second old: everybody may ask for what follows from them."""
@@ -665,7 +753,7 @@ def serve_status(balancer: Balancer) -> None:
                 body = b'{"error": "wrong token"}\n'
             else:
                 self.send_response(200)
-                body = balancer.status(detailed=bool(authorization)).encode() + b"\n"
+                body = json.dumps(balancer.status(detailed=bool(authorization)), indent=2).encode() + b"\n"
             self.send_header("Content-Type", "application/json")
             self.send_header("Cache-Control", "no-store")
             self.send_header("Content-Length", str(len(body)))

@@ -14,9 +14,10 @@ TOKEN = Path("/var/lib/wcs-balancer/status-token")
 
 USAGE = """Usage: wcs-balancer status | save-server-states
 
-status              prints the revision, each node with its state, reason and sockets, what drains, and how long
-                    the certificate lasts. Ends with 1 when something is wrong: an error, a set-up that failed,
-                    a node that is down, or a warning, such as that the certificate ends soon.
+status              prints the revision, each node with its state, sockets and reason (of one that is up or full the
+                    check that is nearest to its threshold), what drains, and how long the certificate lasts. Ends
+                    with 1 when something is wrong: an error, a set-up that failed, a node that is down, no nginx for
+                    the pages, or a warning, such as that the certificate ends soon.
 save-server-states  keeps the servers' states over the reload that follows; HAProxy's service calls it"""
 
 
@@ -40,7 +41,8 @@ def report(status: dict[str, Any]) -> tuple[list[str], bool]:
     certificate = status.get("certificate")
     warnings = status.get("warnings", [])
     well = status["applied"] and not status.get("error") and not warnings and not setup
-    well = well and all(node["state"] in ("up", "full", "maint") for node in nodes)
+    away = status.get("away", [])
+    well = well and not away and all(node["state"] in ("up", "full", "maint") for node in nodes)
     applied = {True: "applied", False: "not what is wanted"}.get(
         status["applied"], "AWS does not say whether it is what is wanted"
     )
@@ -53,11 +55,12 @@ def report(status: dict[str, Any]) -> tuple[list[str], bool]:
     lines += [f"warning      {warning}" for warning in warnings]
     if setup:
         lines.append(f"set-up       {setup.removeprefix('setup ')}; see: cloud-init status --long")
+    lines += [f"away         {part}" for part in away]
     draining = status.get("draining", [])
     names = [f"{row['node']} ({row['server']})" for row in nodes + draining]
     width = max(map(len, names), default=0)
     for name, node in zip(names, nodes):
-        reason = f"  {node['reason']}" if node["reason"] else ""
+        reason = f"  {why}" if (why := node["reason"] or node.get("load")) else ""
         sockets = f"{node['sockets']} of {node['limit']} sockets"
         lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
     for name, row in zip(names[len(nodes) :], draining):

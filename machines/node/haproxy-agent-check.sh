@@ -3,6 +3,7 @@
 #   up N%        yes; N falls from 100 towards 1 as the tightest check nears its threshold
 #   up 0%        no new clients: a threshold is reached (open sockets and clients with a cookie stay)
 #   down #why    broken: WCS does not answer, or what it answers cannot be trusted
+# Behind "up" stands the tightest check, "#cpu 95 of 90": HAProxy shows it and does nothing else with it.
 # It never says ready, drain or maint: the administrative state belongs to operators, and an agent's
 # "ready" would undo their drain (HAProxy Configuration Manual, "agent-check").
 # It answers within a second whatever WCS does, since HAProxy keeps the last answer for ever when none comes.
@@ -53,7 +54,8 @@ fetch_statistics() {
 }
 
 declare -A thresholds=()
-[[ $# -gt 0 ]] || set -- cpu publishers subscribers hls band-in band-out
+# The launcher sets no_checks when it was asked for checks and knows none of them.
+[[ $# -gt 0 || -n ${no_checks-} ]] || set -- cpu publishers subscribers hls band-in band-out
 while [[ $# -gt 0 ]]; do
   case $1 in
     cpu) name=cpu limit=90 ;;
@@ -89,8 +91,9 @@ for range in "${ranges[@]}"; do processors=$((processors + ${range#*-} - ${range
 exec 3< <(fetch_statistics 2>/dev/null)
 fetching=$!
 IFS= read -r -t "$answer_seconds" -u 3 code || {
+  [[ $? -gt 128 ]] || down "WCS does not answer on port $statistics_port"
   kill "$fetching" 2>/dev/null
-  down "WCS does not answer on port $statistics_port"
+  down "WCS hangs: no answer on port $statistics_port"
 }
 [[ $code == 200 ]] || down "WCS statistics answer with HTTP status $code"
 IFS= read -r -N "$max_bytes" -u 3 statistics && down "WCS statistics are too long"
@@ -175,11 +178,14 @@ exec awk -v checks="$checks" -v load="$load" -v processors="$processors" '
     for (i = 1; i < count; i += 2) {
       number = measure(words[i])
       share = number >= words[i + 1] ? 1 : number / words[i + 1]
-      if (share > tightest) tightest = share
+      if (share <= tightest) continue
+      tightest = share
+      # Without decimals, which would round up to a threshold that is not reached.
+      why = sprintf(" #%s %d of %d", words[i], number, words[i + 1])
     }
     percent = int(100 * (1 - tightest) + 1e-9)
     if (tightest < 1 && percent < 1) percent = 1
-    print "up " percent "%"
+    print "up " percent "%" why
   }
 ' <<<"$statistics" 2>/dev/null
 down "awk cannot run"

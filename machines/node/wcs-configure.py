@@ -1,24 +1,28 @@
 #!/usr/bin/python3
 """Configures Web Call Server on this machine, before each of its starts.
 
-Writes the properties that the balancer needs and those of /etc/wcs-node/node.json, this machine's addresses and the Java heap into WCS's own
-files. At every start, since nothing else detects the addresses, and a stop and start of the instance can
-change its public address and its memory. Running it again changes nothing.
+Writes the properties that the balancer needs, those of /etc/wcs-node/node.json, this machine's addresses and the Java
+heap into WCS's own files. At every start, since nothing else detects the addresses, and a stop and start of the instance can
+change its public address and its memory. Running it again changes nothing. When it fails, systemd does run it
+again: metadata may be away for a while, or the disk full.
+
+Root asks, and a second process (`wcs-configure write`) writes as the user that the files belong to.
 """
 
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, "/usr/local/lib/wcs-setup")
-from aws_instance import metadata
+from aws_instance import AwsError, metadata
+from wcs_user import WCS, owner_of, run_as
 
 SETTINGS = Path("/etc/wcs-node/node.json")
 NEEDED = Path("/usr/local/share/wcs-node/needed-properties.json")
-WCS = Path("/usr/local/FlashphonerWebCallServer/conf")
 KEY = re.compile(r"^\s*([^#!\s=:][^=:\s]*)\s*[=:]")
 HEAP = re.compile(r"^\s*-Xmx\S+\s*$")
 
@@ -68,16 +72,40 @@ def resolve(properties: dict[str, str], private: str, public: str) -> dict[str, 
 
 
 def rewrite(path: Path, text: str) -> None:
-    """Replaces a file in one step; it keeps its owner and mode."""
+    """Replaces a file in one step; it keeps its mode, and its owner where root writes."""
     status = path.stat()
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.chown(temporary, status.st_uid, status.st_gid)
+    # What lies there under this name is left from a run that was killed, or planted: neither is written to.
+    temporary.unlink(missing_ok=True)
+    with open(temporary, "x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if os.geteuid() == 0:
+        os.chown(temporary, status.st_uid, status.st_gid)
     shutil.copymode(path, temporary)
     os.replace(temporary, path)
 
 
-def main() -> None:
+def write(folder: Path, properties: dict[str, str], heap: str) -> None:
+    """Brings WCS's files to what they should be, as the user that this runs as."""
+    for name, change in (
+        ("flashphoner.properties", lambda text: set_properties(text, properties)),
+        ("wcs-core.properties", lambda text: set_heap(text, heap)),
+    ):
+        text = (folder / name).read_text(encoding="utf-8")
+        if (changed := change(text)) != text:
+            rewrite(folder / name, changed)
+
+
+def hand_over(installation: Path, properties: dict[str, str], heap: str) -> None:
+    """Has the files written by the user that may change them anyway."""
+    command = [sys.executable, "-I", __file__, "write", str(installation / "conf")]
+    text = json.dumps({"properties": properties, "heap": heap})
+    run_as(owner_of("conf", installation=installation), command, input=text, check=True)
+
+
+def configure() -> None:
     settings = json.loads(SETTINGS.read_text(encoding="utf-8"))
     # A user's own win.
     properties = json.loads(NEEDED.read_text(encoding="utf-8")) | settings["properties"]
@@ -86,15 +114,22 @@ def main() -> None:
     # A node in a private subnet has no public address.
     public = metadata("public-ipv4", token, missing=private)
     heap = settings.get("heap") or half_of_memory(Path("/proc/meminfo").read_text(encoding="utf-8"))
-    print(f"wcs-configure: ip={public} ip_local={private} heap={heap}")
-    for name, change in (
-        ("flashphoner.properties", lambda text: set_properties(text, resolve(properties, private, public))),
-        ("wcs-core.properties", lambda text: set_heap(text, heap)),
-    ):
-        text = (WCS / name).read_text(encoding="utf-8")
-        if (changed := change(text)) != text:
-            rewrite(WCS / name, changed)
+    print(f"wcs-configure: ip={public} ip_local={private} heap={heap}", flush=True)
+    hand_over(WCS, resolve(properties, private, public), heap)
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        if arguments[:1] == ["write"]:
+            write(Path(arguments[1]), **json.load(sys.stdin))
+        else:
+            configure()
+    except subprocess.CalledProcessError as error:
+        # The writing process has said why.
+        sys.exit(error.returncode)
+    except (AwsError, OSError, KeyError) as error:
+        sys.exit(f"wcs-configure: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -2,20 +2,26 @@
 """Activates and gives back this node's WCS licence: wcs-license activate|deactivate
 
 The key comes from an SSM SecureString through the instance's role. It reaches WCS's own script in the memory
-of one shell, not as an argument, so that no process list shows it, and nothing here prints it.
+of one shell, not as an argument, so that no process list shows it, and nothing here prints it. WCS's scripts run
+as the user that may change them.
 """
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, "/usr/local/lib/wcs-setup")
+from aws_instance import AwsError
 from aws_parameters import get_parameter
+from wcs_user import WCS, owner_of, run_as
 
 SETTINGS = Path("/etc/wcs-node/node.json")
-WCS = Path("/usr/local/FlashphonerWebCallServer")
-LICENSE = WCS / "conf/flashphoner.license"
+LICENSE = "conf/flashphoner.license"
+# How long a boot waits for the key: SSM or metadata may be away, and a new role's rights take a while to arrive.
+KEY_SECONDS = 180
 # Reads the key from standard input and runs the script as if it had been given on its command line.
 WITH_KEY = 'read -r key && source "$0" "$key"'
 
@@ -32,17 +38,39 @@ def is_shutdown(jobs: str) -> bool:
     return any("shutdown.target" in line.split() for line in jobs.splitlines())
 
 
+def patiently(ask: Callable[[], str], seconds: float = KEY_SECONDS, pause: float = 5) -> str:
+    """What `ask` gives, tried again until the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except AwsError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            print(f"wcs-license: {error}; tries again", flush=True)
+            time.sleep(pause)
+
+
+def run_script(name: str, command: list[str], key: str = "", installation: Path = WCS, seconds: float = 120) -> int:
+    """Runs one of WCS's own scripts, and gives its exit status. What it prints may repeat the key."""
+    owner = owner_of("conf", "bin", f"bin/{name}", installation=installation)
+    silence = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    script = str(installation / "bin" / name)
+    return run_as(owner, [*command, script], input=f"{key}\n", timeout=seconds, **silence).returncode
+
+
 def activate() -> None:
-    if LICENSE.exists():
+    if (WCS / LICENSE).exists():
         print("wcs-license: there is one")
         return
     parameter = json.loads(SETTINGS.read_text(encoding="utf-8"))["licenseParameter"]
-    command = ["bash", "-c", WITH_KEY, str(WCS / "bin/activation.sh")]
-    result = subprocess.run(command, input=f"{get_parameter(parameter)}\n", text=True, capture_output=True, timeout=120)
-    if result.returncode != 0 or not LICENSE.exists():
-        # Its output may repeat the key.
-        sys.exit(f"wcs-license: activation.sh failed ({result.returncode})")
+    key = patiently(lambda: get_parameter(parameter))
+    status = run_script("activation.sh", ["bash", "-c", WITH_KEY], key)
+    if status != 0 or not (WCS / LICENSE).exists():
+        sys.exit(f"wcs-license: activation.sh failed ({status})")
     print("wcs-license: activated")
+    # One that has been started without reads it when it starts again.
+    subprocess.run(["systemctl", "--no-block", "try-restart", "webcallserver"], check=False, timeout=30)
 
 
 def deactivate() -> None:
@@ -50,9 +78,10 @@ def deactivate() -> None:
     if not is_shutdown(jobs) or is_reboot(jobs):
         print("wcs-license: kept")
         return
-    if LICENSE.exists():
-        subprocess.run([str(WCS / "bin/deactivation.sh")], check=True, capture_output=True, timeout=60)
-        LICENSE.unlink(missing_ok=True)
+    if (WCS / LICENSE).exists():
+        remove = f'"$0" && rm --force {WCS / LICENSE}'
+        if status := run_script("deactivation.sh", ["bash", "-c", remove], seconds=60):
+            sys.exit(f"wcs-license: deactivation.sh failed ({status})")
         print("wcs-license: given back")
 
 
@@ -61,7 +90,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in actions:
         print(__doc__, file=sys.stderr)
         return 2
-    actions[arguments[0]]()
+    try:
+        actions[arguments[0]]()
+    except (AwsError, OSError, KeyError, subprocess.SubprocessError) as error:
+        # Without the output of WCS's own script, and without its input.
+        print(f"wcs-license: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { request } from "node:http";
-import type { SandboxPaths } from "../paths";
+import { nameOption, type SandboxPaths } from "../paths";
 
 export interface MachineStatus {
   id: string;
@@ -88,11 +89,7 @@ export class CloudClient {
         },
       );
       call.on("error", (error: NodeJS.ErrnoException) =>
-        reject(
-          error.code === "ENOENT" || error.code === "ECONNREFUSED"
-            ? new Error(`the sandbox ${this.paths.name} is not up; start it with: npm run sandbox`)
-            : error,
-        ),
+        reject(error.code === "ENOENT" || error.code === "ECONNREFUSED" ? new Error(this.whyNotUp()) : error),
       );
       call.end(JSON.stringify(args));
     });
@@ -110,6 +107,15 @@ export class CloudClient {
     throw new Error(
       `there is no machine ${name ?? "without a name"}; there are ${[...names, "internet"].join(", ")}`,
     );
+  }
+
+  private whyNotUp(): string {
+    const { name, machines } = this.paths;
+    const option = nameOption(this.paths);
+    const command = (word: string) => `npm run sandbox --${option} ${word}`;
+    return existsSync(machines)
+      ? `the process that plays the cloud of the sandbox ${name} has ended; remove what is left of it and start anew with: ${command("up")}`
+      : `the sandbox ${name} is not up; start it with: ${command("up")}`;
   }
 
   async isUp(): Promise<boolean> {

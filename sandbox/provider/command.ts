@@ -4,18 +4,24 @@ import type { Context, ResourceType, Values } from "./resource-type";
 
 const text = z.string();
 
-/** Runs a command like a CI runner would: on the internet, where the balancer has only its public address. */
-function runOnInternet(
-  command: string,
-  environment: Record<string, string>,
-  context: Context,
-  urn: string,
-): Promise<Values> {
+/**
+ * Runs a command like a CI runner would: on the internet, where the balancer has only its public address.
+ * As with the real provider a cancellation kills the process that it has started, and none of that one's own, and
+ * then waits until nobody holds the output any more (pulumi-command, local/commandOutputs.go).
+ */
+function runOnInternet(command: string, inputs: Values, context: Context, urn: string): Promise<Values> {
+  const environment = (inputs.environment ?? {}) as Record<string, string>;
+  const interpreter = (inputs.interpreter ?? ["/bin/sh", "-c"]) as string[];
   return new Promise((resolve, reject) => {
-    const child = spawn("nsenter", [`--net=${context.cloud.internetNamespace}`, "/bin/sh", "-c", command], {
+    const child = spawn("nsenter", [`--net=${context.cloud.internetNamespace}`, ...interpreter, command], {
       env: { ...process.env, ...environment },
       stdio: ["ignore", "pipe", "pipe"],
+      // The engine gives providers a process group of their own, which Ctrl-C does not reach.
+      detached: true,
     });
+    const kill = () => child.kill("SIGKILL");
+    if (context.cancelled.aborted) kill();
+    context.cancelled.addEventListener("abort", kill);
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (part: string) => {
@@ -26,9 +32,11 @@ function runOnInternet(
       stderr += part;
     });
     child.on("error", reject);
-    child.on("close", (status) => {
+    child.on("close", (status, signal) => {
+      context.cancelled.removeEventListener("abort", kill);
+      const end = signal ? "signal: killed" : `exit status ${status}`;
       if (status === 0) resolve({ stdout: stdout.trimEnd(), stderr: stderr.trimEnd() });
-      else reject(new Error(`exit status ${status}: running ${JSON.stringify(command)}:\n${stderr.trim()}`));
+      else reject(new Error(`${end}: running ${JSON.stringify(command)}:\n${stderr.trim()}`));
     });
   });
 }
@@ -41,21 +49,18 @@ export const commandTypes: Record<string, ResourceType> = {
       delete: text.optional(),
       triggers: z.array(z.unknown()).optional(),
       environment: z.record(z.string(), z.string()).optional(),
+      interpreter: z.array(text).min(1).optional(),
       logging: z.enum(["stdout", "stderr", "stdoutAndStderr", "none"]).optional(),
     }),
     replaceOn: (_olds, news) => (news.update === undefined ? ["triggers"] : []),
     computed: ["stdout", "stderr"],
     async create(inputs, context, urn) {
-      const environment = (inputs.environment ?? {}) as Record<string, string>;
-      const outputs = inputs.create
-        ? await runOnInternet(String(inputs.create), environment, context, urn)
-        : {};
+      const outputs = inputs.create ? await runOnInternet(String(inputs.create), inputs, context, urn) : {};
       return { id: `command-${Date.now()}`, outputs };
     },
     async update(_id, inputs, _outputs, context, urn) {
-      const environment = (inputs.environment ?? {}) as Record<string, string>;
       const command = inputs.update ?? inputs.create;
-      return command ? runOnInternet(String(command), environment, context, urn) : {};
+      return command ? runOnInternet(String(command), inputs, context, urn) : {};
     },
     async remove(_id, outputs, context) {
       if (outputs.delete) await runOnInternet(String(outputs.delete), {}, context, "");

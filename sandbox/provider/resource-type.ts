@@ -10,6 +10,8 @@ export interface Context {
   cloud: CloudClient;
   /** Shown by the engine under the resource while it is worked on. */
   log(urn: string, message: string): void;
+  /** When the engine cancels, as at Ctrl-C. */
+  cancelled: AbortSignal;
 }
 
 /** One resource type that the stand-in knows. Whatever is not named here is refused. */

@@ -90,8 +90,11 @@ export interface ProviderDefinition {
  */
 export async function serveProvider(
   { version, types, invokes = {} }: ProviderDefinition,
-  context: Context,
+  surroundings: Omit<Context, "cancelled">,
 ): Promise<{ port: number; stop(): void }> {
+  const cancellation = new AbortController();
+  const context: Context = { ...surroundings, cancelled: cancellation.signal };
+
   function lookUp(urn: string): ResourceType {
     const type = types[typeOf(urn)];
     if (!type) throw new Error(`the sandbox does not know the resource type ${typeOf(urn)}`);
@@ -101,7 +104,10 @@ export async function serveProvider(
   const handlers: Record<string, (request: Request) => Promise<unknown> | unknown> = {
     handshake: () => new messages.ProviderHandshakeResponse(),
     attach: () => new Empty(),
-    cancel: () => new Empty(),
+    cancel() {
+      cancellation.abort();
+      return new Empty();
+    },
     getPluginInfo: () => new plugin.PluginInfo().setVersion(version),
     getSchema: () => new messages.GetSchemaResponse().setSchema("{}"),
     checkConfig: (request) => new messages.CheckResponse().setInputs(request.getNews()),

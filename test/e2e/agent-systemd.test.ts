@@ -42,6 +42,8 @@ describe("with systemd, and with a licence", () => {
       "wcsHeap=640m",
       "--config",
       'openPorts=["cdn"]',
+      "--config",
+      'balancerCidrs=["10.2.0.0/16","172.29.0.10/32"]',
       "--secret",
       `wcsLicenseKey=${key}`,
     );
@@ -56,6 +58,31 @@ describe("with systemd, and with a licence", () => {
   });
 
   listenerPromises();
+
+  test("networks in balancerCidrs get answers, and their neighbours none", async () => {
+    const sources = ["10.2.200.7", "172.29.0.10", "10.3.0.1", "172.29.0.11"];
+    const { output } = await onMachine(
+      "wcs-1",
+      `python3 - <<'PYTHON'
+import socket, subprocess
+for source in ${JSON.stringify(sources)}:
+    subprocess.run(["ip", "address", "add", f"{source}/32", "dev", "lo"], check=True)
+    with socket.create_connection(("127.0.0.1", 9707), source_address=(source, 0)) as client:
+        client.sendall(b";")
+        try:
+            print(source, client.makefile().readline().strip() or "nothing")
+        except ConnectionResetError:
+            print(source, "nothing")
+    subprocess.run(["ip", "address", "del", f"{source}/32", "dev", "lo"], check=True)
+PYTHON`,
+    );
+    expect(output.trim().split("\n")).toEqual([
+      "10.2.200.7 down #empty request",
+      "172.29.0.10 down #empty request",
+      "10.3.0.1 nothing",
+      "172.29.0.11 nothing",
+    ]);
+  });
 
   test("the licence is activated, and its key was in no process list, log or user-data", async () => {
     expect((await onMachine("wcs-1", `cat ${wcs}/conf/flashphoner.license`)).output).toBe(

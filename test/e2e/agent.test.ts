@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { listenerPromises } from "./agent-listener";
+import { status } from "./changes";
 import { connect, eventually, long, machine, nodeOf, onMachine, up } from "./cluster";
 import { publish } from "./publisher";
 
@@ -46,6 +47,11 @@ describe("a node that is full, and one that is broken", () => {
     for (const name of ["a", "b", "c"]) await publish(client, name);
 
     await until(full, "full");
+    const { nodes } = await status();
+    expect(nodes.find(({ server }) => server.startsWith(`${full}-`))).toMatchObject({
+      state: "full",
+      reason: "publishers 3 of 3",
+    });
     expect(await landings(12)).toEqual([other(full)]);
     expect(client.socket.readyState).toBe(client.socket.OPEN);
     expect(await landings(3, { Cookie: cookie })).toEqual([full]);
@@ -73,11 +79,11 @@ describe("a node that is full, and one that is broken", () => {
       expect(await landings(12)).toEqual(["wcs-2"]);
       // HAProxy shows the reason of whichever of its two checks came last.
       await eventually(async () =>
-        expect(await haproxyStatistics()).toContain("WCS does not answer on port 8081"),
+        expect(await haproxyStatistics()).toContain("WCS hangs: no answer on port 8081"),
       );
       await eventually(async () => {
         const { output } = await onMachine("balancer", "journalctl --unit=haproxy --no-pager --since=-60s");
-        expect(output).toMatch(/wcs_back\/wcs-1-\w+ (is DOWN|.*agent).*WCS does not answer on port 8081/);
+        expect(output).toMatch(/wcs_back\/wcs-1-\w+ (is DOWN|.*agent).*WCS hangs: no answer on port 8081/);
       });
     } finally {
       await onMachine("wcs-1", "systemctl kill --signal=CONT webcallserver");

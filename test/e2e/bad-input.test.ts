@@ -58,7 +58,7 @@ describe("bad input", () => {
     const failed = output.match(failure)?.[1] ?? "none";
     const cloudInit = await onMachine(failed, "cloud-init status --wait --long");
     expect(cloudInit.output).toContain("status: error");
-    expect(cloudInit.output).toContain("07-wcs-checksum");
+    expect(cloudInit.output).toContain("09-wcs-checksum");
     const { id } = await machine(failed);
     const console = readFileSync(join(paths.machines, id, "console.log"), "utf8")
       .trim()

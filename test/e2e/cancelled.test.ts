@@ -13,8 +13,16 @@ describe("an up that is cancelled while a node drains", () => {
       fails: true,
       async meanwhile(_, first, newcomers) {
         await draining(returning);
+        await eventually(() => expect(first.output).toContain(`${returning} to drain`));
+        const interrupted = Date.now();
+        let took = Number.POSITIVE_INFINITY;
+        void first.ended.then(() => {
+          took = Date.now() - interrupted;
+        });
         first.interrupt();
-        await first.ended;
+        // At once: not when the drain's ten minutes are over.
+        await eventually(() => expect(took).toBeLessThan(10_000), 10);
+        console.log(`Ctrl-C while a node drains: ended after ${took / 1000} s`);
         const second = startSandbox(["up", ...withNodes(3)]);
         const { status, output } = await second.ended;
         expect(status, output.slice(-2000)).toBe(0);

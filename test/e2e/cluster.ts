@@ -144,6 +144,33 @@ export async function onMachine(
   return { status, output: `${stdout}${stderr}` };
 }
 
+/** Drops packets of a machine without a word, by default all, until the function that it gives is called. */
+export async function losePackets(
+  name: string,
+  chains = ["input", "output"].map(
+    (hook) => `chain on_${hook} { type filter hook ${hook} priority 0; policy drop; };`,
+  ),
+): Promise<() => void> {
+  const { leader } = await machine(name);
+  const nft = (rules: string) => {
+    const { status, stderr } = spawnSync(
+      "nsenter",
+      ["--target", String(leader), "--net", "nft", "--file", "-"],
+      { input: rules, encoding: "utf8" },
+    );
+    if (status !== 0) throw new Error(`nft on ${name}: ${stderr}`);
+  };
+  nft(`table ip lost { ${chains.join(" ")} }`);
+  return () => nft("delete table ip lost");
+}
+
+/** The same for some of the packets that come to its port 8080. */
+export function lose8080(name: string, which = ""): Promise<() => void> {
+  return losePackets(name, [
+    `chain on_input { type filter hook input priority 0; tcp dport 8080 ${which} drop; };`,
+  ]);
+}
+
 /** Waits until something holds; the last reason is the error. */
 export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): Promise<T> {
   const deadline = Date.now() + seconds * 1000;

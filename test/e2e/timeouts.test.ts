@@ -7,7 +7,7 @@ import {
   connect,
   domain,
   eventually,
-  machine,
+  losePackets,
   nodeOf,
   onMachine,
   ownAddress,
@@ -143,16 +143,12 @@ describe("time, with the time-outs shortened", () => {
     const node = await nodeOf(client);
     const closed = new Promise((resolve) => client.socket.on("close", resolve));
     const began = Date.now();
-    const { leader } = await machine(node);
-    const inNetworkOf = (rules: string) =>
-      spawnSync("nsenter", ["--target", String(leader), "--net", "nft", "--file", "-"], { input: rules });
-    const drop = (hook: string) => `chain on_${hook} { type filter hook ${hook} priority 0; policy drop; };`;
-    expect(inNetworkOf(`table ip lost { ${drop("input")} ${drop("output")} }`).status).toBe(0);
+    const restore = await losePackets(node);
     try {
       await closed;
       expect(Date.now() - began).toBeLessThan(40_000);
     } finally {
-      inNetworkOf("delete table ip lost");
+      restore();
     }
   });
 });

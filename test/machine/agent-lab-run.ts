@@ -91,11 +91,25 @@ function ask(test: Case): Promise<Answer> {
     agent.stdin.on("error", () => {});
     if (test.request === "<leaves>") agent.stdin.end();
     else if (test.request) agent.stdin.write(test.request);
+    const late = test.rest === undefined ? undefined : setTimeout(() => agent.stdin.write(test.rest), 300);
     agent.on("close", (status) => {
+      clearTimeout(late);
       const seconds = Number(process.hrtime.bigint() - began) / 1e9;
       resolve({ output, error, status, seconds });
     });
   });
+}
+
+/** Asks as often at once as the test wants; what differs between the answers is given together. */
+async function askAll(test: Case): Promise<Answer> {
+  const answers = await Promise.all(Array.from({ length: test.askers ?? 1 }, () => ask(test)));
+  const distinct = (part: "output" | "error") => [...new Set(answers.map((answer) => answer[part]))].sort();
+  return {
+    output: distinct("output").join(""),
+    error: distinct("error").join(""),
+    status: answers[0]?.status ?? null,
+    seconds: Math.max(...answers.map(({ seconds }) => seconds)),
+  };
 }
 
 async function main(): Promise<void> {
@@ -114,7 +128,7 @@ async function main(): Promise<void> {
       writeFileSync(state, test.setup);
     }
     const stop = await play(test.wcs);
-    answers.push(await ask(test));
+    answers.push(await askAll(test));
     await stop();
   }
   process.stdout.write(JSON.stringify(answers));

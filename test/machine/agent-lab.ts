@@ -23,6 +23,10 @@ export interface Case {
   environment?: Record<string, string>;
   /** Runs the launcher instead, with this on its standard input. */
   request?: string;
+  /** What follows the request 0.3 s later. */
+  rest?: string;
+  /** How many ask at the same time; the answer is what all of them got, each once. @default 1 */
+  askers?: number;
 }
 
 export interface Answer {

@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
@@ -21,9 +21,19 @@ const files = folders.flatMap((folder) =>
 let debian: DebianRoot;
 
 beforeAll(async () => {
-  debian = await DebianRoot.with("haproxy", "nginx", "shellcheck", "xinetd");
+  debian = await DebianRoot.with(
+    "haproxy",
+    "nftables",
+    "nginx",
+    "shellcheck",
+    "unattended-upgrades",
+    "xinetd",
+  );
   for (const folder of folders) debian.copy(join(projectRoot, folder), `project/${folder}`);
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
+  // Where the node's scripts look for their modules when they are processes of their own.
+  for (const name of ["setup/aws_instance.py", "node/wcs_user.py"])
+    debian.copy(join(projectRoot, "machines", name), `usr/local/lib/wcs-setup/${name.replace(/.*\//, "")}`);
 });
 
 afterAll(() => debian?.remove());
@@ -120,6 +130,193 @@ describe("HAProxy", () => {
 test("nginx accepts its configuration", () => {
   debian.copy(join(projectRoot, "machines/balancer/nginx.conf"), "etc/nginx/nginx.conf");
   succeeds("nginx", "-t", "-q");
+});
+
+/** Where the set-up puts a file that it fills in. */
+const units = "/etc/systemd/system/";
+const placed = (path: string) =>
+  path.replace(/^\/usr\/local\/share\/wcs-node\/(?=.*\.(socket|service)$)/, units);
+
+/** What a machine gets, by its path there. */
+function filesOf(kind: "node" | "balancer"): Map<string, string> {
+  const { write_files } = parse(rendered[`${kind}/user-data.yaml`] ?? "") as {
+    write_files: { path: string; content: string }[];
+  };
+  return new Map([
+    ...write_files.map(({ path, content }) => [path, content] as const),
+    ...Object.entries(machineSoftware(kind)).map(
+      ([path, content]) => [placed(path), content.replaceAll("@ALLOWED_ADDRESSES@", "10.0.0.10")] as const,
+    ),
+  ]);
+}
+
+describe("systemd", () => {
+  const written = new Map([...filesOf("balancer"), ...filesOf("node")]);
+  const names = [...written.keys()]
+    .filter((path) => path.startsWith(units))
+    .map((path) => path.slice(units.length).replace(/\.d\/.*/, ""));
+
+  beforeAll(() => {
+    for (const [path, content] of written) {
+      debian.write(path.slice(1), content);
+      if (content.startsWith("#!")) debian.exec("chmod", "755", path);
+    }
+    debian.copy(join(projectRoot, "sandbox/wcs/webcallserver.service"), `${units}webcallserver.service`);
+    debian.write("usr/local/FlashphonerWebCallServer/bin/webcallserver", "#!/bin/sh\n");
+    debian.exec("chmod", "755", "/usr/local/FlashphonerWebCallServer/bin/webcallserver");
+  });
+
+  test.each([...new Set(names)].sort())("understands every line of %s and its drop-ins", (name) => {
+    const { status, output } = debian.exec(
+      "systemd-analyze",
+      "verify",
+      "--man=no",
+      name.replace("@.", "@1."),
+    );
+    expect(output).toBe("");
+    expect(status).toBe(0);
+  });
+
+  test("complains of a line that it does not understand, so the check above can fail", () => {
+    debian.write(
+      `${units}bad.service`,
+      "[Service]\nExecStart=/bin/true\nStartLimitInterval=0\nRestartt=always\n",
+    );
+    expect(debian.exec("systemd-analyze", "verify", "--man=no", "bad.service").output).toContain("Restartt");
+  });
+
+  // What docs/security.md says is reached, times ten.
+  test.each([
+    ["haproxy.service", 28],
+    ["nginx.service", 24],
+    ["wcs-balancer-sync.service", 21],
+    ["webcallserver.service", 34],
+    ["xinetd.service", 24],
+  ])("counts no more exposure than documented for %s", (name, threshold) => {
+    succeeds("systemd-analyze", "security", "--offline=true", `--threshold=${threshold}`, "--no-pager", name);
+  });
+
+  test("the documented command for WCS undoes our restrictions, and nothing else", () => {
+    const operations = readFileSync(join(projectRoot, "docs/operations.md"), "utf8");
+    const undo = operations.match(/```sh aws\n([^`]*\/system\.control\/[^`]*)```/)?.[1] ?? "exit 1";
+    const exposure = () => {
+      const name = "webcallserver.service";
+      const { output } = debian.exec("systemd-analyze", "security", "--offline=true", "--no-pager", name);
+      return output.match(/Overall exposure level.*?: ([\d.]+)/)?.[1];
+    };
+    succeeds("sh", "-ec", undo);
+    const undone = exposure();
+    succeeds("rm", "-r", "/etc/systemd/system.control");
+    expect(Number(undone)).toBeGreaterThan(Number(exposure()));
+    succeeds("rm", `${units}webcallserver.service.d/wcs-hardening.conf`);
+    expect(undone).toBe(exposure());
+  });
+});
+
+describe("the metadata service", () => {
+  const filter = "/etc/wcs-setup/metadata.nft";
+
+  beforeAll(() => {
+    debian.write(filter.slice(1), filesOf("balancer").get(filter) ?? "");
+    // A stand-in at both addresses, in a network of its own, and a client of every kind.
+    debian.write(
+      "tmp/ask.py",
+      `
+import os, socket, subprocess, sys, threading
+
+for command in sys.argv[1:]:
+    subprocess.run(command, shell=True, check=True)
+for family, address in ((socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254")):
+    server = socket.socket(family, socket.SOCK_STREAM)
+    server.bind((address, 80))
+    server.listen()
+    threading.Thread(target=lambda s=server: [s.accept() for _ in range(9)], daemon=True).start()
+
+def ask(kind, family, address, own, protocol=0):
+    client = socket.socket(family, socket.SOCK_STREAM, protocol)
+    client.settimeout(2)
+    # Not the address that is asked, whose refusals would be refused in turn.
+    client.bind((own, 0))
+    try:
+        client.connect((address, 80))
+        print(kind, "connected", flush=True)
+    except OSError as error:
+        print(kind, type(error).__name__, flush=True)
+
+for user in (0, 33):
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setuid(user)
+        ask(f"{user} IPv4", socket.AF_INET, "169.254.169.254", "127.0.0.1")
+        ask(f"{user} IPv6", socket.AF_INET6, "fd00:ec2::254", "::1")
+        ask(f"{user} mapped", socket.AF_INET6, "::ffff:169.254.169.254", "::ffff:127.0.0.1")
+        if os.path.exists("/proc/sys/net/mptcp"):
+            ask(f"{user} MPTCP", socket.AF_INET, "169.254.169.254", "127.0.0.1", socket.IPPROTO_MPTCP)
+        os._exit(0)
+    os.wait()
+`,
+    );
+  });
+
+  function ask(...before: string[]): string[] {
+    const network = [
+      "ip link set lo up",
+      "ip addr add 169.254.169.254/32 dev lo",
+      "ip addr add fd00:ec2::254/128 dev lo nodad",
+    ];
+    const { output } = debian.exec(
+      "unshare",
+      "--net",
+      "python3",
+      "-W",
+      "ignore",
+      "/tmp/ask.py",
+      ...network,
+      ...before,
+    );
+    return output.trim().split("\n");
+  }
+
+  test("nft accepts the filter, twice too", () => {
+    succeeds("unshare", "--net", "sh", "-c", `nft -c -f ${filter} && nft -f ${filter} && nft -f ${filter}`);
+  });
+
+  test("answers every user without the filter, so the test below can fail", () => {
+    expect(ask().filter((line) => !line.endsWith("connected"))).toEqual([]);
+  });
+
+  test("answers root alone, in every way to ask", () => {
+    const answers = ask(`nft -f ${filter}`);
+    expect(answers.filter((line) => line.startsWith("0 ") && !line.endsWith("connected"))).toEqual([]);
+    const others = answers.filter((line) => line.startsWith("33 "));
+    expect(others.length).toBeGreaterThanOrEqual(3);
+    expect(others.filter((line) => !line.endsWith("ConnectionRefusedError"))).toEqual([]);
+  });
+
+  test("answers a user whom the documented drop-in allows", () => {
+    const answers = ask(`nft -f ${filter}`, "nft add element inet wcs_metadata allowed { www-data }");
+    expect(answers.filter((line) => !line.endsWith("connected"))).toEqual([]);
+  });
+});
+
+test("nodes upgrade by themselves, without Java", () => {
+  debian.write(
+    "etc/apt/apt.conf.d/90wcs-balancer",
+    filesOf("node").get("/usr/local/share/wcs-node/unattended-upgrades.conf") ?? "",
+  );
+  const ask = `
+import re, apt_pkg
+apt_pkg.init()
+assert apt_pkg.config.find("APT::Periodic::Unattended-Upgrade") == "1"
+assert not apt_pkg.config.find_b("Unattended-Upgrade::Automatic-Reboot")
+kept = apt_pkg.config.value_list("Unattended-Upgrade::Package-Blacklist")
+for name, expected in {
+    "openjdk-21-jre-headless": True, "default-jre-headless": True, "java-common": True, "ca-certificates-java": False,
+    "libc6": False, "xinetd": False, "systemd": False,
+}.items():
+    # As unattended-upgrade does it.
+    assert any(re.match(pattern, name) for pattern in kept) == expected, name`;
+  succeeds("python3", "-c", ask);
 });
 
 test("every file that a machine runs is executable there", () => {

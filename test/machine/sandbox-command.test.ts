@@ -1,10 +1,11 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { projectRoot } from "../../sandbox/paths";
+import { describeRemains } from "../../sandbox/lifecycle";
+import { projectRoot, sandboxPaths } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 
 /** The sandbox's command in another situation; gives what a user sees. */
@@ -48,13 +49,36 @@ test("without space it says so in one line, with the folder and the need", () =>
 });
 
 test.each([
+  [
+    ["shell", "wcs-1", "ls"],
+    "sandbox: --name stands behind the command ls, and would go to that; to name the sandbox write: npm run sandbox -- --name NAME shell wcs-1 ls ...; to give it to ls write: npm run sandbox -- shell wcs-1 -- ls ...",
+  ],
   [["fly"], 'sandbox: there is no command "fly"; see: npm run sandbox -- help'],
   [["up", "--nodes", "none"], 'sandbox: --nodes is "none"; it must be a number from 1 on'],
   [["up", "--config", "cpu"], 'sandbox: --config is "cpu"; it must be KEY=VALUE'],
-  [["status"], "sandbox: the sandbox refused is not up; start it with: npm run sandbox"],
+  [["status"], "sandbox: the sandbox refused is not up; start it with: npm run sandbox -- --name refused up"],
   [["preview", "--stack", "nope"], "sandbox: there is no Pulumi.nope.yaml"],
 ])("%s is explained", (args, message) => {
   expect(sandbox({ args })).toEqual({ status: 1, output: message });
+});
+
+test("a sandbox whose cloud was killed is explained, with the command that removes its machines", () => {
+  const { state, machines } = sandboxPaths("refused");
+  mkdirSync(join(machines, "i-0a1b2c3d"), { recursive: true });
+  try {
+    expect(sandbox({ args: ["status"] })).toEqual({
+      status: 1,
+      output:
+        "sandbox: the process that plays the cloud of the sandbox refused has ended; remove what is left of it and start anew with: npm run sandbox -- --name refused up",
+    });
+    expect(describeRemains(sandboxPaths("refused"))).toBe(
+      "The process that plays the cloud of the sandbox refused has ended. Removing what it has left, to start anew: the machines i-0a1b2c3d with their disks, and the state of the stacks.",
+    );
+    expect(sandbox({ args: ["down"] }).output).toMatch(/^The sandbox is gone/);
+    expect(describeRemains(sandboxPaths("refused"))).toBeUndefined();
+  } finally {
+    rmSync(state, { recursive: true, force: true });
+  }
 });
 
 test("a sandbox that npm test would remove is refused", () => {

@@ -1,12 +1,16 @@
 """What the node's scripts promise, without a machine."""
 
 import importlib.util
+import os
+import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 files = Path(__file__).parents[2] / "machines"
-sys.path.insert(0, str(files / "setup"))
+sys.path[:0] = [str(files / "setup"), str(files / "node")]
 
 
 def load(name):
@@ -18,6 +22,7 @@ def load(name):
 
 configure = load("wcs-configure")
 license_ = load("wcs-license")
+import wcs_user  # noqa: E402
 
 
 class SetProperties(unittest.TestCase):
@@ -88,6 +93,137 @@ class License(unittest.TestCase):
         self.assertFalse(license_.is_shutdown("7 wcs-license.service stop running\n"))
         for jobs in (self.reboot, self.poweroff, self.halt):
             self.assertTrue(license_.is_shutdown(jobs))
+
+    def test_the_key_is_asked_for_again_while_aws_does_not_answer(self):
+        answers = [license_.AwsError("away"), license_.AwsError("away"), "KEY"]
+        with mock.patch("builtins.print"):
+            self.assertEqual(license_.patiently(mock.Mock(side_effect=answers), seconds=5, pause=0), "KEY")
+            with self.assertRaises(license_.AwsError):
+                license_.patiently(mock.Mock(side_effect=answers), seconds=0, pause=1)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "root has to be there to be protected")
+class Owner(unittest.TestCase):
+    """WCS's user has planted something in its own folders; root's files stay as they are."""
+
+    uid = 990
+    secret = "root:x\n"
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        top = Path(folder.name)
+        top.chmod(0o755)
+        self.wcs = top / "wcs"
+        for name in ("conf", "bin"):
+            (self.wcs / name).mkdir(parents=True)
+        (self.wcs / "conf/flashphoner.properties").write_text("a=1\n")
+        (self.wcs / "conf/wcs-core.properties").write_text("-Xmx1m\n")
+        for name in ("activation.sh", "deactivation.sh"):
+            self.script(name, "exit 0")
+        self.give(self.wcs)
+        # Root's own, beside it.
+        self.shadow = top / "shadow"
+        self.shadow.write_text(self.secret)
+        self.shadow.chmod(0o600)
+        self.etc = top / "etc"
+        self.etc.mkdir()
+        for name in ("flashphoner.properties", "wcs-core.properties", "flashphoner.license"):
+            (self.etc / name).write_text("root's\n")
+
+    def script(self, name, text):
+        (self.wcs / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (self.wcs / "bin" / name).chmod(0o755)
+
+    def give(self, path):
+        for each in (path, *path.rglob("*")):
+            os.chown(each, self.uid, self.uid, follow_symlinks=False)
+
+    def plant(self, name, target):
+        link = self.wcs / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        os.chown(link, self.uid, self.uid, follow_symlinks=False)
+
+    def configure(self):
+        # Without the writing process's words.
+        with mock.patch.object(subprocess, "run", lambda *a, run=subprocess.run, **o: run(*a, **o, capture_output=True)):
+            configure.hand_over(self.wcs, {"a": "2"}, "2m")
+
+    def assert_roots_files_stay(self):
+        status = self.shadow.stat()
+        self.assertEqual((self.shadow.read_text(), status.st_uid, status.st_mode & 0o777), (self.secret, 0, 0o600))
+        for path in self.etc.iterdir():
+            self.assertEqual((path.read_text(), path.stat().st_uid), ("root's\n", 0))
+        self.assertEqual(len(list(self.etc.iterdir())), 3)
+
+    def test_without_that_the_files_are_written_and_keep_their_owner_and_mode(self):
+        path = self.wcs / "conf/flashphoner.properties"
+        path.chmod(0o640)
+        self.configure()
+        self.assertEqual(path.read_text(), "a=2\n")
+        self.assertEqual((path.stat().st_uid, path.stat().st_mode & 0o777), (self.uid, 0o640))
+        self.assertEqual((self.wcs / "conf/wcs-core.properties").read_text(), "-Xmx2m\n")
+
+    def test_an_installation_that_is_roots_alone_is_written_by_root(self):
+        for path in (self.wcs, *self.wcs.rglob("*")):
+            os.chown(path, 0, 0)
+        os.chown(self.wcs / "conf/flashphoner.properties", self.uid, self.uid)
+        self.configure()
+        self.assertEqual((self.wcs / "conf/flashphoner.properties").read_text(), "a=2\n")
+        self.assertEqual((self.wcs / "conf/flashphoner.properties").stat().st_uid, self.uid)
+
+    def test_a_file_that_is_a_link_to_one_of_roots(self):
+        self.plant("conf/flashphoner.properties", self.shadow)
+        with self.assertRaises(subprocess.CalledProcessError):
+            self.configure()
+        self.assert_roots_files_stay()
+        self.assertNotIn("root:x", "".join(path.read_text() for path in self.wcs.glob("conf/.*")))
+
+    def test_the_name_of_the_temporary_file_is_a_link(self):
+        self.plant("conf/.flashphoner.properties.new", self.shadow)
+        self.configure()
+        self.assert_roots_files_stay()
+        self.assertEqual((self.wcs / "conf/flashphoner.properties").read_text(), "a=2\n")
+
+    def test_the_folder_is_a_link_to_one_of_roots(self):
+        subprocess.run(["rm", "-r", str(self.wcs / "conf")], check=True)
+        self.plant("conf", self.etc)
+        with self.assertRaises(subprocess.CalledProcessError):
+            self.configure()
+        self.assert_roots_files_stay()
+
+    def test_scripts_run_as_the_user_that_they_belong_to_without_roots_groups(self):
+        for name in ("activation.sh", "deactivation.sh"):
+            self.script(name, f'{{ id -u; id -G; cat; }} >"{self.wcs}/conf/$(basename "$0").id"')
+            self.give(self.wcs)
+            status = license_.run_script(name, ["bash", "-c", license_.WITH_KEY], "KEY", installation=self.wcs)
+            self.assertEqual(status, 0)
+            written = self.wcs / f"conf/{name}.id"
+            self.assertEqual(written.read_text(), f"{self.uid}\n{self.uid}\n")
+            self.assertEqual(written.stat().st_uid, self.uid)
+
+    def test_the_key_reaches_the_script_as_its_argument(self):
+        self.script("activation.sh", f'echo "$1" >{self.wcs}/conf/key')
+        self.give(self.wcs)
+        license_.run_script("activation.sh", ["bash", "-c", license_.WITH_KEY], "KEY-1", installation=self.wcs)
+        self.assertEqual((self.wcs / "conf/key").read_text(), "KEY-1\n")
+
+    def test_the_drop_in_of_operations_undoes_it(self):
+        with mock.patch.dict(os.environ, {"WCS_USER": "root"}):
+            self.assertEqual(wcs_user.owner_of("bin", installation=self.wcs), (0, 0))
+
+    def test_one_folder_of_somebody_else_is_enough(self):
+        for path in (self.wcs, *self.wcs.rglob("*")):
+            os.chown(path, 0, 0)
+        self.assertEqual(wcs_user.owner_of("conf", "bin", installation=self.wcs), (0, 0))
+        os.chown(self.wcs / "bin/activation.sh", self.uid, self.uid)
+        self.assertEqual(
+            wcs_user.owner_of("conf", "bin", "bin/activation.sh", installation=self.wcs), (self.uid, self.uid)
+        )
+        (self.wcs / "conf").chmod(0o777)
+        with mock.patch.object(wcs_user, "user_named", return_value=wcs_user.Owner(7, 7)):
+            self.assertEqual(wcs_user.owner_of("conf", installation=self.wcs), (7, 7))
 
 
 if __name__ == "__main__":

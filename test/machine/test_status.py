@@ -134,7 +134,7 @@ class Service(unittest.TestCase):
         self.balancer = sync.Balancer(settings, self.reports.append)
 
     def shown(self):
-        return json.loads(self.balancer.status(True))
+        return self.balancer.status(True)
 
     def test_goes_on_after_any_exception(self):
         for error in (sync.AwsError("no keys"), IndexError("list"), RecursionError(), AttributeError("x"), ValueError()):
@@ -154,14 +154,14 @@ class Service(unittest.TestCase):
 
     def test_the_status_is_a_snapshot_that_no_drain_changes(self):
         self.balancer.changes = Changes(leaving={f"wcs-{n}": Leaving("x", NOW) for n in range(60)})
-        self.balancer.snapshot = self.balancer.take_snapshot(Seen([], {}, [], None))
+        self.balancer.snapshot = self.balancer.take_snapshot()
         stop = threading.Event()
         failures = []
 
         def read():
             while not stop.is_set():
                 try:
-                    json.loads(self.balancer.status(True))
+                    self.balancer.status(True)
                 except RuntimeError as error:
                     failures.append(error)
 
@@ -169,7 +169,7 @@ class Service(unittest.TestCase):
         thread.start()
         for name in list(self.balancer.changes.leaving):
             del self.balancer.changes.leaving[name]
-            self.balancer.snapshot = self.balancer.take_snapshot(Seen([], {}, [], None))
+            self.balancer.snapshot = self.balancer.take_snapshot()
         stop.set()
         thread.join()
         self.assertEqual(failures, [])
@@ -178,7 +178,7 @@ class Service(unittest.TestCase):
     def test_the_status_says_when_the_service_hangs(self):
         self.balancer.snapshot = self.balancer.snapshot._replace(at=self.balancer.snapshot.at - 1000)
         self.assertIn("wcs-balancer-sync hangs", self.shown()["error"])
-        self.assertNotIn("error", json.loads(self.balancer.status(False)))
+        self.assertEqual(self.balancer.status(False), {"revision": None, "applied": None})
 
     def test_starts_a_haproxy_that_systemd_has_given_up(self):
         self.balancer.applied = sync.State("r1", "", "c", 600)
@@ -192,7 +192,7 @@ class Service(unittest.TestCase):
             self.balancer.look()
         commands = [call.args[0] for call in run.call_args_list]
         self.assertEqual([list(command)[1] for command in commands], ["reset-failed", "restart"])
-        self.assertEqual(self.shown()["error"], "HAProxy does not run: it is being started")
+        self.assertIn("HAProxy does not run: it is being started", self.shown()["error"])
         self.assertEqual(self.reports[0], "starts HAProxy")
 
     def test_leaves_a_haproxy_alone_that_systemd_is_starting(self):

@@ -92,15 +92,99 @@ class NodeStates(unittest.TestCase):
     def test_full_at_weight_0(self):
         self.assertEqual(self.state(weight="0")["state"], "full")
 
-    def test_down_with_the_agents_own_words(self):
-        node = self.state(
-            status="DOWN (agent)", agent_status="L7STS", last_agt="via agent : down (setup failed: checksum of WCS)"
-        )
-        self.assertEqual((node["state"], node["reason"]), ("down", "setup failed: checksum of WCS"))
+    def test_full_with_the_threshold_that_is_reached(self):
+        node = self.state(weight="0", last_agt="via agent : up (cpu 95 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
 
-    def test_down_with_the_health_checks_words(self):
-        node = self.state(status="DOWN", last_chk="Connection refused at step 1 of tcp-check (connect)")
-        self.assertEqual((node["state"], node["reason"][:18]), ("down", "Connection refused"))
+    def test_up_with_the_check_that_is_nearest_to_its_threshold(self):
+        node = self.state(weight="37", last_agt="via agent : up (publishers 63 of 100)")
+        self.assertEqual((node["state"], node["reason"], node["load"]), ("up", "", "publishers 63 of 100"))
+
+    def test_an_agent_that_names_no_check(self):
+        self.assertEqual(self.state(weight="0", last_agt="via agent : up")["reason"], "")
+
+    def test_keeps_what_an_agent_said_while_it_is_asked_again(self):
+        head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
+        asked, said = "0,1,100,x,* L7OK,,\n", "0,1,100,x,L7OK,via agent : up (cpu 95 of 90),\n"
+        answers = [head + f"wcs_back,a,UP,{a}wcs_back,b,UP,{b}" for a, b in ((said, asked), (asked, said), (asked, asked))]
+        reasons = [node["reason"] for node in sync.node_states(*answers)]
+        self.assertEqual(reasons, ["cpu 95 of 90", "cpu 95 of 90"])
+
+    def reason(self, **changes):
+        node = self.state(status="DOWN", **changes)
+        self.assertEqual(node["state"], "down")
+        return node["reason"]
+
+    failed_set_up = {"agent_status": "L7STS", "last_agt": "via agent : down (setup failed: checksum of WCS)"}
+
+    def test_down_with_the_agents_own_words(self):
+        self.assertEqual(self.reason(**self.failed_set_up), "setup failed: checksum of WCS")
+
+    def test_the_agents_words_win_over_the_health_checks_whichever_came_last(self):
+        refused = "Connection refused at step 1 of tcp-check (connect) comment: 'port 8080'"
+        for status in ("DOWN", "DOWN (agent)", "DOWN 1/2"):
+            for check in (("L4CON", refused), ("* L4CON", ""), ("L7OK", "(tcp-check)"), ("* L7OK", "")):
+                with self.subTest(status=status, check=check):
+                    row = {**self.failed_set_up, "status": status, "check_status": check[0], "last_chk": check[1]}
+                    self.assertEqual(self.state(**row)["reason"], "setup failed: checksum of WCS")
+
+    def test_an_agent_that_gives_no_reason(self):
+        self.assertEqual(self.reason(agent_status="L7STS", last_agt="via agent : down"), "its agent says so")
+
+    def test_a_machine_that_is_off_or_refuses_on_both_ports(self):
+        connect = "at step 1 of tcp-check (connect) comment: 'port 8080'"
+        cases = [
+            ("L4TOUT", f" {connect}", "L4TOUT", ""),
+            ("L4TOUT", f" {connect}", "* L4TOUT", ""),
+            ("L4CON", f"No route to host {connect}", "* L4CON", ""),
+            ("L4CON", f"Connection refused {connect}", "L4CON", "Connection refused"),
+        ]
+        for check, words, agent, agent_words in cases:
+            with self.subTest(check=check, agent=agent):
+                row = {"check_status": check, "last_chk": words, "agent_status": agent, "last_agt": agent_words}
+                self.assertEqual(self.reason(**row), "does not answer on ports 8080 and 9707")
+
+    def test_a_port_that_does_not_answer(self):
+        cases = [
+            ("L4CON", "Connection refused at step 1 of tcp-check (connect) comment: 'port 8080'", "* L7OK", "port 8080"),
+            ("L4CON", "Connection refused at step 2 of tcp-check (connect port 9707) comment: 'port 9707'", "L4CON", "port 9707"),
+            ("L7TOUT", " at step 4 of tcp-check (expect regex) comment: 'port 9707'", "* L7TOUT", "port 9707"),
+            ("L7OK", "(tcp-check)", "L4CON", "port 9707"),
+        ]
+        for check, words, agent, port in cases:
+            with self.subTest(check=check, words=words):
+                row = {"check_status": check, "last_chk": words, "agent_status": agent}
+                self.assertEqual(self.reason(**row), f"does not answer on {port}")
+
+    def test_a_server_without_a_result_or_without_words(self):
+        self.assertEqual(self.reason(check_status="* INI", agent_status="* INI"), "has not been asked yet")
+        self.assertEqual(self.reason(check_status="* L4TOUT", agent_status="* L4TOUT"), "does not answer")
+
+    def test_a_server_that_comes_up(self):
+        self.assertEqual(self.reason(check_status="L7OK", last_chk="(tcp-check)"), "answers again and comes up")
+
+    def test_the_reason_stays_while_checks_are_under_way(self):
+        columns = "pxname,svname,status,weight,scur,slim,addr,check_status,last_chk,agent_status,last_agt"
+
+        def stat(first, second):
+            return f"# {columns}\n" + "".join(
+                f"wcs_back,{name},DOWN,9,0,9,x,{'* ' if asked else ''}L7OK,,{'* ' if asked else ''}L7STS,"
+                f"{'' if asked else 'via agent : down (WCS hangs)'}\n"
+                for name, asked in (("wcs-1-a", first), ("wcs-2-b", second))
+            )
+
+        for answers in ([stat(False, True), stat(True, False)], [stat(True, False), stat(True, True), stat(False, True)]):
+            reasons = [node["reason"] for node in sync.node_states(*answers)]
+            self.assertEqual(reasons, ["WCS hangs", "WCS hangs"])
+
+    def test_asks_again_only_for_words_that_a_reason_needs(self):
+        row = {"status": "DOWN", "check_status": "L4TOUT", "last_chk": "at step 1", "agent_status": "* L4TOUT", "last_agt": ""}
+        self.assertFalse(sync.lacks_words(row))
+        self.assertTrue(sync.lacks_words({**row, "check_status": "* L4TOUT", "last_chk": ""}))
+        self.assertTrue(sync.lacks_words({**row, "agent_status": "* L7STS"}))
+        self.assertFalse(sync.lacks_words({**row, "status": "UP", "agent_status": "L7OK"}))
+        self.assertTrue(sync.lacks_words({**row, "status": "UP", "agent_status": "* L7OK"}))
+        self.assertFalse(sync.lacks_words({**row, "status": "MAINT", "agent_status": "* L7OK"}))
 
     def test_maintenance_is_not_down(self):
         self.assertEqual(self.state(status="MAINT")["state"], "maint")
@@ -112,6 +196,16 @@ class NodeStates(unittest.TestCase):
         columns = "pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk"
         text = f"# {columns}\nwcs_back,wcs-1-a,UP,9,1,100,x,L7OK,,\nwcs_back,BACKEND,UP,9,1,,,,,\nother,nginx,UP,1,0,,,,,\n"
         self.assertEqual([node["server"] for node in sync.node_states(text)], ["wcs-1-a"])
+
+
+class PartsAway(unittest.TestCase):
+    def away(self, status):
+        return sync.parts_away(f"# pxname,svname,status\nwcs_web_admin,nginx,{status}\nwcs_web_admin,BACKEND,UP\n")
+
+    def test_names_nginx_while_it_does_not_answer(self):
+        self.assertEqual(self.away("UP"), [])
+        self.assertEqual(self.away("UP 2/3"), [])
+        self.assertEqual(self.away("DOWN"), ["nginx does not answer on port 8180, so there are no pages"])
 
 
 class TakesClients(unittest.TestCase):
@@ -165,6 +259,13 @@ class Report(unittest.TestCase):
         self.assertFalse(well)
         self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
 
+    def test_says_how_near_a_node_is_to_which_threshold(self):
+        full = {**self.node, "state": "full", "reason": "cpu 95 of 90", "load": "cpu 95 of 90", "weight": 0}
+        lines, well = self.report(nodes=[{**self.node, "load": "publishers 6 of 100"}, full])
+        self.assertTrue(well)
+        self.assertTrue(lines[-2].endswith("up       weight  94  3 of 100 sockets  publishers 6 of 100"))
+        self.assertTrue(lines[-1].endswith("full     weight   0  3 of 100 sockets  cpu 95 of 90"))
+
     def test_a_server_that_drains_comes_with_its_sockets(self):
         self.assertEqual(self.last_line(), "drains   90 s at most, 7 sockets")
         self.assertTrue(self.report(draining=[self.removed])[1])
@@ -191,6 +292,11 @@ class Report(unittest.TestCase):
         lines, well = self.report(setup="setup failed: websdk-download")
         self.assertFalse(well)
         self.assertIn("set-up       failed: websdk-download; see: cloud-init status --long", lines)
+
+    def test_a_part_of_the_balancer_that_is_away_is_named(self):
+        lines, well = self.report(away=["nginx does not answer on port 8180"])
+        self.assertFalse(well)
+        self.assertIn("away         nginx does not answer on port 8180", lines)
 
     def test_is_not_well_with_an_error_or_a_warning(self):
         self.assertFalse(self.report(error="haproxy failed", applied=False)[1])

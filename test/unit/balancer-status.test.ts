@@ -33,8 +33,11 @@ test.each([
 });
 
 test("sandbox status says of a node whether it takes clients, and of another machine nothing", () => {
-  const nodes = [{ server: "wcs-1-00000001", state: "down" as const, reason: "WCS hangs", sockets: 2 }];
-  expect(inTheBalancer({ nodes, draining: [] }, "i-00000001")).toBe("down (WCS hangs), 2 sockets");
+  const node = { server: "wcs-1-00000001", reason: "", load: "cpu 9 of 90", weight: 90, sockets: 2 };
+  const nodes = [{ ...node, state: "down" as const, reason: "WCS hangs" }];
+  expect(inTheBalancer({ nodes, draining: [] }, "i-00000001")).toBe("down: WCS hangs, 2 sockets");
+  const up = { nodes: [{ ...node, state: "up" as const }], draining: [] };
+  expect(inTheBalancer(up, "i-00000001")).toBe("up, weight 90 (cpu 9 of 90), 2 sockets");
   expect(inTheBalancer({ nodes, draining: [] }, "i-00000002")).toBe("");
 });
 
@@ -47,5 +50,8 @@ test("sandbox status ends with the revision, what is wrong and the warnings", ()
     "revision r1 (AWS does not say whether it is what is wanted), error: SSM",
   ]);
   expect(summary({ revision: "r1", applied: false })).toEqual(["revision r1 (not what is wanted)"]);
+  expect(summary({ revision: "r1", away: ["nginx does not answer"] })[1]).toBe(
+    "the balancer: nginx does not answer",
+  );
   expect(summary({})).toEqual(["revision none"]);
 });

@@ -112,12 +112,14 @@ describe("a node", () => {
       "02-software-checksum",
       "03-software-unpack",
       "04-agent-xinetd",
-      "05-tools",
-      "06-wcs-download",
-      "07-wcs-checksum",
-      "08-wcs-install",
-      "09-wcs-start",
-      "10-done",
+      "05-metadata",
+      "06-security-updates",
+      "07-tools",
+      "08-wcs-download",
+      "09-wcs-checksum",
+      "10-wcs-install",
+      "11-wcs-start",
+      "12-done",
     ]);
   });
 
@@ -133,12 +135,17 @@ describe("a node", () => {
     const { packages } = parse(
       renderStack("dev", { domain: "a.example.com", ...values })["node/user-data.yaml"] ?? "",
     );
+    // Nor updates: the image has its own way. And WCS may ask the metadata service for its licence.
     expect(packages).toEqual(["telnet"]);
   });
 
   test("has no step that only Debian can do", () => {
+    // Updates are for the default image alone.
     const text = Object.entries(files)
-      .filter(([name]) => name.startsWith("node/"))
+      .filter(
+        ([name]) =>
+          name.startsWith("node/files") && !/(unattended-upgrades\.conf|security-updates)$/.test(name),
+      )
       .map(([, content]) => content)
       .join("\n")
       // The one place that installs by hand asks which of the two there is.

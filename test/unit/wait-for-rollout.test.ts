@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { judge, removedServer, type Status, warningsOf } from "../../scripts/wait-for-rollout";
+import { full, judge, removedServer, type Status, warningsOf } from "../../scripts/wait-for-rollout";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
   revision: "r2",
@@ -7,13 +7,14 @@ const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => (
   error: null,
   refused: null,
   setup: null,
+  away: [],
   nodes,
   draining: [],
   certificate: { notAfter: "2027-01-01T00:00:00Z", daysLeft: 90 },
   warnings: [],
   ...more,
 });
-const up = { server: "wcs-1-a", state: "up" as const, reason: "", sockets: 0 };
+const up = { server: "wcs-1-a", state: "up" as const, reason: "", load: "", weight: 100, sockets: 0 };
 const removed = {
   server: "wcs-2-b",
   state: "draining" as const,
@@ -32,6 +33,19 @@ test("ends when the revision is applied and every node is up or full", () => {
     onlyDrains: false,
     waitingFor: [],
   });
+});
+
+test("names the threshold that a full node has reached", () => {
+  const nodes = [
+    up,
+    { ...up, server: "wcs-2-b", state: "full" as const, reason: "cpu 95 of 90" },
+    { ...up, server: "wcs-3-c", state: "full" as const, reason: "" },
+    { ...up, server: "wcs-9-x", state: "full" as const, reason: "hls 5 of 5" },
+  ];
+  expect(full(status(nodes), ["wcs-1-a", "wcs-2-b", "wcs-3-c"])).toEqual([
+    "wcs-2-b: full: cpu 95 of 90",
+    "wcs-3-c: full",
+  ]);
 });
 
 test("does not wait for a node in maintenance", () => {
@@ -119,4 +133,19 @@ test("passes warnings on, of the revision that it waits for and where there are 
   expect(warningsOf(warned, "r2")).toEqual(["the certificate ends in 10 days"]);
   expect(warningsOf(warned, "r3")).toEqual([]);
   expect(warningsOf({ revision: "r2" }, "r2")).toEqual([]);
+});
+
+test("waits for a part of the balancer that is away, and names it", () => {
+  const away = ["nginx does not answer on port 8180, so there are no pages"];
+  expect(judge(status([up], { away }), "r2", ["wcs-1-a"])).toEqual({
+    done: false,
+    failed: false,
+    onlyDrains: false,
+    waitingFor: ["the balancer: nginx does not answer on port 8180, so there are no pages"],
+  });
+});
+
+test("a balancer that is older than this program does not say what is away", () => {
+  const { away: _, ...older } = status([up]);
+  expect(judge(older, "r2", ["wcs-1-a"]).done).toBe(true);
 });

@@ -5,6 +5,9 @@ source /etc/wcs-node/settings
 
 grep -q '^haproxy-agent-check\b' /etc/services ||
   echo 'haproxy-agent-check 9707/tcp # haproxy-agent-check' >>/etc/services
+id haproxy-agent >/dev/null 2>&1 ||
+  useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin haproxy-agent
+systemctl daemon-reload
 sed "s|@ALLOWED_ADDRESSES@|$ALLOWED_ADDRESSES|" /usr/local/share/wcs-node/haproxy-agent-check.xinetd \
   >/etc/xinetd.d/haproxy-agent-check
 systemctl enable --quiet xinetd

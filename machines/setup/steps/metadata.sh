@@ -1,0 +1,5 @@
+#!/bin/bash
+set -euo pipefail
+
+systemctl daemon-reload
+systemctl enable --quiet --now wcs-metadata
