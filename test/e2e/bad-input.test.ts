@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { wcsPackage } from "../../sandbox/downloads";
-import { cloud, connect, get, machine, onMachine, paths, sandbox, sandboxAsync } from "./cluster";
+import { cloud, connect, eventually, get, machine, onMachine, paths, sandbox, sandboxAsync } from "./cluster";
 
 describe("bad input", () => {
   const revision = async () =>
@@ -60,10 +60,13 @@ describe("bad input", () => {
     expect(cloudInit.output).toContain("status: error");
     expect(cloudInit.output).toContain("09-wcs-checksum");
     const { id } = await machine(failed);
-    const console = readFileSync(join(paths.machines, id, "console.log"), "utf8")
-      .trim()
-      .split("\n");
-    expect(console.at(-1)).toContain("set-up: step wcs-checksum failed");
+    // Said again ten seconds later, when everybody else has had their say.
+    await eventually(() => {
+      const console = readFileSync(join(paths.machines, id, "console.log"), "utf8")
+        .trim()
+        .split("\n");
+      expect(console.at(-1)).toContain("set-up: step wcs-checksum failed");
+    });
   });
 
   test("the next good up heals it", async () => {

@@ -91,7 +91,7 @@ describe("when nobody can take a client", () => {
       expect(status).toBe(503);
       expect(headers["retry-after"]).toBe("10");
       expect(body).toContain("All servers are busy");
-      expect((await get("/wcs/README.md")).status).toBe(200);
+      expect((await get("/wcs/flashphoner-rest-api.js")).status).toBe(200);
     } finally {
       await restore();
     }
@@ -128,6 +128,6 @@ describe("first, with a balancer that takes fewer than the nodes", () => {
     expect(headers["retry-after"]).toBe("10");
     expect((await get("/healthz")).status).toBe(200);
     await closeAll(clients);
-    await eventually(async () => expect((await get("/wcs/README.md")).status).toBe(200));
+    await eventually(async () => expect((await get("/wcs/flashphoner-rest-api.js")).status).toBe(200));
   });
 });

@@ -184,12 +184,14 @@ test("another certificate with another key is in force for the next handshake", 
     args: withNodes(3, ...certificateOptions(own)),
   });
   expect((await certificate()).pubkey).not.toEqual(before.pubkey);
-  expect((await get("/wcs/README.md")).headers["strict-transport-security"]).toBe("max-age=31536000");
+  expect((await get("/wcs/flashphoner-rest-api.js")).headers["strict-transport-security"]).toBe(
+    "max-age=31536000",
+  );
   if (!long) return;
   // The way back. The CA is a new one, so nobody can trust it before.
   upWith(3);
   const after = await certificate();
   expect(after.issuer).toEqual(before.issuer);
   expect(after.pubkey).not.toEqual(before.pubkey);
-  expect((await get("/wcs/README.md")).headers["strict-transport-security"]).toBeUndefined();
+  expect((await get("/wcs/flashphoner-rest-api.js")).headers["strict-transport-security"]).toBeUndefined();
 });

@@ -103,7 +103,7 @@ describe("who reaches what", () => {
     const { privateAddress } = await machine("balancer");
     const local = await onMachine(
       "balancer",
-      "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8180/wcs/README.md",
+      "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8180/wcs/flashphoner-rest-api.js",
     );
     expect(local.output).toBe("200");
     const listening = await onMachine("balancer", "ss -Htln 'sport = :8180' | awk '{ print $4 }'");
@@ -185,7 +185,6 @@ describe("files with secrets are readable by root only", () => {
 
 describe("the stand-ins are strict", () => {
   const imds = "http://169.254.169.254/latest";
-  const token = `$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' ${imds}/api/token)`;
 
   test("metadata without a session token (IMDSv1) is refused", async () => {
     const { output } = await onMachine(
@@ -195,11 +194,20 @@ describe("the stand-ins are strict", () => {
     expect(output).toBe("401");
   });
 
-  test("a machine without a role gets no credentials", async () => {
-    const { output } = await onMachine(
-      "wcs-1",
-      `curl -s -o /dev/null -w '%{http_code}' -H "X-aws-ec2-metadata-token: ${token}" ${imds}/meta-data/iam/security-credentials/`,
-    );
+  test("a machine gets the credentials of its own role and of no other", async () => {
+    const roles = `${imds}/meta-data/iam/security-credentials/`;
+    const ask = (name: string, question: string) =>
+      onMachine(
+        name,
+        `token=$(curl -s -X PUT -H "X-aws-ec2-metadata-token-ttl-seconds: 60" ${imds}/api/token); ask() { curl -s -H "X-aws-ec2-metadata-token: $token" "$@"; }; ${question}`,
+      );
+    const { output: balancer } = await ask("balancer", `ask ${roles}`);
+    const { output: node } = await ask("wcs-1", `ask ${roles}`);
+    expect([balancer, node]).toEqual([
+      expect.stringMatching(/^balancer-\w+$/),
+      expect.stringMatching(/^node-\w+$/),
+    ]);
+    const { output } = await ask("wcs-1", `ask -o /dev/null -w '%{http_code}' ${roles}${balancer}`);
     expect(output).toBe("404");
   });
 
@@ -210,12 +218,11 @@ describe("the stand-ins are strict", () => {
       `python3 - <<'PYTHON'
 import sys
 sys.path.insert(0, "/usr/local/lib/wcs-setup")
-import aws_instance as aws
-from aws_parameters import get_parameter
+import aws_instance as aws, aws_parameters as ssm
 name = "/wcs-balancer/dev/desired-state"
 ${change}
 try:
-    print("answered", len(get_parameter(name)))
+    print("answered", len(ssm.get_parameter(name)))
 except aws.AwsError as error:
     print(error)
 PYTHON`,
@@ -231,7 +238,7 @@ PYTHON`,
 
   test("a request signed with a wrong key is refused", async () => {
     const change =
-      'real = aws.role_credentials\naws.role_credentials = lambda: ({**real()[0], "SecretAccessKey": "wrong"}, *real()[1:])';
+      'real = ssm.checked_identity\nssm.checked_identity = lambda: ({**real()[0], "SecretAccessKey": "wrong"}, *real()[1:])';
     expect((await ask(change)).output).toContain("InvalidSignatureException");
   });
 
@@ -243,7 +250,7 @@ PYTHON`,
 
   test("credentials that nobody issued are refused", async () => {
     const change =
-      'real = aws.role_credentials\naws.role_credentials = lambda: ({**real()[0], "AccessKeyId": "ASIA0000000000000000"}, *real()[1:])';
+      'real = ssm.checked_identity\nssm.checked_identity = lambda: ({**real()[0], "AccessKeyId": "ASIA0000000000000000"}, *real()[1:])';
     expect((await ask(change)).output).toContain("UnrecognizedClientException");
   });
 });
@@ -279,7 +286,7 @@ test("after a reboot of the balancer everything serves again by itself", async (
   await eventually(async () => {
     const { leader } = await machine("balancer");
     expect(leader).not.toBe(before);
-    const { status } = await get("/wcs/README.md");
+    const { status } = await get("/wcs/flashphoner-rest-api.js");
     expect(status).toBe(200);
     const client = await connect();
     await client.close();

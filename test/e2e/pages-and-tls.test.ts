@@ -44,7 +44,7 @@ describe("pages", () => {
   });
 
   test("come with security headers, without HSTS for a certificate of the stack's own CA", async () => {
-    const { headers } = await get("/wcs/README.md");
+    const { headers } = await get("/wcs/flashphoner-rest-api.js");
     expect(headers["x-content-type-options"]).toBe("nosniff");
     expect(headers["strict-transport-security"]).toBeUndefined();
   });
