@@ -3,7 +3,9 @@
 import http.client
 import json
 
-from aws_instance import MAX_ANSWER_BYTES, AwsError, ask
+from aws_instance import AwsError, ask
+
+MAX_ANSWER_BYTES = 1_000_000
 
 
 def parse_parameter(status: int, body: bytes, name: str) -> str:
@@ -21,12 +23,28 @@ def parse_parameter(status: int, body: bytes, name: str) -> str:
     raise AwsError(f"SSM refuses {name}: {why}")
 
 
+def metadata_problem(error: Exception) -> str:
+    """What is wrong with the answers of the metadata service, by what they broke. `aws_instance` does not check them
+    itself: it is in user-data, where each line counts."""
+    if isinstance(error, IndexError):
+        return "instance metadata names no role of this machine"
+    if isinstance(error, (KeyError, TypeError, AttributeError)):
+        return "instance metadata has no credentials for this machine's role"
+    return f"instance metadata answers what cannot be read: {error}"
+
+
 def get_parameter(name: str) -> str:
     """Reads one parameter, decrypted."""
     body = json.dumps({"Name": name, "WithDecryption": True}).encode()
     headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": "AmazonSSM.GetParameter"}
     try:
-        with ask("ssm", "POST", "/", headers, body) as response:
+        response = ask("ssm", "POST", "/", headers, body)
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise AwsError(metadata_problem(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise AwsError(f"SSM cannot be read: {error}") from error
+    try:
+        with response:
             return parse_parameter(response.status, response.read(MAX_ANSWER_BYTES), name)
     except (OSError, http.client.HTTPException) as error:
         raise AwsError(f"SSM cannot be read: {error}") from error
