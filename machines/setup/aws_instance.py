@@ -67,10 +67,10 @@ def signed_headers(
 
 
 def ask(
-    service: str, method: str, path: str, headers: dict[str, str], body: bytes = b"", bucket: str = "", identity=None
+    service: str, method: str, path: str, headers: dict[str, str], body: bytes = b"", bucket: str = ""
 ) -> http.client.HTTPResponse:
     """Sends a signed request to a service of this region, or to a bucket of S3, and gives the answer unread."""
-    credentials, region, domain = identity or role_credentials()
+    credentials, region, domain = role_credentials()
     host = f"{bucket}.{service}.{region}.{domain}".lstrip(".")
     request = [method, quote(path)]
     now = strftime("%Y%m%dT%H%M%SZ", gmtime())
@@ -79,5 +79,5 @@ def ask(
     try:
         connection.request(*request, body or None, headers)
         return connection.getresponse()
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise AwsError(f"{host} cannot be reached: {error}") from error

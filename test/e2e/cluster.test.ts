@@ -238,7 +238,7 @@ PYTHON`,
 
   test("a request signed with a wrong key is refused", async () => {
     const change =
-      'real = ssm.checked_identity\nssm.checked_identity = lambda: ({**real()[0], "SecretAccessKey": "wrong"}, *real()[1:])';
+      'real = aws.role_credentials\naws.role_credentials = lambda: ({**real()[0], "SecretAccessKey": "wrong"}, *real()[1:])';
     expect((await ask(change)).output).toContain("InvalidSignatureException");
   });
 
@@ -250,7 +250,7 @@ PYTHON`,
 
   test("credentials that nobody issued are refused", async () => {
     const change =
-      'real = ssm.checked_identity\nssm.checked_identity = lambda: ({**real()[0], "AccessKeyId": "ASIA0000000000000000"}, *real()[1:])';
+      'real = aws.role_credentials\naws.role_credentials = lambda: ({**real()[0], "AccessKeyId": "ASIA0000000000000000"}, *real()[1:])';
     expect((await ask(change)).output).toContain("UnrecognizedClientException");
   });
 });

@@ -40,7 +40,7 @@ class Connection:
     def request(self, method, path, body=None, headers={}):
         for value in headers.values():
             # As http.client does.
-            if "\n" in str(value):
+            if "\n" in value:
                 raise ValueError(f"Invalid header value {value!r}")
         self.path = path
 
@@ -74,36 +74,30 @@ class FromMetadataToSsm(unittest.TestCase):
     def test_gives_the_value(self):
         self.assertEqual(self.ask(), "text")
 
-    def test_credentials_that_ec2_does_not_have_are_an_error_with_its_code(self):
+    def test_credentials_that_ec2_does_not_have(self):
         self.assertEqual(
             self.refused("/security-credentials/balancer", 200, b'{"Code": "Failed", "LastUpdated": "now"}'),
-            "instance metadata has no credentials for the role balancer (Code: Failed)",
+            "instance metadata has no credentials for this machine's role",
         )
 
     def test_credentials_that_are_garbage(self):
         for body in (b"", b"<html>", b"[]", b"7", b"null", b"[" * 100_000, json.dumps({**KEYS, "Token": None}).encode()):
             with self.subTest(body[:20]):
                 message = self.refused("/security-credentials/balancer", 200, body)
-                self.assertIn("instance metadata has no credentials for the role balancer", message)
+                self.assertRegex(message, "^instance metadata (has no credentials for this|answers what cannot be read)")
 
     def test_a_key_that_would_break_the_request(self):
         bad = json.dumps({**KEYS, "Token": "two\nlines"}).encode()
-        self.assertIn("no credentials", self.refused("/security-credentials/balancer", 200, bad))
+        self.assertIn("answers what cannot be read", self.refused("/security-credentials/balancer", 200, bad))
 
     def test_an_empty_list_of_roles(self):
-        for body in (b"", b"\n", b"<html>no role</html>"):
-            with self.subTest(body):
-                message = self.refused("/security-credentials/", 200, body)
-                self.assertIn("instance metadata names no role of this machine", message)
-
-    def test_a_region_that_is_none(self):
-        for body in (b"", b"a:b", b"<html>", b"\xff\xfe"):
-            with self.subTest(body):
-                self.assertIn("instance metadata", self.refused("/region", 200, body))
+        message = self.refused("/security-credentials/", 200, b"")
+        self.assertEqual(message, "instance metadata names no role of this machine")
 
     def test_answers_that_are_no_text(self):
-        self.assertIn("cannot be read for placement/region", self.refused("/region", 200, b"\xff\xfe"))
-        self.assertIn("cannot be read for a token", self.refused("/api/token", 200, b"\xff\xfe"))
+        for path in ("/region", "/api/token", "/security-credentials/"):
+            with self.subTest(path):
+                self.assertIn("instance metadata answers what cannot be read", self.refused(path, 200, b"\xff\xfe"))
 
     def test_what_ssm_refuses(self):
         body = b'{"__type": "com.amazonaws.ssm#AccessDeniedException", "message": "not you"}'
