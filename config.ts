@@ -151,8 +151,8 @@ export const configSchema = z.strictObject({
     example: "ami-0123456789abcdef0",
   }),
   wcsPackage: text(
-    /^(s3:\/\/[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\/[^\r\n]+|(?!s3:|https?:)[^\r\n]+)$/,
-    "the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name " +
+    /^(s3:\/\/[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\/[^\r\n*?$]+|(?!s3:|https?:)[^\r\n]+)$/,
+    "the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name, without * ? $ " +
       "(a web address goes into wcsPackageUrl)",
   )
     .optional()

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from hashlib import sha256
 from http.client import HTTPResponse
 from pathlib import Path
@@ -94,7 +95,8 @@ def main(step: str) -> int:
         print(reason, flush=True)
         # Makes room for the word on a full disk.
         (WORK / "software").unlink(missing_ok=True)
-        write(STATE, f"setup failed: {step}")
+        with suppress(OSError):
+            write(STATE, f"setup failed: {step}")
         subprocess.run(["systemctl", "enable", "--now", "wcs-setup-failed.socket"], stderr=subprocess.DEVNULL)
         # Once more after everybody else: people read a console from its end.
         subprocess.run(["systemd-run", "--on-active=10", "--property=StandardOutput=journal+console", "echo", reason])

@@ -153,7 +153,7 @@ describe("settings", () => {
         fails: true,
       });
       expect(await workers()).not.toBe(before);
-      expect(output).toContain(`${dead}: down: Connection refused`);
+      expect(output).toContain(`${dead}: down: does not answer on port`);
       // Cookies outlive the reload: a full node keeps its clients, those of a dead one go elsewhere.
       for (const [server, landing] of [
         [await serverName("wcs-1"), ""],

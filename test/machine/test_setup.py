@@ -127,6 +127,14 @@ class Step(unittest.TestCase):
         self.assertEqual(self.ran[0], ["systemctl", "enable", "--now", "wcs-setup-failed.socket"])
         self.assertEqual(self.ran[1][-2:], ["echo", "set-up: step wcs-install failed: no tarball"])
 
+    def test_that_cannot_write_its_state_speaks_on_port_and_console_all_the_same(self):
+        full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+        with mock.patch.object(step, "write", full):
+            status, output = self.main(lambda name: None)
+        self.assertEqual(status, 1)
+        self.assertIn("step wcs-install failed: [Errno 28] No space left on device", output)
+        self.assertEqual(len(self.ran), 2)
+
     def test_after_one_that_failed_does_nothing(self):
         (self.work / "state").write_text("setup failed: wcs-download\n")
         self.assertEqual(self.main(mock.Mock(side_effect=AssertionError)), (0, ""))

@@ -143,7 +143,12 @@ describe("each mistake gives one message with key, value, what is allowed and th
     [
       "a web address as wcsPackage",
       { wcsPackageUrl: undefined, wcsPackage: "https://downloads.example.com/wcs.tar.gz" },
-      'wcsPackage is "https://downloads.example.com/wcs.tar.gz"; it must be the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name (a web address goes into wcsPackageUrl). Set it with: pulumi config set wcsPackage ./FlashphonerWebCallServer.tar.gz',
+      'wcsPackage is "https://downloads.example.com/wcs.tar.gz"; it must be the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name, without * ? $ (a web address goes into wcsPackageUrl). Set it with: pulumi config set wcsPackage ./FlashphonerWebCallServer.tar.gz',
+    ],
+    [
+      "an object's name that would let nodes read others, too",
+      { wcsPackageUrl: undefined, wcsPackage: "s3://packages/*" },
+      'wcsPackage is "s3://packages/*"; it must be the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name, without * ? $ (a web address goes into wcsPackageUrl). Set it with: pulumi config set wcsPackage ./FlashphonerWebCallServer.tar.gz',
     ],
     [
       "a WebSDK bundle without its checksum",
