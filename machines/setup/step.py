@@ -1,9 +1,8 @@
 #!/usr/bin/python3
 """Runs one step of this machine's set-up: step.py NAME
 
-cloud-init calls it for each step, and names the one that failed. The first steps fetch the software from S3, the
-others are its scripts. After a failure the rest does nothing, and the state file, the console and, on a node, port
-9707 say which step it was.
+cloud-init calls it for each step. The first ones fetch the software from S3, the others are its scripts. When one
+fails, the rest does nothing, and the state file, the console, cloud-init and a node's port 9707 name it.
 """
 
 import errno
@@ -31,7 +30,7 @@ class StepError(Exception):
 
 
 def open_object(source: str) -> HTTPResponse:
-    """Asks S3 for s3://BUCKET/KEY with this machine's role."""
+    """Asks S3 for s3://BUCKET/KEY."""
     bucket, key = source[5:].split("/", 1)
     answer = ask("s3", "GET", f"/{key}", {}, bucket=bucket)
     if answer.status != 200:
@@ -98,7 +97,7 @@ def main(step: str) -> int:
         with suppress(OSError):
             write(STATE, f"setup failed: {step}")
         subprocess.run(["systemctl", "enable", "--now", "wcs-setup-failed.socket"], stderr=subprocess.DEVNULL)
-        # Once more after everybody else: people read a console from its end.
+        # Once more at the end, where people look first.
         subprocess.run(["systemd-run", "--on-active=10", "--property=StandardOutput=journal+console", "echo", reason])
         return 1
 
