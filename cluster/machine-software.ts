@@ -13,6 +13,7 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf": "balancer/haproxy.conf",
     "/etc/systemd/system/nginx.service.d/wcs-balancer.conf": "balancer/nginx-service.conf",
     "/etc/systemd/system/wcs-metadata.service": "setup/wcs-metadata.service",
+    "/etc/systemd/system/nftables.service.d/wcs-metadata.conf": "setup/nftables-service.conf",
     "/etc/systemd/system/apt-daily-upgrade.service.d/wcs-balancer.conf": "balancer/upgrade-reload.conf",
     "/etc/systemd/system/wcs-balancer-sync.service": "balancer/wcs-balancer-sync.service",
     "/etc/systemd/journald.conf.d/wcs-balancer.conf": "balancer/journald.conf",
@@ -37,6 +38,7 @@ const files: Record<MachineKind, Record<string, string>> = {
   node: {
     "/etc/wcs-setup/metadata.nft": "setup/metadata.nft",
     "/etc/systemd/system/wcs-metadata.service": "setup/wcs-metadata.service",
+    "/etc/systemd/system/nftables.service.d/wcs-metadata.conf": "setup/nftables-service.conf",
     "/etc/systemd/system/xinetd.service.d/wcs-balancer.conf": "node/xinetd.conf",
     "/etc/systemd/system/webcallserver.service.d/wcs-balancer.conf": "node/webcallserver.conf",
     "/etc/systemd/system/webcallserver.service.d/wcs-hardening.conf": "node/webcallserver-hardening.conf",

@@ -1,6 +1,16 @@
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import type { Archive } from "../cluster/archive";
 
 /** A file of this computer, to be uploaded. */
@@ -38,6 +48,10 @@ export function writeArchive(name: string, { bytes, sha256 }: Archive): LocalFil
     writeFileSync(written, bytes);
     // Another program may do the same at this moment.
     renameSync(written, path);
+    const older = readdirSync(buildFolder).filter(
+      (file) => file.startsWith(`${name}-`) && file.endsWith(".tar"),
+    );
+    for (const file of older.filter((file) => file !== basename(path))) rmSync(join(buildFolder, file));
   }
   return { path, sha256 };
 }

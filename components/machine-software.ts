@@ -97,7 +97,14 @@ export class MachineSoftware extends pulumi.ComponentResource {
     };
 
     this.bucket = bucket.bucket;
-    this.keys = pulumi.all(uploaded.map(({ key }) => key));
+    this.keys = pulumi
+      .all([bucket.bucket, wcs, pulumi.all(uploaded.map(({ key }) => key))])
+      .apply(([own, tarball, keys]) => {
+        const prefix = `s3://${own}/`;
+        // One that was uploaded before, and is named as an object now.
+        const named = tarball?.source.startsWith(prefix) ? [tarball.source.slice(prefix.length)] : [];
+        return [...new Set([...keys, ...named])];
+      });
     this.registerOutputs({ bucket: this.bucket });
   }
 }

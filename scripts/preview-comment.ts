@@ -22,7 +22,7 @@ export interface StackPreview {
 
 function shorten(text: string, limit: number): string {
   if (text.length <= limit) return text;
-  return `${text.slice(0, Math.max(0, limit - 100))}\n... ${text.length - limit + 100} more characters: see the job's log`;
+  return `${text.slice(0, Math.max(0, limit - 100))}\n... ${text.length - limit + 100} more characters: see the artifact "rendered" and the job's log`;
 }
 
 /** A fence that nothing in the text can close. */
@@ -48,8 +48,23 @@ function describePreview(preview: string | undefined, limit: number): string[] {
   ];
 }
 
-/** Which machines a change of their files replaces: all that a machine gets is named in its user-data. */
-function replacedMachines(rendered: string): string {
+/** Machines that `pulumi preview --diff` replaces, whatever the reason. */
+function replacedInstances(preview: string): string[] {
+  const steps = preview.matchAll(
+    /aws:ec2\/instance:Instance: \(replace\)\n(?: +\[id=.*\n)? +\[urn=\S*::([\w-]+)\]/g,
+  );
+  return [...new Set([...steps].map(([, name = ""]) => name))].sort();
+}
+
+/**
+ * Which machines are replaced: those that the preview names or, where there is none, those whose files change, since
+ * all that a machine gets is named in its user-data.
+ */
+function replacedMachines(rendered: string, preview: string | undefined): string {
+  if (preview !== undefined) {
+    const names = replacedInstances(preview);
+    return names.length > 0 ? `**Replaced: ${names.join(", ")}.**` : "No machine is replaced by this.";
+  }
   const changed = (kind: string) => rendered.includes(` after/${kind}/user-data.yaml\n`);
   const machines = [
     ...(changed("node") ? ["every node (new ones first; the old ones drain)"] : []),
@@ -57,7 +72,7 @@ function replacedMachines(rendered: string): string {
   ];
   return machines.length > 0
     ? `**Replaced: ${machines.join(", and ")}.** Another user-data or other machine software makes a new machine.`
-    : "No machine is replaced by this.";
+    : "No machine is replaced by a change of its files. Instance types and images are not looked at here.";
 }
 
 /** The comment, never longer than GitHub takes. */
@@ -68,8 +83,13 @@ export function renderComment(stacks: StackPreview[]): string {
     const machines =
       rendered.trim() === ""
         ? "The machines' files stay the same."
-        : `${replacedMachines(rendered)}\n\n${details("What changes in the machines' files", block("diff", shorten(rendered, share)))}`;
-    return [`### ${stack}`, ...describePreview(preview, share), machines].join("\n\n");
+        : details("What changes in the machines' files", block("diff", shorten(rendered, share)));
+    return [
+      `### ${stack}`,
+      ...describePreview(preview, share),
+      replacedMachines(rendered, preview),
+      machines,
+    ].join("\n\n");
   });
   return `## What this would do\n\n${sections.join("\n\n")}\n`;
 }

@@ -1,11 +1,10 @@
 /** Writes what the machines of a stack would get, offline: to read, to lint, to review. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
 import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
 import { packWebSdk } from "../cluster/websdk";
-import { hashFile } from "../components/local-file";
 import { ConfigError, certificatesIn, parseConfig } from "../config";
 import { balancerSettings, haproxySettings, nodeSettings, packageSources } from "../settings";
 import { renderBalancerUserData } from "../userdata/balancer";
@@ -52,12 +51,11 @@ function inBucket(stack: string, kind: MachineKind, name: string, sha256: string
   };
 }
 
-/** The packages that nodes install WCS from; a file that is not here, as in CI, has a made-up checksum. */
+/** Where nodes get WCS. Of a file the checksum is made up: it is on somebody's computer, and not in CI. */
 function wcsOf(stack: string, config: Parameters<typeof packageSources>[0]): Package | undefined {
   const { wcsPackage } = packageSources(config);
   if (!wcsPackage || "source" in wcsPackage) return wcsPackage;
-  const { file } = wcsPackage;
-  return inBucket(stack, "node", "wcs", existsSync(file) ? hashFile(file).sha256 : madeUp.wcsPackageSha256);
+  return inBucket(stack, "node", "wcs", madeUp.wcsPackageSha256);
 }
 
 /** Every file by its name, for a stack's values. Of a user-supplied certificate only the issuer matters. */

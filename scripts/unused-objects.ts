@@ -44,16 +44,14 @@ function main(): void {
     return;
   }
   const stack = ["--stack", values.stack];
-  const [last] = json<{ result: string }[]>("pulumi", [
+  // The newest first. A refresh that succeeds says nothing of the update before it.
+  const history = json<{ kind: string; result: string }[]>("pulumi", [
     "stack",
     "history",
     "--json",
-    "--page-size",
-    "1",
-    "--page",
-    "1",
     ...stack,
   ]);
+  const last = history.find(({ kind }) => kind === "update");
   if (last?.result !== "succeeded") {
     throw new Error(
       `the last update of ${values.stack} has ${last?.result ?? "not been made"}; run pulumi up first, since an older ` +

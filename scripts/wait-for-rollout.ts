@@ -271,10 +271,12 @@ async function main(): Promise<void> {
       return;
     }
     const message = (verdict.done ? furtherDown : verdict.waitingFor).join("; ");
-    if (verdict.failed) throw new Error(message);
+    const command = `aws ec2 get-console-output --latest --output text --instance-id ${process.env.BALANCER_INSTANCE}`;
+    const seeConsole = `. See the machine's console with: ${command}`;
+    if (verdict.failed)
+      throw new Error(message + (message.includes("the balancer's setup failed") ? seeConsole : ""));
     if (patience.rollout <= 0) {
-      const command = `aws ec2 get-console-output --latest --output text --instance-id ${process.env.BALANCER_INSTANCE}`;
-      const hint = reached ? "" : `. See the machine's console with: ${command}`;
+      const hint = reached ? "" : seeConsole;
       throw new Error(`not done after ${deadlineSeconds} s: ${message}${hint}`);
     }
     if (patience.drain <= 0) throw new Error(`not drained after ${drainSeconds} s: ${message}`);

@@ -14,18 +14,18 @@ class AwsError(Exception):
     """Why AWS gives no answer, in one line for an operator."""
 
 
-def metadata(path: str, token: str | None = None, missing: str | None = None) -> str:
+def metadata(path: str, token: str = "", missing: str = "") -> str:
     """Asks the metadata service (IMDSv2) for a session token, or with one for a path; `missing` stands for a 404."""
     connection = http.client.HTTPConnection("169.254.169.254", timeout=REQUEST_SECONDS)
     try:
         name = "x-aws-ec2-metadata-token"
-        if token is None:
+        if not token:
             connection.request("PUT", "/latest/api/token", headers={f"{name}-ttl-seconds": "60"})
         else:
             connection.request("GET", f"/latest/meta-data/{path}", headers={name: token})
         response = connection.getresponse()
         body = response.read().decode()
-        if response.status == 404 and missing is not None:
+        if response.status == 404 and missing:
             return missing
         if response.status != 200:
             raise AwsError(f"instance metadata answers HTTP {response.status} for {path or 'a token'}")

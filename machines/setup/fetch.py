@@ -30,7 +30,8 @@ def open_source(source: str) -> HTTPResponse:
         answer: HTTPResponse = urllib.request.urlopen(source, timeout=READ_SECONDS)
         return answer
     except urllib.error.HTTPError as error:
-        if error.code < 500:
+        # Too slow, and too often.
+        if error.code < 500 and error.code not in (408, 429):
             raise StepError(f"{source}: HTTP {error.code}") from error
         raise
 
@@ -39,7 +40,8 @@ def copy(answer: HTTPResponse, file: BinaryIO) -> None:
     """Copies a download within its deadline, and checks that it is whole."""
     deadline = time.monotonic() + DOWNLOAD_SECONDS
     size = 0
-    while part := answer.read(PART_BYTES):
+    # One read of the network at a time, so that the deadline is looked at.
+    while part := answer.read1(PART_BYTES):
         file.write(part)
         size += len(part)
         if time.monotonic() > deadline:

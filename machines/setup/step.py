@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -34,20 +35,20 @@ def open_object(source: str) -> HTTPResponse:
     bucket, key = source[5:].split("/", 1)
     answer = ask("s3", "GET", f"/{key}", {}, bucket=bucket)
     if answer.status != 200:
-        # S3 refuses what is not there, too, to those who may not list the bucket.
         code = re.search("<Code>(.*?)<", answer.read().decode())
-        raise AwsError(f"S3 refuses {source}: {code[1] if code else answer.status}; not there, or not for this role")
+        raise AwsError(f"S3 refuses {source}: {code[1] if code else answer.status}")
     return answer
 
 
 def patiently(attempt: Callable[[], object], patience: float) -> None:
-    """Tries again for `patience` seconds where that may help."""
-    deadline = time.monotonic() + patience
+    """Tries again where that may help, for `patience` seconds after the first failure."""
+    deadline = 0.0
     while True:
         try:
             attempt()
             return
         except Exception as error:
+            deadline = deadline or time.monotonic() + patience
             final = isinstance(error, StepError) or getattr(error, "errno", 0) == errno.ENOSPC
             if final or time.monotonic() > deadline:
                 raise
@@ -92,9 +93,10 @@ def main(step: str) -> int:
     except Exception as error:
         reason = f"set-up: step {step} failed: {str(error) or repr(error)}"
         print(reason, flush=True)
-        # Makes room for the word on a full disk.
-        (WORK / "software").unlink(missing_ok=True)
+        # On a full disk this makes room for the state.
+        shutil.rmtree(WORK, ignore_errors=True)
         with suppress(OSError):
+            WORK.mkdir(exist_ok=True)
             write(STATE, f"setup failed: {step}")
         subprocess.run(["systemctl", "enable", "--now", "wcs-setup-failed.socket"], stderr=subprocess.DEVNULL)
         # Once more at the end, where people look first.

@@ -174,5 +174,5 @@ export async function draining(server: string): Promise<number> {
     expect(found?.held).toBe(false);
     expect(found?.sockets).toBeGreaterThan(0);
     return found?.sockets ?? 0;
-  }, 60);
+  }, 120);
 }

@@ -45,7 +45,19 @@ describe("the comment on a pull request", () => {
     expect(commentOf("balancer/user-data.yaml")).toContain(
       "**Replaced: the balancer (clients come back when it has booted).**",
     );
-    expect(commentOf("balancer/haproxy.cfg")).toContain("No machine is replaced by this.");
+    expect(commentOf("balancer/haproxy.cfg")).toContain("No machine is replaced by a change of its files.");
+  });
+
+  test("names the machines that the preview replaces, for whatever reason", () => {
+    const step = (name: string, action: string) =>
+      `    +-aws:ec2/instance:Instance: (${action})\n        [id=i-0${name}]\n        [urn=urn:pulumi:dev::wcs-balancer::a$aws:ec2/instance:Instance::${name}]\n      ~ instanceType: "a" => "b"\n`;
+    const text = `${preview}${step("wcs-2", "replace")}${step("balancer", "update")}${step("wcs-1", "replace")}`;
+    expect(renderComment([{ stack: "dev", preview: text, rendered: "" }])).toContain(
+      "**Replaced: wcs-1, wcs-2.**",
+    );
+    expect(renderComment([{ stack: "dev", preview, rendered: "" }])).toContain(
+      "No machine is replaced by this.",
+    );
   });
 
   test("says that a preview failed, and why", () => {
@@ -64,7 +76,7 @@ describe("the comment on a pull request", () => {
     const long = "x".repeat(200_000);
     const comment = renderComment(stacks.map((stack) => ({ stack, preview: long, rendered: long })));
     expect(comment.length).toBeLessThan(65_536);
-    expect(comment.match(/more characters: see the job's log/g)).toHaveLength(6);
+    expect(comment.match(/more characters: see the artifact "rendered" and the job's log/g)).toHaveLength(6);
   });
 
   test("cannot be broken out of by what it quotes", () => {

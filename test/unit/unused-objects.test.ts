@@ -23,7 +23,7 @@ describe("with stand-ins for the two CLIs", () => {
   beforeAll(() => {
     const clis = {
       pulumi: `case "$*" in
-        *history*) echo '[{"result": "'"$RESULT"'"}]' ;;
+        *history*) echo '[{"kind": "refresh", "result": "succeeded"}, {"kind": "update", "result": "'"$RESULT"'"}]' ;;
         *) echo '{"softwareBucket": "bucket", "softwareObjects": ["node/new"]}' ;;
       esac`,
       aws: `case "$*" in
