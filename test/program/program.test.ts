@@ -217,6 +217,15 @@ describe("the software of the machines", () => {
     expect(statementsOf("node", more)[0].Resource[1]).toBe("arn:aws:s3:::packages/wcs 5.2.tar.gz");
   });
 
+  test("counts as needed, too, where wcsPackage names an object of this bucket", async () => {
+    const { wcsPackageUrl: _, ...others } = minimal;
+    const named = { ...others, wcsPackage: "s3://software-bucket/node/wcs-abc" };
+    const { outputs: own } = await runProgram(named);
+    expect((await resolveOutput<string[]>(own.softwareObjects)).value).toContain("node/wcs-abc");
+    const { outputs: other } = await runProgram({ ...named, wcsPackage: "s3://packages/node/wcs-abc" });
+    expect((await resolveOutput<string[]>(other.softwareObjects)).value).not.toContain("node/wcs-abc");
+  });
+
   test("that a bucket's name allows", () => {
     expect(bucketPrefix("wcs-balancer", "prod")).toBe("wcs-balancer-prod-");
     expect(bucketPrefix("wcs-balancer", "Feature_X/y.z")).toBe("wcs-balancer-feature-x-y-z-");
