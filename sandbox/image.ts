@@ -37,6 +37,8 @@ const imagePackages = [
   "sudo",
   "procps",
   "netbase",
+  "nftables",
+  "unattended-upgrades",
 ];
 
 const imageFiles: Record<string, string> = {
