@@ -208,28 +208,61 @@ class Service(unittest.TestCase):
 
 
 class Workers(unittest.TestCase):
+    stat = "# pxname,svname,scur\nwcs_back,a,3\n"
+
+    def setUp(self):
+        patch = mock.patch.dict(haproxy_runtime.silent_at, clear=True)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def ask(self, alive, answers):
         """Asks workers of which some do not answer, while `show proc` names those in `alive`, call by call."""
         lists = iter(alive)
+        self.asked = []
 
         def ask(command, path=None, seconds=None):
             if command == "show proc":
-                return "".join(f"{pid}   worker   0\n" for pid in next(lists))
-            answer = answers[int(command[2:].split()[0])]
-            if answer is None:
+                return "1   master   0\n" + "".join(f"{pid}   worker   0\n" for pid in next(lists))
+            pid = int(command[2:].split()[0])
+            self.asked.append(pid)
+            if answers[pid] is None:
                 raise TimeoutError("timed out")
-            return answer
+            return answers[pid]
 
         with mock.patch.object(haproxy_runtime, "ask", ask):
-            return haproxy_runtime.ask_workers("show stat")
+            return haproxy_runtime.sockets()
 
     def test_that_live_and_do_not_answer_are_named(self):
-        answers = self.ask([[1, 2], [1, 2]], {1: "stat", 2: None})
-        self.assertEqual((answers.by_pid, answers.silent), ({1: "stat"}, [2]))
+        sockets = self.ask([[1, 2], [1, 2]], {1: self.stat, 2: None})
+        self.assertEqual((sockets.by_server, sockets.silent), ({"a": 3}, [2]))
 
     def test_that_have_ended_meanwhile_have_no_sockets(self):
-        answers = self.ask([[1, 2], [1]], {1: "stat", 2: None})
-        self.assertEqual((answers.by_pid, answers.silent), ({1: "stat"}, []))
+        for gone in (None, "Can't find the target PID matching the prefix '@!2'.\n"):
+            with self.subTest(gone):
+                sockets = self.ask([[1, 2], [1]], {1: self.stat, 2: gone})
+                self.assertEqual((sockets.by_server, sockets.silent), ({"a": 3}, []))
+
+    def test_that_say_something_else_are_silent(self):
+        for answer in ("", "\n", "Can't find the target PID matching the prefix '@!2'.\n", "Unknown command"):
+            with self.subTest(answer):
+                haproxy_runtime.silent_at.clear()
+                self.assertEqual(self.ask([[1, 2], [1, 2]], {1: self.stat, 2: answer}).silent, [2])
+
+    def test_that_nobody_names_are_not_none(self):
+        for last in ([[]], [[1], []]):
+            with self.subTest(last), self.assertRaisesRegex(haproxy_runtime.HaproxyError, "names no worker: 1 master"):
+                haproxy_runtime.silent_at.clear()
+                self.ask(last, {1: None})
+
+    def test_that_are_silent_are_left_alone_for_a_while(self):
+        with mock.patch.object(haproxy_runtime.time, "monotonic", return_value=100.0) as now:
+            self.ask([[1, 2]] * 2, {1: self.stat, 2: None})
+            now.return_value += haproxy_runtime.SILENT_SECONDS - 1
+            self.assertEqual(self.ask([[1, 2]] * 2, {1: self.stat, 2: self.stat}).silent, [2])
+            self.assertEqual(self.asked, [1])
+            now.return_value += 1
+            sockets = self.ask([[1, 2]] * 2, {1: self.stat, 2: self.stat})
+            self.assertEqual((sockets.by_server, sockets.silent), ({"a": 6}, []))
 
 
 if __name__ == "__main__":
