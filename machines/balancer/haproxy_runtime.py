@@ -221,6 +221,12 @@ def service_state() -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
+def end_of_journal() -> str:
+    """The last lines that HAProxy's service has logged."""
+    command = ["journalctl", "--unit=haproxy", "--boot", "--lines=5", "--output=cat", "--no-pager"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+
+
 def open_files_limit() -> int | None:
     """Open files that HAProxy may have; None while it does not run."""
     command = ["systemctl", "show", "--property=MainPID", "--value", "haproxy"]

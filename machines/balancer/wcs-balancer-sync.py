@@ -72,6 +72,8 @@ POLL_SECONDS = 5
 LOOK_SECONDS = 1
 REQUEST_SECONDS = 10
 MAX_DOCUMENT_BYTES = 1_000_000
+# A start of HAProxy takes a second. One that is away for longer does not come up with the files that it has.
+AWAY_SECONDS = 10
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
@@ -336,6 +338,9 @@ class Balancer:
         self.started_haproxy_at = float("-inf")
         self.start_failed = False
         """Whether HAProxy did not start with the files that are applied."""
+        self.away_since: float | None = None
+        """Since when HAProxy does not run, by the monotonic clock."""
+        self.away_reason = ""
         self.warned: list[str] = []
         self.last_stat = (float("-inf"), "")
         self.snapshot = self.take_snapshot()
@@ -591,16 +596,34 @@ class Balancer:
         run("systemctl", "restart", "haproxy")
 
     def revive_haproxy(self) -> None:
-        """Starts HAProxy with the files on disk when it does not run: systemd may have given it up."""
-        if self.applied is None or time.monotonic() - self.started_haproxy_at < POLL_SECONDS:
+        """Starts HAProxy with the files on disk when it does not run: systemd may have given it up.
+
+        One that ends at each start never counts as failed, since systemd starts it again for ever.
+        """
+        now = time.monotonic()
+        if self.applied is None:
             return
         if haproxy.runs():
-            self.start_failed = False
-        elif haproxy.service_state() in ("failed", "inactive"):
-            self.started_haproxy_at = time.monotonic()
+            self.start_failed, self.away_since, self.away_reason = False, None, ""
+            return
+        if self.away_since is None:
+            self.away_since = now
+        if now - self.away_since >= AWAY_SECONDS:
+            self.start_failed = True
+            self.away_reason = self.away_reason or self.why_away()
+        if now - self.started_haproxy_at >= POLL_SECONDS and haproxy.service_state() in ("failed", "inactive"):
+            self.started_haproxy_at = now
             self.start_failed = True
             self.start_haproxy()
             self.start_failed = False
+
+    def why_away(self) -> str:
+        """Why HAProxy does not come up: what it says of its files, else what it said last."""
+        try:
+            run("haproxy", "-c", "-f", str(HAPROXY_CONFIG))
+        except SyncError as error:
+            return str(error)
+        return what_matters(haproxy.end_of_journal()) or "nothing in its journal"
 
     def obey(self, answer: Wanted | Exception) -> None:
         """Brings this machine to what AWS has answered."""
@@ -642,7 +665,8 @@ class Balancer:
             self.tend()
         except (FileNotFoundError, ConnectionRefusedError):
             if self.applied is not None:
-                problems.append("HAProxy does not run: it is being started")
+                why = f": {self.away_reason}" if self.away_reason else ""
+                problems.append(f"HAProxy does not run: it is being started{why}")
         except Exception as error:
             problems.append(f"HAProxy cannot be looked after, it is tried again: {in_words(error)}")
         error = "; ".join([*([self.state_error] if self.state_error else []), *problems]) or None

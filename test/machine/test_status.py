@@ -206,6 +206,38 @@ class Service(unittest.TestCase):
             self.balancer.look()
         run.assert_not_called()
 
+    def test_gives_up_the_files_of_a_haproxy_that_systemd_starts_in_vain(self):
+        self.balancer.applied = sync.State("r1", "", "c", 600)
+        refused = sync.SyncError("haproxy failed (1): unknown keyword")
+        with (
+            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(sync.haproxy, "runs", return_value=False) as runs,
+            mock.patch.object(sync.haproxy, "service_state", return_value="activating"),
+            mock.patch.object(sync.haproxy, "end_of_journal", return_value="cannot bind\n\n[NOTICE] bye\n"),
+            mock.patch.object(sync, "run", side_effect=refused) as run,
+            mock.patch.object(sync.time, "monotonic", return_value=1000.0) as now,
+        ):
+
+            def look_after(seconds):
+                now.return_value += seconds
+                self.balancer.look()
+                return self.balancer.error
+
+            self.assertEqual(look_after(0), "HAProxy does not run: it is being started")
+            look_after(sync.AWAY_SECONDS - 1)
+            self.assertFalse(self.balancer.start_failed)
+            end = "HAProxy does not run: it is being started: haproxy failed (1): unknown keyword"
+            self.assertEqual(look_after(1), end)
+            self.assertTrue(self.balancer.start_failed)
+            look_after(5)
+            self.assertEqual(run.call_count, 1)
+            runs.return_value = True
+            look_after(1)
+            self.assertFalse(self.balancer.start_failed)
+            runs.return_value, run.side_effect = False, None
+            look_after(1)
+            self.assertEqual(look_after(sync.AWAY_SECONDS), "HAProxy does not run: it is being started: cannot bind")
+
 
 class Workers(unittest.TestCase):
     stat = "# pxname,svname,scur\nwcs_back,a,3\n"
