@@ -14,9 +14,14 @@ Row = Mapping[str, str]
 
 
 def proven(rows: Iterable[Row]) -> set[str]:
-    """Servers that have been up without a break for as long as it takes to believe them, by HAProxy's own clock."""
+    """Servers that have been up without a break for as long as it takes to believe them, by HAProxy's own clock.
+
+    A full one is up, too: HAProxy calls it DRAIN, since its agent has set its weight to 0.
+    """
     return {
-        row["svname"] for row in rows if row["status"].startswith("UP") and int(row["lastchg"] or 0) >= PROOF_SECONDS
+        row["svname"]
+        for row in rows
+        if row["status"].startswith(("UP", "DRAIN")) and int(row["lastchg"] or 0) >= PROOF_SECONDS
     }
 
 

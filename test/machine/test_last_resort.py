@@ -22,6 +22,10 @@ class Proven(unittest.TestCase):
     def test_a_server_that_has_been_down_or_in_maintenance_for_long_is_not(self):
         self.assertEqual(proven(rows(("a", "DOWN", 99), ("b", "MAINT", 99), ("c", "DOWN 1/2", 99))), set())
 
+    def test_a_full_server_is(self):
+        servers = rows(("a", "DRAIN", PROOF_SECONDS), ("b", "DRAIN (agent)", 99), ("c", "DRAIN", 1))
+        self.assertEqual(proven(servers), {"a", "b"})
+
 
 class AllDown(unittest.TestCase):
     def test_when_no_wanted_server_is_up_though_a_removed_one_is(self):
