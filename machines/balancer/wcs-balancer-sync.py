@@ -239,6 +239,9 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         tightest = AGENT_LOAD.fullmatch(row.get("last_agt", ""))
         load = tightest.group(1) if tightest else ""
         state, reason = ("full", load) if weight == "0" else ("up", "")
+        sockets, limit = int(row["scur"] or 0), int(row["slim"] or 0)
+        if state == "up" and sockets >= limit > 0:
+            state, reason = "full", f"sockets {sockets} of {limit}"
     return {
         "server": row["svname"],
         "node": node_name(row["svname"]),

@@ -96,6 +96,14 @@ class NodeStates(unittest.TestCase):
         node = self.state(weight="0", last_agt="via agent : up (cpu 95 of 90)")
         self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
 
+    def test_full_at_its_limit_of_sockets(self):
+        node = self.state(scur="100", last_agt="via agent : up (cpu 9 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "sockets 100 of 100"))
+        node = self.state(scur="100", weight="0", last_agt="via agent : up (cpu 95 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
+        for limit in ("0", "", "101"):
+            self.assertEqual(self.state(scur="100", slim=limit)["state"], "up")
+
     def test_up_with_the_check_that_is_nearest_to_its_threshold(self):
         node = self.state(weight="37", last_agt="via agent : up (publishers 63 of 100)")
         self.assertEqual((node["state"], node["reason"], node["load"]), ("up", "", "publishers 63 of 100"))
