@@ -1,12 +1,16 @@
 """What wcs-balancer-sync decides, without a machine."""
 
 import base64
+import contextlib
+import errno
 import gzip
 import importlib.util
+import io
 import json
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 files = Path(__file__).parents[2] / "machines"
 sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
@@ -316,6 +320,22 @@ class Report(unittest.TestCase):
         self.assertEqual(
             self.report(applied=None)[0][0], "revision     r1 (AWS does not say whether it is what is wanted)"
         )
+
+
+class SaveServerStates(unittest.TestCase):
+    def test_on_a_full_disk_says_so_in_one_line(self):
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with (
+            mock.patch.object(sync.haproxy, "ask", return_value="1\n"),
+            mock.patch.object(sync.haproxy.Path, "mkdir", side_effect=full),
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
+            self.assertEqual(command.main(["save-server-states"]), 1)
+        self.assertRegex(said.getvalue(), r"^wcs-balancer: \S+/server-state cannot be written: No space left .*\n$")
+
+    def test_keeps_haproxy_from_no_reload(self):
+        unit = (files / "balancer/haproxy.conf").read_text()
+        self.assertIn("\nExecReload=-/usr/local/sbin/wcs-balancer save-server-states\n", unit)
 
 
 if __name__ == "__main__":
