@@ -549,8 +549,13 @@ class Balancer:
             self.report(f"{', '.join(over)}: no new clients any more, drains on")
         called = [name for name in candidates if joins(name, running, candidates)]
         if sorted(candidates) != sorted(changes.last_resort):
-            changes.last_resort = list(candidates)
-            changes.save()
+            noted, changes.last_resort = changes.last_resort, list(candidates)
+            try:
+                changes.save()
+            except OSError:
+                # What is not on disk is not done: the next round would give the commands without the note.
+                changes.last_resort = noted
+                raise
         if called:
             self.report(f"every wanted node is down: {', '.join(called)} may take clients again")
             config = parse_configuration(self.applied.haproxy_config)

@@ -238,6 +238,26 @@ class Service(unittest.TestCase):
             look_after(1)
             self.assertEqual(look_after(sync.AWAY_SECONDS), "HAProxy does not run: it is being started: cannot bind")
 
+    def test_calls_up_nobody_whom_it_cannot_note(self):
+        self.balancer.applied = sync.State("r1", "", "c", 600)
+        self.balancer.changes = Changes(leaving={"old": Leaving("10.0.0.1:8080", sync.time.time())})
+        state = "1\n# be_name srv_name srv_admin_state\nwcs_back new 0\nwcs_back old 1\n"
+        rows = [{"svname": "new", "status": "DOWN"}, {"svname": "old", "status": "MAINT"}]
+        told = []
+        with (
+            mock.patch.object(sync.haproxy, "ask", return_value=state),
+            mock.patch.object(sync.haproxy, "tell", told.append),
+        ):
+            full = OSError(errno.ENOSPC, "No space left on device")
+            with mock.patch.object(changes, "replace_file", side_effect=full):
+                for _ in range(2):
+                    with self.assertRaises(OSError):
+                        self.balancer.call_up_last_resort(rows)
+            self.assertEqual((self.balancer.changes.last_resort, told), ([], []))
+            self.balancer.call_up_last_resort(rows)
+        self.assertEqual(Changes.load().last_resort, ["old"])
+        self.assertEqual(told[-1], "set server wcs_back/old state ready")
+
 
 class Workers(unittest.TestCase):
     stat = "# pxname,svname,scur\nwcs_back,a,3\n"
