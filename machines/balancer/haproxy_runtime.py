@@ -105,7 +105,13 @@ def save_server_states() -> None:
         states = ask("show servers state")
     except OSError:
         return  # HAProxy does not run yet, or still runs the distribution's configuration.
-    replace_file(SERVER_STATE, states)
+    try:
+        replace_file(SERVER_STATE, states)
+    except FileError:
+        # HAProxy would take those of an earlier reload for today's.
+        with contextlib.suppress(OSError):
+            SERVER_STATE.unlink(missing_ok=True)
+        raise
 
 
 def reload() -> None:

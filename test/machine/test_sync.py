@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -326,11 +327,15 @@ class SaveServerStates(unittest.TestCase):
     def test_on_a_full_disk_says_so_in_one_line(self):
         full = OSError(errno.ENOSPC, "No space left on device")
         with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(sync.haproxy, "SERVER_STATE", Path(folder) / "server-state"),
             mock.patch.object(sync.haproxy, "ask", return_value="1\n"),
-            mock.patch.object(sync.haproxy.Path, "mkdir", side_effect=full),
+            mock.patch.object(sync.haproxy.os, "fsync", side_effect=full),
             contextlib.redirect_stderr(io.StringIO()) as said,
         ):
+            sync.haproxy.SERVER_STATE.write_text("of an earlier reload")
             self.assertEqual(command.main(["save-server-states"]), 1)
+            self.assertEqual(list(Path(folder).iterdir()), [])
         self.assertRegex(said.getvalue(), r"^wcs-balancer: \S+/server-state cannot be written: No space left .*\n$")
 
     def test_keeps_haproxy_from_no_reload(self):
