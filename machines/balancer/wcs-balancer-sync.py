@@ -38,7 +38,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple
 
 sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
 import haproxy_runtime as haproxy
@@ -453,15 +453,15 @@ class Balancer:
             self.start_haproxy()
             return
         reloads = needs_reload(config, before)
-        unfinished = {*self.changes.joining, *self.changes.leaving}
+        going = self.changes.leaving.items()
+        unfinished = {*self.changes.joining, *(name for name, server in going if not server.barred)}
         self.plan_changes(wanted, config, running, unfinished)
         new_request = before is None or before.agent_request != config.agent_request
         for command in plan_joining(config, running, unfinished, new_request):
             haproxy.tell(command)
         if not reloads:
             serving = {*self.changes.held, *self.changes.last_resort}
-            for command in plan_leaving(self.changes.leaving.keys() - serving, running):
-                haproxy.tell(command)
+            self.take_out(self.changes.leaving.keys() - serving, running)
             self.write_files(wanted, secret)
             if secret:
                 haproxy.set_certificate(self.certificate, secret.pem)
@@ -481,7 +481,8 @@ class Balancer:
         on_disk = parse_configuration(HAPROXY_CONFIG.read_text(encoding="utf-8")).servers
         since = None if changes.unproven else time.time()
         leaving = {
-            name: Leaving(on_disk.get(name, ""), since, server.maintenance)
+            # The maintenance of one that has not quite come is the service's own.
+            name: Leaving(on_disk.get(name, ""), since, server.maintenance and name not in unfinished)
             for name, server in running.items()
             if name not in config.servers
         }
@@ -507,6 +508,14 @@ class Balancer:
             replace_file(self.certificate, secret.pem, 0o600)
         replace_file(HAPROXY_CONFIG, self.file_content(wanted))
 
+    def take_out(self, names: Collection[str], running: Mapping[str, RunningServer]) -> None:
+        """Lets servers get no client any more. One in an operator's maintenance gets none as it is: left alone, it is
+        what it was if it comes back."""
+        barred = {name for name, server in self.changes.leaving.items() if server.barred}
+        left_alone = {name for name in barred if name in running and running[name].maintenance}
+        for command in plan_leaving([name for name in names if name not in left_alone], running):
+            haproxy.tell(command)
+
     def release(self, rows: list[dict[str, str]]) -> None:
         """Takes out the servers that were held, when those that came in their place are all proven."""
         changes = self.changes
@@ -521,8 +530,7 @@ class Balancer:
         if changes.unproven or not changes.held:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
-        for command in plan_leaving(changes.held, running):
-            haproxy.tell(command)
+        self.take_out(changes.held, running)
         changes.let_go()
         changes.save()
         replace_file(HAPROXY_CONFIG, self.file_content(self.applied))
@@ -544,8 +552,7 @@ class Balancer:
         running = parse_servers_state(haproxy.ask("show servers state"))
         over = [name for name in changes.last_resort if name not in candidates]
         if over:
-            for command in plan_leaving(over, running):
-                haproxy.tell(command)
+            self.take_out(over, running)
             self.report(f"{', '.join(over)}: no new clients any more, drains on")
         called = [name for name in candidates if joins(name, running, candidates)]
         if sorted(candidates) != sorted(changes.last_resort):

@@ -258,6 +258,37 @@ class Service(unittest.TestCase):
         self.assertEqual(Changes.load().last_resort, ["old"])
         self.assertEqual(told[-1], "set server wcs_back/old state ready")
 
+    def told(self, changed, wanted, *running):
+        """The commands of a change to the wanted servers, while those of `running` with a 1 are in maintenance."""
+        head = "backend wcs_back\n    default-server agent-check\n"
+        config = head + "".join(f"    server {name} 10.0.0.1:8080\n" for name in wanted)
+        applied = head + "".join(f"    server {row.split()[0]} 10.0.0.1:8080\n" for row in running)
+        sync.HAPROXY_CONFIG.write_text(applied)
+        self.balancer.changes = changed
+        state = "1\n# be_name srv_name srv_admin_state\n" + "".join(f"wcs_back {row}\n" for row in running)
+        told = []
+        with (
+            mock.patch.object(sync.haproxy, "ask", return_value=state),
+            mock.patch.object(sync.haproxy, "tell", told.append),
+        ):
+            states = [sync.State("r", text, "c", 600) for text in (config, applied)]
+            self.balancer.change_haproxy(*states, None)
+        return [line.replace("wcs_back/", "") for line in told]
+
+    def test_leaves_an_operators_maintenance_alone_when_a_node_goes_and_comes_back(self):
+        told = self.told(Changes(), ["a"], "a 0", "b 1", "c 0")
+        self.assertEqual(told, ["set server c state maint", "disable agent c", "disable health c"])
+        leaving = self.balancer.changes.leaving
+        self.assertEqual((leaving["b"].barred, leaving["c"].barred), (True, False))
+        told = self.told(Changes(leaving=leaving), ["a", "b", "c"], "a 0", "b 1", "c 1")
+        self.assertEqual({line.split()[2] for line in told}, {"c"})
+        self.assertEqual(told[-1], "set server c state ready")
+        self.assertEqual(self.balancer.changes.joining, ["c"])
+
+    def test_takes_no_unfinished_change_for_an_operators_maintenance(self):
+        self.told(Changes(joining=["b"]), ["a"], "a 0", "b 1")
+        self.assertFalse(self.balancer.changes.leaving["b"].barred)
+
 
 class Workers(unittest.TestCase):
     stat = "# pxname,svname,scur\nwcs_back,a,3\n"
