@@ -543,13 +543,13 @@ class Balancer:
         next run knows whom to take out again.
         """
         changes = self.changes
-        if self.applied is None:
+        if self.applied is None or not changes.leaving and not changes.last_resort:
             return
-        needed = all_down(rows, changes.leaving)
+        running = parse_servers_state(haproxy.ask("show servers state"))
+        needed = all_down(rows, changes.leaving, [name for name, server in running.items() if server.drain])
         candidates = changes.eligible(self.applied.drain_timeout_seconds) if needed else {}
         if not candidates and not changes.last_resort:
             return
-        running = parse_servers_state(haproxy.ask("show servers state"))
         over = [name for name in changes.last_resort if name not in candidates]
         if over:
             self.take_out(over, running)
@@ -590,7 +590,8 @@ class Balancer:
         if not self.changes.leaving or self.applied is None:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
-        served = certainly_served(rows, self.changes.leaving)
+        drained = [name for name, server in running.items() if server.drain]
+        served = certainly_served(rows, self.changes.leaving, drained)
         kept = {} if served else self.changes.eligible(self.applied.drain_timeout_seconds)
         for name, (_, since, _) in list(self.changes.leaving.items()):
             if since is None or name in running and not running[name].maintenance:

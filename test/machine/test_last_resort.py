@@ -48,6 +48,13 @@ class AllDown(unittest.TestCase):
         self.assertFalse(all_down(rows(("old", "DOWN", 1)), {"old"}))
         self.assertFalse(all_down([], set()))
 
+    def test_one_that_an_operator_lets_drain_does_not_serve_either(self):
+        servers = rows(("a", "DOWN", 1), ("b", "DRAIN", 99))
+        self.assertTrue(all_down(servers, set(), {"b"}))
+        self.assertFalse(all_down(rows(("b", "DRAIN", 99)), set(), {"b"}))
+        self.assertFalse(certainly_served(servers, set(), {"b"}))
+        self.assertTrue(certainly_served(rows(("b", "DRAIN", 99)), set(), {"b"}))
+
 
 class CertainlyServed(unittest.TestCase):
     def test_by_a_wanted_server_that_is_proven(self):

@@ -241,8 +241,9 @@ class Service(unittest.TestCase):
     def test_calls_up_nobody_whom_it_cannot_note(self):
         self.balancer.applied = sync.State("r1", "", "c", 600)
         self.balancer.changes = Changes(leaving={"old": Leaving("10.0.0.1:8080", sync.time.time())})
-        state = "1\n# be_name srv_name srv_admin_state\nwcs_back new 0\nwcs_back old 1\n"
-        rows = [{"svname": "new", "status": "DOWN"}, {"svname": "old", "status": "MAINT"}]
+        state = "1\n# be_name srv_name srv_admin_state\nwcs_back new 0\nwcs_back old 1\nwcs_back drained 8\n"
+        statuses = {"new": "DOWN", "drained": "DRAIN", "old": "MAINT"}
+        rows = [{"svname": name, "status": status} for name, status in statuses.items()]
         told = []
         with (
             mock.patch.object(sync.haproxy, "ask", return_value=state),
