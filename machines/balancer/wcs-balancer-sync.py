@@ -13,7 +13,7 @@ gets no new client while any wanted one is up, and is removed when its last sock
 the drain time-out.
 
 One thread asks AWS every five seconds. The main one looks at HAProxy every second, is the only one that changes
-anything, and leaves behind a snapshot of what it knows. HTTP threads read that, and ask HAProxy.
+anything, and leaves behind a snapshot of what it knows. HTTP threads read that, and ask HAProxy for `show stat`.
 
 Status on 127.0.0.1:8181, reached through HAProxy: the revision for everybody, errors and nodes with the
 stack's token.
@@ -134,6 +134,9 @@ class Snapshot(NamedTuple):
     leaving: Mapping[str, Leaving]
     last_resort: tuple[str, ...]
     drain_timeout_seconds: int
+    sockets: haproxy.Sockets
+    """As of the last round in which HAProxy said so: a worker that is silent holds up nobody who asks over HTTP."""
+    certificate_end: float | None
 
 
 def sha256(data: bytes) -> str:
@@ -345,6 +348,8 @@ class Balancer:
         """Since when HAProxy does not run, by the monotonic clock."""
         self.away_reason = ""
         self.warned: list[str] = []
+        self.sockets = haproxy.Sockets({}, [])
+        self.certificate_end: float | None = None
         self.last_stat = (float("-inf"), "")
         self.snapshot = self.take_snapshot()
 
@@ -659,10 +664,10 @@ class Balancer:
         rows = haproxy.statistics(haproxy.ask("show stat"))
         self.release(rows)
         self.call_up_last_resort(rows)
-        sockets = haproxy.sockets()
-        self.drain(sockets, rows)
-        end = haproxy.certificate_end(self.certificate)
-        found = warnings(sockets.silent, end, self.changes.last_resort, time.time())
+        self.sockets = haproxy.sockets()
+        self.drain(self.sockets, rows)
+        self.certificate_end = haproxy.certificate_end(self.certificate)
+        found = warnings(self.sockets.silent, self.certificate_end, self.changes.last_resort, time.time())
         for warning in found:
             if warning not in self.warned:
                 self.report(f"warning: {warning}")
@@ -713,11 +718,13 @@ class Balancer:
             dict(self.changes.leaving),
             tuple(self.changes.last_resort),
             self.applied.drain_timeout_seconds if self.applied else 0,
+            self.sockets,
+            self.certificate_end,
         )
 
     def status(self, detailed: bool) -> dict[str, Any]:
         """What the status page shows: with `detailed` also errors and nodes. Any thread may ask: it reads one snapshot,
-        and HAProxy."""
+        and asks HAProxy for `show stat`."""
         known = self.snapshot
         age = time.monotonic() - known.at
         hangs = age > STALE_SECONDS
@@ -734,8 +741,7 @@ class Balancer:
         try:
             nodes = ask_node_states()
             away = parts_away(haproxy.ask("show stat"))
-            sockets = haproxy.sockets()
-            seen = Seen(nodes, sockets.by_server, sockets.silent, haproxy.certificate_end(self.certificate))
+            seen = Seen(nodes, known.sockets.by_server, known.sockets.silent, known.certificate_end)
         except Exception as problem:
             problems.append(f"HAProxy's statistics cannot be read: {in_words(problem)}")
         return {

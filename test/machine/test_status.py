@@ -175,6 +175,32 @@ class Service(unittest.TestCase):
         self.assertEqual(failures, [])
         self.assertEqual(self.shown()["draining"], [])
 
+    def test_the_status_asks_no_worker_again(self):
+        head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk,lastchg\n"
+        asked = []
+
+        def ask(command, path=None, seconds=None):
+            asked.append(command)
+            if command == "show stat":
+                return head + "wcs_back,a,UP,9,1,100,x,L7OK,up,,9\n"
+            if command == "show proc":
+                return "7   worker   0\n8   worker   1\n"
+            if command.startswith("show ssl cert"):
+                return "notAfter: Jan 25 08:00:00 2027 GMT\n"
+            return head + "wcs_back,a,UP,9,40,100,x,L7OK,up,,9\n" if command.startswith("@!7") else ""
+
+        silent = mock.patch.dict(haproxy_runtime.silent_at, clear=True)
+        with mock.patch.object(sync.haproxy, "ask", ask), silent:
+            self.balancer.look()
+            self.assertIn("@!8 show stat", asked)
+            asked.clear()
+            shown = self.shown()
+        self.assertEqual(set(asked), {"show stat"})
+        self.assertIsNone(shown["error"])
+        self.assertEqual(shown["nodes"][0]["sockets"], 40)
+        self.assertEqual(shown["certificate"]["notAfter"], "2027-01-25T08:00:00Z")
+        self.assertIn("worker 8 does not answer", shown["warnings"][0])
+
     def test_the_status_says_when_the_service_hangs(self):
         self.balancer.snapshot = self.balancer.snapshot._replace(at=self.balancer.snapshot.at - 1000)
         self.assertIn("wcs-balancer-sync hangs", self.shown()["error"])
