@@ -455,6 +455,8 @@ class Balancer:
             self.changes = Changes()
             self.changes.save()
             self.write_files(wanted, secret)
+            # What was wrong with the old files says nothing of these.
+            self.away_reason = ""
             self.start_haproxy()
             return
         reloads = needs_reload(config, before)

@@ -312,6 +312,17 @@ class Service(unittest.TestCase):
         self.assertEqual(told[-1], "set server c state ready")
         self.assertEqual(self.balancer.changes.joining, ["c"])
 
+    def test_asks_anew_what_is_wrong_when_new_files_do_not_start_either(self):
+        self.balancer.start_failed, self.balancer.away_reason = True, "of the old files"
+        states = [sync.State("r", "backend wcs_back\n", "c", 600)] * 2
+        with (
+            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(self.balancer, "start_haproxy", side_effect=sync.SyncError("systemctl failed")),
+            self.assertRaises(sync.SyncError),
+        ):
+            self.balancer.change_haproxy(*states, None)
+        self.assertEqual(self.balancer.away_reason, "")
+
     def test_takes_no_unfinished_change_for_an_operators_maintenance(self):
         self.told(Changes(joining=["b"]), ["a"], "a 0", "b 1")
         self.assertFalse(self.balancer.changes.leaving["b"].barred)
