@@ -7,6 +7,7 @@ from typing import Collection, Mapping, NamedTuple
 BACKEND = "wcs_back"
 AGENT_REQUEST = re.compile(r'agent-send "([^"]*)"')
 FORCED_MAINTENANCE = 0x01
+FORCED_DRAIN = 0x08
 
 
 class PlanError(Exception):
@@ -31,6 +32,8 @@ class RunningServer(NamedTuple):
     """A server of the current worker."""
 
     maintenance: bool
+    drain: bool = False
+    """Whether an operator lets it take no new clients. (A full one is another thing: its agent says so.)"""
 
 
 def escaped(text: str) -> str:
@@ -69,9 +72,10 @@ def parse_servers_state(answer: str) -> dict[str, RunningServer]:
         raise PlanError(f"HAProxy has no backend {BACKEND}: {' '.join(answer.split())[:200]}")
     rows = [dict(zip(names, line.split())) for line in lines if line[:1] not in ("", "#") and " " in line]
     return {
-        row["srv_name"]: RunningServer(bool(int(row["srv_admin_state"]) & FORCED_MAINTENANCE))
+        row["srv_name"]: RunningServer(bool(admin & FORCED_MAINTENANCE), bool(admin & FORCED_DRAIN))
         for row in rows
         if row["be_name"] == BACKEND
+        for admin in [int(row["srv_admin_state"])]
     }
 
 

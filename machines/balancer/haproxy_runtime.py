@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Mapping, NamedTuple
 
@@ -20,6 +21,10 @@ SERVER_STATE = Path("/var/lib/haproxy/server-state")
 ANSWER_SECONDS = 10
 # An old worker has little to do; one that hangs may not hold up what the others need.
 WORKER_SECONDS = 2
+# How often a silent one is asked again: each time may cost the time above.
+SILENT_SECONDS = 30
+# When each silent worker was asked last, by the monotonic clock.
+silent_at: dict[int, float] = {}
 
 # What HAProxy says when it has done a thing; most commands say nothing then.
 DONE = re.compile(
@@ -100,7 +105,13 @@ def save_server_states() -> None:
         states = ask("show servers state")
     except OSError:
         return  # HAProxy does not run yet, or still runs the distribution's configuration.
-    replace_file(SERVER_STATE, states)
+    try:
+        replace_file(SERVER_STATE, states)
+    except FileError:
+        # HAProxy would take those of an earlier reload for today's.
+        with contextlib.suppress(OSError):
+            SERVER_STATE.unlink(missing_ok=True)
+        raise
 
 
 def reload() -> None:
@@ -120,8 +131,12 @@ def set_certificate(path: Path, pem: str) -> None:
 
 def workers() -> list[int]:
     """Process ids of every worker, those included that live on after a reload for their sockets."""
-    lines = ask("show proc", MASTER_SOCKET).splitlines()
-    return [int(line.split()[0]) for line in lines if re.match(r"\d+\s+worker\s", line)]
+    answer = ask("show proc", MASTER_SOCKET)
+    found = [int(pid) for pid in re.findall(r"^(\d+)\s+worker\s", answer, re.M)]
+    if not found:
+        # Not "no worker, so no socket": the master always has one, so this was no answer.
+        raise HaproxyError(f"HAProxy's master names no worker: {' '.join(answer.split())[:300] or 'an empty answer'}")
+    return found
 
 
 class Answers(NamedTuple):
@@ -132,17 +147,32 @@ class Answers(NamedTuple):
     """Those that live and do not answer: nobody knows what sockets they hold."""
 
 
-def ask_workers(command: str) -> Answers:
-    """Asks every worker. One that has ended meanwhile has nothing to say; one that lives and is silent is named."""
+def ask_workers(command: str, beginning: str = "") -> Answers:
+    """Asks every worker. One that has ended meanwhile has nothing to say; one that lives and is silent is named.
+
+    What does not start with `beginning` is no answer: the master may speak for a worker, or end half-way.
+    """
     by_pid: dict[int, str] = {}
     silent: list[int] = []
     for pid in workers():
-        try:
-            by_pid[pid] = ask(f"@!{pid} {command}", MASTER_SOCKET, WORKER_SECONDS)
-        except OSError:
+        if time.monotonic() - silent_at.get(pid, float("-inf")) < SILENT_SECONDS:
             silent.append(pid)
+            continue
+        try:
+            answer = ask(f"@!{pid} {command}", MASTER_SOCKET, WORKER_SECONDS)
+        except OSError:
+            answer = None
+        if answer is not None and answer.startswith(beginning):
+            by_pid[pid] = answer
+            silent_at.pop(pid, None)
+        else:
+            silent.append(pid)
+            silent_at[pid] = time.monotonic()
     # A master that is asked again only then cannot name one that has ended since.
-    return Answers(by_pid, [pid for pid in silent if pid in workers()] if silent else [])
+    alive = workers() if silent else []
+    for pid in set(silent).difference(alive):
+        silent_at.pop(pid, None)
+    return Answers(by_pid, [pid for pid in silent if pid in alive])
 
 
 def statistics(show_stat: str, backend: str = BACKEND) -> list[dict[str, str]]:
@@ -170,7 +200,7 @@ def count_sockets(answers: Mapping[int, str]) -> dict[str, int]:
 
 def sockets() -> Sockets:
     """Asks every worker for its open sockets."""
-    answers = ask_workers("show stat")
+    answers = ask_workers("show stat", "# pxname")
     return Sockets(count_sockets(answers.by_pid), answers.silent)
 
 
@@ -195,6 +225,12 @@ def service_state() -> str:
     """What systemd says of HAProxy: active, activating, failed, inactive."""
     command = ["systemctl", "is-active", "haproxy"]
     return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
+
+
+def end_of_journal() -> str:
+    """The last lines that HAProxy's service has logged."""
+    command = ["journalctl", "--unit=haproxy", "--boot", "--lines=5", "--output=cat", "--no-pager"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
 
 
 def open_files_limit() -> int | None:

@@ -14,20 +14,31 @@ Row = Mapping[str, str]
 
 
 def proven(rows: Iterable[Row]) -> set[str]:
-    """Servers that have been up without a break for as long as it takes to believe them, by HAProxy's own clock."""
+    """Servers that have been up without a break for as long as it takes to believe them, by HAProxy's own clock.
+
+    A full one is up, too: HAProxy calls it DRAIN, since its agent has set its weight to 0.
+    """
     return {
-        row["svname"] for row in rows if row["status"].startswith("UP") and int(row["lastchg"] or 0) >= PROOF_SECONDS
+        row["svname"]
+        for row in rows
+        if row["status"].startswith(("UP", "DRAIN")) and int(row["lastchg"] or 0) >= PROOF_SECONDS
     }
 
 
-def certainly_served(rows: Collection[Row], removed: Collection[str]) -> bool:
-    """Whether a wanted server is proven, or none is to serve. After HAProxy has started all count as up for a while."""
+def to_serve(rows: Iterable[Row], removed: Collection[str], drained: Collection[str]) -> list[Row]:
+    """The wanted servers without those that operators have taken out, by maintenance or by a forced drain."""
     wanted = [row for row in rows if row["svname"] not in removed]
-    return bool(proven(wanted)) or all(row["status"].startswith("MAINT") for row in wanted)
+    return [row for row in wanted if row["svname"] not in drained and not row["status"].startswith("MAINT")]
 
 
-def all_down(rows: Iterable[Row], removed: Collection[str]) -> bool:
-    """Whether every wanted server is down. A full one is not down, and one in maintenance is as its operator wants."""
-    wanted = [row["status"] for row in rows if row["svname"] not in removed]
-    down = [status for status in wanted if status.startswith("DOWN")]
-    return bool(down) and all(status in down or status.startswith("MAINT") for status in wanted)
+def certainly_served(rows: Iterable[Row], removed: Collection[str], drained: Collection[str] = ()) -> bool:
+    """Whether a wanted server is proven, or none is to serve. After HAProxy has started all count as up for a while."""
+    wanted = to_serve(rows, removed, drained)
+    return bool(proven(wanted)) or not wanted
+
+
+def all_down(rows: Iterable[Row], removed: Collection[str], drained: Collection[str] = ()) -> bool:
+    """Whether every wanted server is down. A full one is not down, and one that an operator has taken out is as its
+    operator wants."""
+    wanted = to_serve(rows, removed, drained)
+    return bool(wanted) and all(row["status"].startswith("DOWN") for row in wanted)

@@ -13,7 +13,7 @@ gets no new client while any wanted one is up, and is removed when its last sock
 the drain time-out.
 
 One thread asks AWS every five seconds. The main one looks at HAProxy every second, is the only one that changes
-anything, and leaves behind a snapshot of what it knows. HTTP threads read that, and ask HAProxy.
+anything, and leaves behind a snapshot of what it knows. HTTP threads read that, and ask HAProxy for `show stat`.
 
 Status on 127.0.0.1:8181, reached through HAProxy: the revision for everybody, errors and nodes with the
 stack's token.
@@ -38,7 +38,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple
 
 sys.path[:0] = ["/usr/local/lib/wcs-setup", "/usr/local/lib/wcs-balancer"]
 import haproxy_runtime as haproxy
@@ -72,6 +72,8 @@ POLL_SECONDS = 5
 LOOK_SECONDS = 1
 REQUEST_SECONDS = 10
 MAX_DOCUMENT_BYTES = 1_000_000
+# A start of HAProxy takes a second. One that is away for longer does not come up with the files that it has.
+AWAY_SECONDS = 10
 
 # HAProxy's words for `down #why`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
@@ -132,6 +134,9 @@ class Snapshot(NamedTuple):
     leaving: Mapping[str, Leaving]
     last_resort: tuple[str, ...]
     drain_timeout_seconds: int
+    sockets: haproxy.Sockets
+    """As of the last round in which HAProxy said so: a worker that is silent holds up nobody who asks over HTTP."""
+    certificate_end: float | None
 
 
 def sha256(data: bytes) -> str:
@@ -237,6 +242,9 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         tightest = AGENT_LOAD.fullmatch(row.get("last_agt", ""))
         load = tightest.group(1) if tightest else ""
         state, reason = ("full", load) if weight == "0" else ("up", "")
+        sockets, limit = int(row["scur"] or 0), int(row["slim"] or 0)
+        if state == "up" and sockets >= limit > 0:
+            state, reason = "full", f"sockets {sockets} of {limit}"
     return {
         "server": row["svname"],
         "node": node_name(row["svname"]),
@@ -336,7 +344,12 @@ class Balancer:
         self.started_haproxy_at = float("-inf")
         self.start_failed = False
         """Whether HAProxy did not start with the files that are applied."""
+        self.away_since: float | None = None
+        """Since when HAProxy does not run, by the monotonic clock."""
+        self.away_reason = ""
         self.warned: list[str] = []
+        self.sockets = haproxy.Sockets({}, [])
+        self.certificate_end: float | None = None
         self.last_stat = (float("-inf"), "")
         self.snapshot = self.take_snapshot()
 
@@ -442,18 +455,20 @@ class Balancer:
             self.changes = Changes()
             self.changes.save()
             self.write_files(wanted, secret)
+            # What was wrong with the old files says nothing of these.
+            self.away_reason = ""
             self.start_haproxy()
             return
         reloads = needs_reload(config, before)
-        unfinished = {*self.changes.joining, *self.changes.leaving}
+        going = self.changes.leaving.items()
+        unfinished = {*self.changes.joining, *(name for name, server in going if not server.barred)}
         self.plan_changes(wanted, config, running, unfinished)
         new_request = before is None or before.agent_request != config.agent_request
         for command in plan_joining(config, running, unfinished, new_request):
             haproxy.tell(command)
         if not reloads:
             serving = {*self.changes.held, *self.changes.last_resort}
-            for command in plan_leaving(self.changes.leaving.keys() - serving, running):
-                haproxy.tell(command)
+            self.take_out(self.changes.leaving.keys() - serving, running)
             self.write_files(wanted, secret)
             if secret:
                 haproxy.set_certificate(self.certificate, secret.pem)
@@ -473,7 +488,8 @@ class Balancer:
         on_disk = parse_configuration(HAPROXY_CONFIG.read_text(encoding="utf-8")).servers
         since = None if changes.unproven else time.time()
         leaving = {
-            name: Leaving(on_disk.get(name, ""), since, server.maintenance)
+            # The maintenance of one that has not quite come is the service's own.
+            name: Leaving(on_disk.get(name, ""), since, server.maintenance and name not in unfinished)
             for name, server in running.items()
             if name not in config.servers
         }
@@ -499,6 +515,14 @@ class Balancer:
             replace_file(self.certificate, secret.pem, 0o600)
         replace_file(HAPROXY_CONFIG, self.file_content(wanted))
 
+    def take_out(self, names: Collection[str], running: Mapping[str, RunningServer]) -> None:
+        """Lets servers get no client any more. One in an operator's maintenance gets none as it is: left alone, it is
+        what it was if it comes back."""
+        barred = {name for name, server in self.changes.leaving.items() if server.barred}
+        left_alone = {name for name in barred if name in running and running[name].maintenance}
+        for command in plan_leaving([name for name in names if name not in left_alone], running):
+            haproxy.tell(command)
+
     def release(self, rows: list[dict[str, str]]) -> None:
         """Takes out the servers that were held, when those that came in their place are all proven."""
         changes = self.changes
@@ -513,8 +537,7 @@ class Balancer:
         if changes.unproven or not changes.held:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
-        for command in plan_leaving(changes.held, running):
-            haproxy.tell(command)
+        self.take_out(changes.held, running)
         changes.let_go()
         changes.save()
         replace_file(HAPROXY_CONFIG, self.file_content(self.applied))
@@ -527,22 +550,26 @@ class Balancer:
         next run knows whom to take out again.
         """
         changes = self.changes
-        if self.applied is None:
+        if self.applied is None or not changes.leaving and not changes.last_resort:
             return
-        needed = all_down(rows, changes.leaving)
+        running = parse_servers_state(haproxy.ask("show servers state"))
+        needed = all_down(rows, changes.leaving, [name for name, server in running.items() if server.drain])
         candidates = changes.eligible(self.applied.drain_timeout_seconds) if needed else {}
         if not candidates and not changes.last_resort:
             return
-        running = parse_servers_state(haproxy.ask("show servers state"))
         over = [name for name in changes.last_resort if name not in candidates]
         if over:
-            for command in plan_leaving(over, running):
-                haproxy.tell(command)
+            self.take_out(over, running)
             self.report(f"{', '.join(over)}: no new clients any more, drains on")
         called = [name for name in candidates if joins(name, running, candidates)]
         if sorted(candidates) != sorted(changes.last_resort):
-            changes.last_resort = list(candidates)
-            changes.save()
+            noted, changes.last_resort = changes.last_resort, list(candidates)
+            try:
+                changes.save()
+            except OSError:
+                # What is not on disk is not done: the next round would give the commands without the note.
+                changes.last_resort = noted
+                raise
         if called:
             self.report(f"every wanted node is down: {', '.join(called)} may take clients again")
             config = parse_configuration(self.applied.haproxy_config)
@@ -570,7 +597,8 @@ class Balancer:
         if not self.changes.leaving or self.applied is None:
             return
         running = parse_servers_state(haproxy.ask("show servers state"))
-        served = certainly_served(rows, self.changes.leaving)
+        drained = [name for name, server in running.items() if server.drain]
+        served = certainly_served(rows, self.changes.leaving, drained)
         kept = {} if served else self.changes.eligible(self.applied.drain_timeout_seconds)
         for name, (_, since, _) in list(self.changes.leaving.items()):
             if since is None or name in running and not running[name].maintenance:
@@ -591,16 +619,34 @@ class Balancer:
         run("systemctl", "restart", "haproxy")
 
     def revive_haproxy(self) -> None:
-        """Starts HAProxy with the files on disk when it does not run: systemd may have given it up."""
-        if self.applied is None or time.monotonic() - self.started_haproxy_at < POLL_SECONDS:
+        """Starts HAProxy with the files on disk when it does not run: systemd may have given it up.
+
+        One that ends at each start never counts as failed, since systemd starts it again for ever.
+        """
+        now = time.monotonic()
+        if self.applied is None:
             return
         if haproxy.runs():
-            self.start_failed = False
-        elif haproxy.service_state() in ("failed", "inactive"):
-            self.started_haproxy_at = time.monotonic()
+            self.start_failed, self.away_since, self.away_reason = False, None, ""
+            return
+        if self.away_since is None:
+            self.away_since = now
+        if now - self.away_since >= AWAY_SECONDS:
+            self.start_failed = True
+            self.away_reason = self.away_reason or self.why_away()
+        if now - self.started_haproxy_at >= POLL_SECONDS and haproxy.service_state() in ("failed", "inactive"):
+            self.started_haproxy_at = now
             self.start_failed = True
             self.start_haproxy()
             self.start_failed = False
+
+    def why_away(self) -> str:
+        """Why HAProxy does not come up: what it says of its files, else what it said last."""
+        try:
+            run("haproxy", "-c", "-f", str(HAPROXY_CONFIG))
+        except SyncError as error:
+            return str(error)
+        return what_matters(haproxy.end_of_journal()) or "nothing in its journal"
 
     def obey(self, answer: Wanted | Exception) -> None:
         """Brings this machine to what AWS has answered."""
@@ -620,10 +666,10 @@ class Balancer:
         rows = haproxy.statistics(haproxy.ask("show stat"))
         self.release(rows)
         self.call_up_last_resort(rows)
-        sockets = haproxy.sockets()
-        self.drain(sockets, rows)
-        end = haproxy.certificate_end(self.certificate)
-        found = warnings(sockets.silent, end, self.changes.last_resort, time.time())
+        self.sockets = haproxy.sockets()
+        self.drain(self.sockets, rows)
+        self.certificate_end = haproxy.certificate_end(self.certificate)
+        found = warnings(self.sockets.silent, self.certificate_end, self.changes.last_resort, time.time())
         for warning in found:
             if warning not in self.warned:
                 self.report(f"warning: {warning}")
@@ -642,7 +688,8 @@ class Balancer:
             self.tend()
         except (FileNotFoundError, ConnectionRefusedError):
             if self.applied is not None:
-                problems.append("HAProxy does not run: it is being started")
+                why = f": {self.away_reason}" if self.away_reason else ""
+                problems.append(f"HAProxy does not run: it is being started{why}")
         except Exception as error:
             problems.append(f"HAProxy cannot be looked after, it is tried again: {in_words(error)}")
         error = "; ".join([*([self.state_error] if self.state_error else []), *problems]) or None
@@ -673,11 +720,13 @@ class Balancer:
             dict(self.changes.leaving),
             tuple(self.changes.last_resort),
             self.applied.drain_timeout_seconds if self.applied else 0,
+            self.sockets,
+            self.certificate_end,
         )
 
     def status(self, detailed: bool) -> dict[str, Any]:
         """What the status page shows: with `detailed` also errors and nodes. Any thread may ask: it reads one snapshot,
-        and HAProxy."""
+        and asks HAProxy for `show stat`."""
         known = self.snapshot
         age = time.monotonic() - known.at
         hangs = age > STALE_SECONDS
@@ -694,8 +743,7 @@ class Balancer:
         try:
             nodes = ask_node_states()
             away = parts_away(haproxy.ask("show stat"))
-            sockets = haproxy.sockets()
-            seen = Seen(nodes, sockets.by_server, sockets.silent, haproxy.certificate_end(self.certificate))
+            seen = Seen(nodes, known.sockets.by_server, known.sockets.silent, known.certificate_end)
         except Exception as problem:
             problems.append(f"HAProxy's statistics cannot be read: {in_words(problem)}")
         return {

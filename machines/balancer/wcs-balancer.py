@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, "/usr/local/lib/wcs-balancer")
-from haproxy_runtime import save_server_states
+from haproxy_runtime import FileError, save_server_states
 
 TOKEN = Path("/var/lib/wcs-balancer/status-token")
 
@@ -73,7 +73,11 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     if arguments == ["save-server-states"]:
-        save_server_states()
+        try:
+            save_server_states()
+        except FileError as error:
+            print(f"wcs-balancer: {error}", file=sys.stderr)
+            return 1
         return 0
     if arguments != ["status"]:
         print(USAGE, file=sys.stderr)

@@ -158,6 +158,8 @@ def worker_hangs(nodes, before, after):
     [pid] = set(old) & set(haproxy.workers())
     assert sum(row["sockets"] for row in shows(balancer, "draining")) == 2
     held("the status counts the sockets of every worker")
+    # How long it is left alone is for another test.
+    haproxy.SILENT_SECONDS = 2
     os.kill(pid, signal.SIGSTOP)
     try:
         for _ in range(2):

@@ -22,6 +22,10 @@ class Proven(unittest.TestCase):
     def test_a_server_that_has_been_down_or_in_maintenance_for_long_is_not(self):
         self.assertEqual(proven(rows(("a", "DOWN", 99), ("b", "MAINT", 99), ("c", "DOWN 1/2", 99))), set())
 
+    def test_a_full_server_is(self):
+        servers = rows(("a", "DRAIN", PROOF_SECONDS), ("b", "DRAIN (agent)", 99), ("c", "DRAIN", 1))
+        self.assertEqual(proven(servers), {"a", "b"})
+
 
 class AllDown(unittest.TestCase):
     def test_when_no_wanted_server_is_up_though_a_removed_one_is(self):
@@ -43,6 +47,13 @@ class AllDown(unittest.TestCase):
     def test_not_where_nothing_is_wanted(self):
         self.assertFalse(all_down(rows(("old", "DOWN", 1)), {"old"}))
         self.assertFalse(all_down([], set()))
+
+    def test_one_that_an_operator_lets_drain_does_not_serve_either(self):
+        servers = rows(("a", "DOWN", 1), ("b", "DRAIN", 99))
+        self.assertTrue(all_down(servers, set(), {"b"}))
+        self.assertFalse(all_down(rows(("b", "DRAIN", 99)), set(), {"b"}))
+        self.assertFalse(certainly_served(servers, set(), {"b"}))
+        self.assertTrue(certainly_served(rows(("b", "DRAIN", 99)), set(), {"b"}))
 
 
 class CertainlyServed(unittest.TestCase):

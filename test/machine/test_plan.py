@@ -190,12 +190,14 @@ class Configuration(unittest.TestCase):
 
 
 class ServersState(unittest.TestCase):
-    def test_reads_names_and_maintenance(self):
+    def test_reads_names_maintenance_and_forced_drain(self):
         answer = (
             "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n"
-            "6 other 1 sync 127.0.0.1 2 0\n7 wcs_back 1 a 10.0.0.1 2 0\n7 wcs_back 2 b 10.0.0.2 0 1\n\n"
+            "6 other 1 sync 127.0.0.1 2 0\n7 wcs_back 1 a 10.0.0.1 2 0\n7 wcs_back 2 b 10.0.0.2 0 1\n"
+            "7 wcs_back 3 c 10.0.0.3 2 8\n\n"
         )
-        self.assertEqual(parse_servers_state(answer), {"a": RunningServer(False), "b": RunningServer(True)})
+        servers = {"a": RunningServer(False), "b": RunningServer(True), "c": RunningServer(False, True)}
+        self.assertEqual(parse_servers_state(answer), servers)
 
     def test_refuses_another_answer(self):
         with self.assertRaisesRegex(PlanError, "has no backend wcs_back: Permission denied"):

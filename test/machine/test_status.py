@@ -175,6 +175,32 @@ class Service(unittest.TestCase):
         self.assertEqual(failures, [])
         self.assertEqual(self.shown()["draining"], [])
 
+    def test_the_status_asks_no_worker_again(self):
+        head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk,lastchg\n"
+        asked = []
+
+        def ask(command, path=None, seconds=None):
+            asked.append(command)
+            if command == "show stat":
+                return head + "wcs_back,a,UP,9,1,100,x,L7OK,up,,9\n"
+            if command == "show proc":
+                return "7   worker   0\n8   worker   1\n"
+            if command.startswith("show ssl cert"):
+                return "notAfter: Jan 25 08:00:00 2027 GMT\n"
+            return head + "wcs_back,a,UP,9,40,100,x,L7OK,up,,9\n" if command.startswith("@!7") else ""
+
+        silent = mock.patch.dict(haproxy_runtime.silent_at, clear=True)
+        with mock.patch.object(sync.haproxy, "ask", ask), silent:
+            self.balancer.look()
+            self.assertIn("@!8 show stat", asked)
+            asked.clear()
+            shown = self.shown()
+        self.assertEqual(set(asked), {"show stat"})
+        self.assertIsNone(shown["error"])
+        self.assertEqual(shown["nodes"][0]["sockets"], 40)
+        self.assertEqual(shown["certificate"]["notAfter"], "2027-01-25T08:00:00Z")
+        self.assertIn("worker 8 does not answer", shown["warnings"][0])
+
     def test_the_status_says_when_the_service_hangs(self):
         self.balancer.snapshot = self.balancer.snapshot._replace(at=self.balancer.snapshot.at - 1000)
         self.assertIn("wcs-balancer-sync hangs", self.shown()["error"])
@@ -206,30 +232,158 @@ class Service(unittest.TestCase):
             self.balancer.look()
         run.assert_not_called()
 
+    def test_gives_up_the_files_of_a_haproxy_that_systemd_starts_in_vain(self):
+        self.balancer.applied = sync.State("r1", "", "c", 600)
+        refused = sync.SyncError("haproxy failed (1): unknown keyword")
+        with (
+            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(sync.haproxy, "runs", return_value=False) as runs,
+            mock.patch.object(sync.haproxy, "service_state", return_value="activating"),
+            mock.patch.object(sync.haproxy, "end_of_journal", return_value="cannot bind\n\n[NOTICE] bye\n"),
+            mock.patch.object(sync, "run", side_effect=refused) as run,
+            mock.patch.object(sync.time, "monotonic", return_value=1000.0) as now,
+        ):
+
+            def look_after(seconds):
+                now.return_value += seconds
+                self.balancer.look()
+                return self.balancer.error
+
+            self.assertEqual(look_after(0), "HAProxy does not run: it is being started")
+            look_after(sync.AWAY_SECONDS - 1)
+            self.assertFalse(self.balancer.start_failed)
+            end = "HAProxy does not run: it is being started: haproxy failed (1): unknown keyword"
+            self.assertEqual(look_after(1), end)
+            self.assertTrue(self.balancer.start_failed)
+            look_after(5)
+            self.assertEqual(run.call_count, 1)
+            runs.return_value = True
+            look_after(1)
+            self.assertFalse(self.balancer.start_failed)
+            runs.return_value, run.side_effect = False, None
+            look_after(1)
+            self.assertEqual(look_after(sync.AWAY_SECONDS), "HAProxy does not run: it is being started: cannot bind")
+
+    def test_calls_up_nobody_whom_it_cannot_note(self):
+        self.balancer.applied = sync.State("r1", "", "c", 600)
+        self.balancer.changes = Changes(leaving={"old": Leaving("10.0.0.1:8080", sync.time.time())})
+        state = "1\n# be_name srv_name srv_admin_state\nwcs_back new 0\nwcs_back old 1\nwcs_back drained 8\n"
+        statuses = {"new": "DOWN", "drained": "DRAIN", "old": "MAINT"}
+        rows = [{"svname": name, "status": status} for name, status in statuses.items()]
+        told = []
+        with (
+            mock.patch.object(sync.haproxy, "ask", return_value=state),
+            mock.patch.object(sync.haproxy, "tell", told.append),
+        ):
+            full = OSError(errno.ENOSPC, "No space left on device")
+            with mock.patch.object(changes, "replace_file", side_effect=full):
+                for _ in range(2):
+                    with self.assertRaises(OSError):
+                        self.balancer.call_up_last_resort(rows)
+            self.assertEqual((self.balancer.changes.last_resort, told), ([], []))
+            self.balancer.call_up_last_resort(rows)
+        self.assertEqual(Changes.load().last_resort, ["old"])
+        self.assertEqual(told[-1], "set server wcs_back/old state ready")
+
+    def told(self, changed, wanted, *running):
+        """The commands of a change to the wanted servers, while those of `running` with a 1 are in maintenance."""
+        head = "backend wcs_back\n    default-server agent-check\n"
+        config = head + "".join(f"    server {name} 10.0.0.1:8080\n" for name in wanted)
+        applied = head + "".join(f"    server {row.split()[0]} 10.0.0.1:8080\n" for row in running)
+        sync.HAPROXY_CONFIG.write_text(applied)
+        self.balancer.changes = changed
+        state = "1\n# be_name srv_name srv_admin_state\n" + "".join(f"wcs_back {row}\n" for row in running)
+        told = []
+        with (
+            mock.patch.object(sync.haproxy, "ask", return_value=state),
+            mock.patch.object(sync.haproxy, "tell", told.append),
+        ):
+            states = [sync.State("r", text, "c", 600) for text in (config, applied)]
+            self.balancer.change_haproxy(*states, None)
+        return [line.replace("wcs_back/", "") for line in told]
+
+    def test_leaves_an_operators_maintenance_alone_when_a_node_goes_and_comes_back(self):
+        told = self.told(Changes(), ["a"], "a 0", "b 1", "c 0")
+        self.assertEqual(told, ["set server c state maint", "disable agent c", "disable health c"])
+        leaving = self.balancer.changes.leaving
+        self.assertEqual((leaving["b"].barred, leaving["c"].barred), (True, False))
+        told = self.told(Changes(leaving=leaving), ["a", "b", "c"], "a 0", "b 1", "c 1")
+        self.assertEqual({line.split()[2] for line in told}, {"c"})
+        self.assertEqual(told[-1], "set server c state ready")
+        self.assertEqual(self.balancer.changes.joining, ["c"])
+
+    def test_asks_anew_what_is_wrong_when_new_files_do_not_start_either(self):
+        self.balancer.start_failed, self.balancer.away_reason = True, "of the old files"
+        states = [sync.State("r", "backend wcs_back\n", "c", 600)] * 2
+        with (
+            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(self.balancer, "start_haproxy", side_effect=sync.SyncError("systemctl failed")),
+            self.assertRaises(sync.SyncError),
+        ):
+            self.balancer.change_haproxy(*states, None)
+        self.assertEqual(self.balancer.away_reason, "")
+
+    def test_takes_no_unfinished_change_for_an_operators_maintenance(self):
+        self.told(Changes(joining=["b"]), ["a"], "a 0", "b 1")
+        self.assertFalse(self.balancer.changes.leaving["b"].barred)
+
 
 class Workers(unittest.TestCase):
+    stat = "# pxname,svname,scur\nwcs_back,a,3\n"
+
+    def setUp(self):
+        patch = mock.patch.dict(haproxy_runtime.silent_at, clear=True)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def ask(self, alive, answers):
         """Asks workers of which some do not answer, while `show proc` names those in `alive`, call by call."""
         lists = iter(alive)
+        self.asked = []
 
         def ask(command, path=None, seconds=None):
             if command == "show proc":
-                return "".join(f"{pid}   worker   0\n" for pid in next(lists))
-            answer = answers[int(command[2:].split()[0])]
-            if answer is None:
+                return "1   master   0\n" + "".join(f"{pid}   worker   0\n" for pid in next(lists))
+            pid = int(command[2:].split()[0])
+            self.asked.append(pid)
+            if answers[pid] is None:
                 raise TimeoutError("timed out")
-            return answer
+            return answers[pid]
 
         with mock.patch.object(haproxy_runtime, "ask", ask):
-            return haproxy_runtime.ask_workers("show stat")
+            return haproxy_runtime.sockets()
 
     def test_that_live_and_do_not_answer_are_named(self):
-        answers = self.ask([[1, 2], [1, 2]], {1: "stat", 2: None})
-        self.assertEqual((answers.by_pid, answers.silent), ({1: "stat"}, [2]))
+        sockets = self.ask([[1, 2], [1, 2]], {1: self.stat, 2: None})
+        self.assertEqual((sockets.by_server, sockets.silent), ({"a": 3}, [2]))
 
     def test_that_have_ended_meanwhile_have_no_sockets(self):
-        answers = self.ask([[1, 2], [1]], {1: "stat", 2: None})
-        self.assertEqual((answers.by_pid, answers.silent), ({1: "stat"}, []))
+        for gone in (None, "Can't find the target PID matching the prefix '@!2'.\n"):
+            with self.subTest(gone):
+                sockets = self.ask([[1, 2], [1]], {1: self.stat, 2: gone})
+                self.assertEqual((sockets.by_server, sockets.silent), ({"a": 3}, []))
+
+    def test_that_say_something_else_are_silent(self):
+        for answer in ("", "\n", "Can't find the target PID matching the prefix '@!2'.\n", "Unknown command"):
+            with self.subTest(answer):
+                haproxy_runtime.silent_at.clear()
+                self.assertEqual(self.ask([[1, 2], [1, 2]], {1: self.stat, 2: answer}).silent, [2])
+
+    def test_that_nobody_names_are_not_none(self):
+        for last in ([[]], [[1], []]):
+            with self.subTest(last), self.assertRaisesRegex(haproxy_runtime.HaproxyError, "names no worker: 1 master"):
+                haproxy_runtime.silent_at.clear()
+                self.ask(last, {1: None})
+
+    def test_that_are_silent_are_left_alone_for_a_while(self):
+        with mock.patch.object(haproxy_runtime.time, "monotonic", return_value=100.0) as now:
+            self.ask([[1, 2]] * 2, {1: self.stat, 2: None})
+            now.return_value += haproxy_runtime.SILENT_SECONDS - 1
+            self.assertEqual(self.ask([[1, 2]] * 2, {1: self.stat, 2: self.stat}).silent, [2])
+            self.assertEqual(self.asked, [1])
+            now.return_value += 1
+            sockets = self.ask([[1, 2]] * 2, {1: self.stat, 2: self.stat})
+            self.assertEqual((sockets.by_server, sockets.silent), ({"a": 6}, []))
 
 
 if __name__ == "__main__":

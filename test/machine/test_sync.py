@@ -1,12 +1,17 @@
 """What wcs-balancer-sync decides, without a machine."""
 
 import base64
+import contextlib
+import errno
 import gzip
 import importlib.util
+import io
 import json
 import sys
+import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 files = Path(__file__).parents[2] / "machines"
 sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
@@ -95,6 +100,14 @@ class NodeStates(unittest.TestCase):
     def test_full_with_the_threshold_that_is_reached(self):
         node = self.state(weight="0", last_agt="via agent : up (cpu 95 of 90)")
         self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
+
+    def test_full_at_its_limit_of_sockets(self):
+        node = self.state(scur="100", last_agt="via agent : up (cpu 9 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "sockets 100 of 100"))
+        node = self.state(scur="100", weight="0", last_agt="via agent : up (cpu 95 of 90)")
+        self.assertEqual((node["state"], node["reason"]), ("full", "cpu 95 of 90"))
+        for limit in ("0", "", "101"):
+            self.assertEqual(self.state(scur="100", slim=limit)["state"], "up")
 
     def test_up_with_the_check_that_is_nearest_to_its_threshold(self):
         node = self.state(weight="37", last_agt="via agent : up (publishers 63 of 100)")
@@ -308,6 +321,26 @@ class Report(unittest.TestCase):
         self.assertEqual(
             self.report(applied=None)[0][0], "revision     r1 (AWS does not say whether it is what is wanted)"
         )
+
+
+class SaveServerStates(unittest.TestCase):
+    def test_on_a_full_disk_says_so_in_one_line(self):
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(sync.haproxy, "SERVER_STATE", Path(folder) / "server-state"),
+            mock.patch.object(sync.haproxy, "ask", return_value="1\n"),
+            mock.patch.object(sync.haproxy.os, "fsync", side_effect=full),
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
+            sync.haproxy.SERVER_STATE.write_text("of an earlier reload")
+            self.assertEqual(command.main(["save-server-states"]), 1)
+            self.assertEqual(list(Path(folder).iterdir()), [])
+        self.assertRegex(said.getvalue(), r"^wcs-balancer: \S+/server-state cannot be written: No space left .*\n$")
+
+    def test_keeps_haproxy_from_no_reload(self):
+        unit = (files / "balancer/haproxy.conf").read_text()
+        self.assertIn("\nExecReload=-/usr/local/sbin/wcs-balancer save-server-states\n", unit)
 
 
 if __name__ == "__main__":
