@@ -28,7 +28,9 @@ const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
 
-for (const warning of warnings(config)) pulumi.log.warn(warning);
+const now = new Date(process.env.WCS_BALANCER_DATE ?? Date.now());
+
+for (const warning of warnings(config, now)) pulumi.log.warn(warning);
 
 tagResources();
 
@@ -49,7 +51,7 @@ const software = new MachineSoftware("software", { ...packageSources(config), pr
 const certificate = new Certificate("certificate", {
   domain: config.domain,
   own: ownCertificate(config),
-  now: new Date(process.env.WCS_BALANCER_DATE ?? Date.now()),
+  now,
   protect: config.protect,
 });
 

@@ -36,8 +36,31 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
 }
 
 /** What a configuration is allowed to say, and should be known to do; one line each. */
-export function warnings(config: PublicConfig): string[] {
-  return [...propertyWarnings(config.wcsProperties), ...capacityWarnings(config), ...rolloutWarnings(config)];
+export function warnings(config: PublicConfig, now: Date): string[] {
+  return [
+    ...propertyWarnings(config.wcsProperties),
+    ...capacityWarnings(config),
+    ...rolloutWarnings(config),
+    ...certificateWarnings(config, now),
+  ];
+}
+
+/** As for machines/balancer/status_document.py, whose warnings an `up` that changes nothing does not see. */
+const expiryWarningDays = 21;
+
+/** That a user-supplied certificate ends soon. One of the stack's own CA is renewed by `pulumi up` itself. */
+export function certificateWarnings(
+  { tlsCertificate }: Pick<PublicConfig, "tlsCertificate">,
+  now: Date,
+): string[] {
+  if (tlsCertificate === undefined) return [];
+  const end = new Date(new X509Certificate(tlsCertificate).validTo);
+  const days = Math.floor((end.getTime() - now.getTime()) / 86_400_000);
+  if (days > expiryWarningDays) return [];
+  return [
+    `tlsCertificate ends in ${days} days, on ${end.toISOString().slice(0, 10)}. To renew it: ` +
+      "pulumi config set tlsCertificate < cert.pem, and with it tlsChain and tlsPrivateKey",
+  ];
 }
 
 /** What the balancer's limits make impossible. */

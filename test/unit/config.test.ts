@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ConfigError, checkLocalPackage, fromEngine, parseConfig } from "../../config";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
-import { capacityWarnings, haproxySettings } from "../../settings";
+import { capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
 
 const minimal = {
   domain: "wcs.example.com",
@@ -388,4 +388,17 @@ describe("a WCS package that is a file", () => {
       `wcsPackageSha256 is ${"a".repeat(64)}; the file ${JSON.stringify(path).slice(0, 77)}`,
     );
   });
+});
+
+test("a certificate that ends within 21 days is warned of at every up", async () => {
+  const { keys } = await newKeys();
+  const tlsCertificate = pemOf(await selfSigned({ keys, commonName: "wcs.example.com", hours: 24 * 30 }));
+  const inDays = (days: number) => new Date(Date.now() + days * 86_400_000);
+  expect(certificateWarnings({}, inDays(0))).toEqual([]);
+  expect(certificateWarnings({ tlsCertificate }, inDays(7))).toEqual([]);
+  expect(certificateWarnings({ tlsCertificate }, inDays(20))).toEqual([
+    expect.stringMatching(
+      /^tlsCertificate ends in 9 days, on \d{4}-\d\d-\d\d\. To renew it: pulumi config set /,
+    ),
+  ]);
 });
