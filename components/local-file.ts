@@ -23,8 +23,19 @@ export interface LocalFile {
 /** What this computer has packed; nothing of it is needed after an update. */
 const buildFolder = join(__dirname, "../build");
 
-/** The file at a path with its checksum, read a part at a time: a WCS tarball has some 300 MB. */
+const hashed = new Map<string, LocalFile>();
+
+/**
+ * The file at a path with its checksum. It is read a part at a time, and once in a program: a WCS tarball, which the
+ * check of the configuration and the upload both ask for, has some 300 MB.
+ */
 export function hashFile(path: string): LocalFile {
+  const file = hashed.get(path) ?? readAndHash(path);
+  hashed.set(path, file);
+  return file;
+}
+
+function readAndHash(path: string): LocalFile {
   const hash = createHash("sha256");
   const part = Buffer.allocUnsafe(1 << 20);
   const file = openSync(path, "r");
@@ -42,7 +53,7 @@ export function hashFile(path: string): LocalFile {
 export function writeArchive(name: string, { bytes, sha256 }: Archive): LocalFile {
   const path = join(buildFolder, `${name}-${sha256}.tar`);
   // What is there may have been cut off.
-  if (!existsSync(path) || hashFile(path).sha256 !== sha256) {
+  if (!existsSync(path) || readAndHash(path).sha256 !== sha256) {
     mkdirSync(buildFolder, { recursive: true });
     const written = `${path}.${process.pid}`;
     writeFileSync(written, bytes);
