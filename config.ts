@@ -1,4 +1,4 @@
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { resolve } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import * as ipaddr from "ipaddr.js";
@@ -27,6 +27,15 @@ function isCidr(value: string): boolean {
   return ipaddr.IPv4.networkAddressFromCIDR(value).toString() === value.split("/")[0];
 }
 
+function holdsPrivateKey(value: unknown): boolean {
+  return typeof value === "string" && value.includes("PRIVATE KEY");
+}
+
+function hasCredentials(url: string): boolean {
+  const { username, password } = URL.canParse(url) ? new URL(url) : { username: "", password: "" };
+  return username !== "" || password !== "";
+}
+
 function unique(values: string[]): boolean {
   return new Set(values).size === values.length;
 }
@@ -37,11 +46,24 @@ const ipv4Rule = mustBe("an IPv4 address such as 203.0.113.7");
 const ipv4 = z.string(ipv4Rule).refine((value) => ipaddr.IPv4.isValidFourPartDecimal(value), ipv4Rule);
 const sha256 = text(/^[0-9a-f]{64}$/, "a SHA-256 checksum of 64 lower-case hexadecimal digits");
 const httpUrlRule = mustBe("an https:// or http:// address");
-const httpUrl = z.url({ protocol: /^https?$/, ...httpUrlRule });
+const withoutPassword = mustBe(
+  "an address without a user's name and password, which every reader of the stack has",
+);
+const httpUrl = z
+  .url({ protocol: /^https?$/, ...httpUrlRule })
+  .refine((value) => !hasCredentials(value), withoutPassword);
 const instanceType = text(/^[a-z][a-z0-9-]*\.[a-z0-9]+$/, "an EC2 instance type such as c7i.large");
 const ami = text(/^ami-[0-9a-f]{8,17}$/, "an AMI id such as ami-0123456789abcdef0");
 const pem = (label: string) =>
   text(new RegExp(`-----BEGIN [A-Z ]*${label}-----[^]+-----END [A-Z ]*${label}-----`), `a PEM ${label}`);
+/** PEM that is stored in clear text. A combined file, as HAProxy reads it, has the key in it, too. */
+const publicPem = pem("CERTIFICATE").refine(
+  (value) => !holdsPrivateKey(value),
+  mustBe(
+    "a PEM CERTIFICATE alone; the key goes into tlsPrivateKey, a secret. Whoever can read the stack's file has this " +
+      "key now: have the certificate made anew with another one",
+  ),
+);
 
 const checksRule = mustBe(
   "an object with one or more of cpu, publishers, subscribers, hls, bandIn and bandOut",
@@ -71,7 +93,7 @@ const nodeName = text(
 
 /**
  * The configuration of a stack (namespace `wcs-balancer`): the one source of keys, defaults and rules.
- * An error message proposes the value under `example`, in a list or object at `element`.
+ * An error message proposes the value under `example`, for an object of properties under the name `element`.
  */
 export const configSchema = z.strictObject({
   domain: text(
@@ -93,11 +115,13 @@ export const configSchema = z.strictObject({
     .meta({
       description: "Names of the WCS nodes; each becomes one instance",
       example: "wcs-1",
-      element: "[0]",
     }),
   externalNodes: z
     .array(
-      z.strictObject({ name: nodeName, address: ipv4 }, mustBe("an object with name and address")),
+      z.strictObject(
+        { name: nodeName.meta({ example: "hardware-1" }), address: ipv4.meta({ example: "192.0.2.7" }) },
+        mustBe("an object with name and address"),
+      ),
       mustBe("a list of objects with name and address"),
     )
     .refine((nodes) => unique(nodes.map(({ name }) => name)), mustBe("a list without a name twice"))
@@ -106,7 +130,6 @@ export const configSchema = z.strictObject({
       description:
         "WCS servers that exist already, elsewhere: they run the agent, and let this balancer reach 8080 and 9707",
       example: "192.0.2.7",
-      element: "[0].address",
     }),
   nodeStack: text(
     /^[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+$/,
@@ -125,7 +148,6 @@ export const configSchema = z.strictObject({
     .meta({
       description: "Balancers of other stacks that may use this stack's nodes. A change makes new nodes",
       example: "172.31.0.10/32",
-      element: "[0]",
     }),
   directAccess: z.boolean(mustBe("true or false")).default(true).meta({
     description: "Whether clients may connect straight to a node, on 8443; the balancer does not see them",
@@ -190,7 +212,7 @@ export const configSchema = z.strictObject({
       description:
         "Further lines for flashphoner.properties; {privateAddress} and {publicAddress} stand for the node's own",
       example: "31001",
-      element: ".media_port_from",
+      element: "media_port_from",
     }),
   wcsHeap: text(/^[1-9][0-9]*[mg]$/, "a number of megabytes or gigabytes such as 2048m or 4g")
     .optional()
@@ -206,14 +228,12 @@ export const configSchema = z.strictObject({
     .meta({
       description: "Further services of WCS to open: hls, rtmp and rtsp to clients, cdn between the nodes",
       example: "cdn",
-      element: "[0]",
     }),
   checks: checks
     .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
     .meta({
       description: "Thresholds at which a node stops taking clients; only those named are checked",
       example: "90",
-      element: ".cpu",
     }),
   drainTimeoutSeconds: integer(0, 86_400, "a number of seconds").default(600).meta({
     description: "How long a removed node keeps its open sockets; then they are closed",
@@ -225,14 +245,15 @@ export const configSchema = z.strictObject({
   maxConnections: integer(100, 400_000, "a number of connections")
     .default(4000)
     .meta({ description: "Connections that the balancer takes", example: "4000" }),
-  tlsCertificate: pem("CERTIFICATE").optional().meta({
+  tlsCertificate: publicPem.optional().meta({
     description: "PEM certificate of one's own. Default: a CA of the stack's own signs one",
     example: "< cert.pem",
   }),
-  tlsChain: pem("CERTIFICATE")
+  tlsChain: publicPem
     .optional()
     .meta({ description: "PEM certificates between tlsCertificate and its root", example: "< chain.pem" }),
   tlsPrivateKey: pem("PRIVATE KEY")
+    .refine((value) => !value.includes(" CERTIFICATE-----"), mustBe("a PEM PRIVATE KEY alone"))
     .optional()
     .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
   webSdkUrl: httpUrl.optional().meta({
@@ -251,7 +272,7 @@ export const configSchema = z.strictObject({
     .min(1, mustBe("a list with at least one network"))
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
-    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24", element: "[0]" }),
+    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24" }),
   adminCidrs: z
     .array(cidr, mustBe("a list of networks"))
     .refine(unique, mustBe("a list without duplicates"))
@@ -260,7 +281,6 @@ export const configSchema = z.strictObject({
       description:
         "Who reaches the statistics page and metrics on 8404 of the balancer, and SSH. Default: nobody",
       example: "203.0.113.0/24",
-      element: "[0]",
     }),
   sshPublicKey: text(
     /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+=*( [^\r\n]*)?$/,
@@ -302,7 +322,6 @@ export const configSchema = z.strictObject({
     .meta({
       description: "Public subnets for the instances; required with vpcId",
       example: "subnet-0123456789abcdef0",
-      element: "[0]",
     }),
 });
 
@@ -334,12 +353,46 @@ function pathName([key, ...rest]: PropertyKey[]): string {
   return String(key) + places.join("");
 }
 
+/** A key or what stands at a place in it. */
+function schemaAt(path: PropertyKey[], schema: z.ZodType = configSchema): z.ZodType | undefined {
+  const [part, ...rest] = path;
+  if (part === undefined) return schema;
+  const inner = unwrap(schema);
+  if (inner instanceof z.ZodObject)
+    return String(part) in inner.shape ? schemaAt(rest, inner.shape[String(part)]) : undefined;
+  if (inner instanceof z.ZodArray) return schemaAt(rest, inner.element as z.ZodType);
+  return inner instanceof z.ZodRecord ? schemaAt(rest, inner.valueType as z.ZodType) : undefined;
+}
+
+function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {
+  return schema instanceof z.ZodOptional || schema instanceof z.ZodDefault
+    ? unwrap(schema.unwrap() as z.ZodType)
+    : schema;
+}
+
+/** The first place in a list or object, for `pulumi config set --path` takes texts only. */
+function firstPlace(path: PropertyKey[]): PropertyKey[] {
+  const schema = schemaAt(path);
+  const inner = unwrap(schema);
+  if (inner instanceof z.ZodArray) return firstPlace([...path, 0]);
+  if (inner instanceof z.ZodObject) return firstPlace([...path, ...Object.keys(inner.shape).slice(0, 1)]);
+  return inner instanceof z.ZodRecord ? [...path, String(schema?.meta()?.element)] : path;
+}
+
+/** The example of the place itself, or of what it is in. */
+function exampleOf(path: PropertyKey[]): string {
+  const example = schemaAt(path)?.meta()?.example;
+  return example === undefined ? exampleOf(path.slice(0, -1)) : String(example);
+}
+
+function inShell(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 function fixCommand(path: PropertyKey[]): string {
-  const key = path[0] as Key;
-  const { example, element = "" } = configSchema.shape[key].meta() as { example: string; element?: string };
-  const name = path.length > 1 ? pathName(path) : key + element;
-  const target = name === key ? key : `--path '${name}'`;
-  return `pulumi config set ${isSecretKey(key) ? "--secret " : ""}${target} ${example}`;
+  const place = firstPlace(path);
+  const target = place.length === 1 ? String(place[0]) : `--path ${inShell(pathName(place))}`;
+  return `pulumi config set ${isSecretKey(place[0] as Key) ? "--secret " : ""}${target} ${exampleOf(place)}`;
 }
 
 function valueAt(root: unknown, path: PropertyKey[]): unknown {
@@ -348,26 +401,36 @@ function valueAt(root: unknown, path: PropertyKey[]): unknown {
 }
 
 function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): string {
-  if (issue.code === "unrecognized_keys") {
-    const at = issue.path.length > 0 ? `${issue.path.join(".")}.` : "";
-    const allowed = issue.path.length > 0 ? Object.keys(checks.shape) : Object.keys(configSchema.shape);
-    return issue.keys
-      .map(
-        (key) =>
-          `${at}${key} is not a configuration key; the keys are ${allowed.join(", ")}. ` +
-          `Remove it with: pulumi config rm ${at ? "--path " : ""}${at}${key}`,
-      )
-      .join("\n");
-  }
-  const key = issue.path[0] as Key;
-  const value = valueAt(values, issue.path);
-  const shown = isSecretKey(key) && value !== undefined ? "not valid (not shown)" : show(value);
+  if (issue.code === "unrecognized_keys")
+    return issue.keys.map((key) => unknownKey(issue.path, key)).join("\n");
   const name = pathName(issue.path);
-  return `${name} is ${shown}; ${issue.message}. Set it with: ${fixCommand(issue.path)}`;
+  return `${name} is ${shownAt(issue.path, values)}; ${issue.message}. Set it with: ${fixCommand(issue.path)}`;
+}
+
+function unknownKey(path: PropertyKey[], key: string): string {
+  const name = pathName([...path, key]);
+  const inner = unwrap(schemaAt(path));
+  const allowed = inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
+  return (
+    `${name} is not a configuration key; the keys are ${allowed.join(", ")}. ` +
+    `Remove it with: pulumi config rm ${path.length > 0 ? `--path ${inShell(name)}` : name}`
+  );
+}
+
+/** A value as an error shows it. Of what may be a key or hold one, nothing is shown. */
+function shownAt(path: PropertyKey[], values: Record<string, unknown>): string {
+  const value = valueAt(values, path);
+  const [key] = path;
+  if (holdsPrivateKey(value)) return "not shown, since it holds a private key";
+  if (typeof value === "string" && hasCredentials(value)) return "not shown, since it holds a password";
+  const isPem = key === "tlsCertificate" || key === "tlsChain";
+  return value !== undefined && (isPem || (key !== undefined && isSecretKey(key)))
+    ? "not valid (not shown)"
+    : show(value);
 }
 
 /** What zod cannot say of one key alone. Each rule gives a message or nothing. */
-function contradictions(config: ConfigValues): string[] {
+function contradictions(config: ConfigValues, now: Date): string[] {
   const problems: string[] = [];
   problems.push(...packageProblems(config));
   if (Boolean(config.vpcId) !== Boolean(config.subnetIds)) {
@@ -389,8 +452,9 @@ function contradictions(config: ConfigValues): string[] {
         `Set it with: ${fixCommand(["externalNodes"])}`,
     );
   }
-  problems.push(...certificateProblems(config), ...sizeProblems(config));
-  return problems;
+  const ofCertificate = certificateProblems(config, now);
+  // Sizes are those of what the machines get, which has to be readable first.
+  return [...problems, ...(ofCertificate.length > 0 ? ofCertificate : sizeProblems(config))];
 }
 
 function packageProblems(config: ConfigValues): string[] {
@@ -453,8 +517,11 @@ export function certificatesIn(pem: string): X509Certificate[] {
   return blocks.map((block) => new X509Certificate(block));
 }
 
-function certificateProblems(config: ConfigValues): string[] {
-  const { tlsCertificate, tlsChain, tlsPrivateKey, domain } = config;
+type CertificateKey = "tlsCertificate" | "tlsChain" | "tlsPrivateKey";
+
+/** What cannot be used, for the first key that has something of it. */
+function certificateProblems(config: ConfigValues, now: Date): string[] {
+  const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
   if (!tlsCertificate && !tlsChain && !tlsPrivateKey) return [];
   if (!tlsCertificate || !tlsPrivateKey) {
     const missing = tlsCertificate ? "tlsPrivateKey" : "tlsCertificate";
@@ -463,42 +530,79 @@ function certificateProblems(config: ConfigValues): string[] {
     ];
   }
   try {
-    const certificates = [...certificatesIn(tlsCertificate), ...certificatesIn(tlsChain ?? "")];
-    if (certificatesIn(tlsCertificate).length > 1) {
-      return [
-        `tlsCertificate holds ${certificatesIn(tlsCertificate).length} certificates; it must be the domain's alone, ` +
+    const [certificate, ...others] = readable("tlsCertificate", () => certificatesIn(tlsCertificate));
+    const chain = tlsChain === undefined ? [] : readable("tlsChain", () => certificatesIn(tlsChain));
+    const key = readable("tlsPrivateKey", () => createPrivateKey(tlsPrivateKey));
+    if (others.length > 0) {
+      throw new ConfigError(
+        `tlsCertificate holds ${others.length + 1} certificates; it must be the domain's alone, ` +
           `and the others go into tlsChain. Set it with: ${fixCommand(["tlsCertificate"])}`,
-      ];
+      );
     }
-    for (const [index, issuer] of certificates.slice(1).entries()) {
-      const issued = certificates[index];
-      if (issued && !issued.checkIssued(issuer)) {
-        return [
-          `tlsChain has ${show(issuer.subject)} after ${show(issued.subject)}, which ${show(issued.issuer)} has ` +
-            "signed; it must be in the order in which each certificate signs the one before it, tlsCertificate " +
-            `first of all. Set it with: ${fixCommand(["tlsChain"])}`,
-        ];
-      }
-    }
-    const certificate = new X509Certificate(tlsCertificate);
-    if (!certificate.checkPrivateKey(createPrivateKey(tlsPrivateKey))) {
-      return [
-        `tlsPrivateKey does not fit tlsCertificate (subject ${show(certificate.subject)}); it must be the key ` +
-          `that the certificate was made for. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
-      ];
-    }
-    if (!certificate.checkHost(domain)) {
-      return [
-        `tlsCertificate is for ${show(certificate.subjectAltName)}; it must name the domain ${show(domain)}. ` +
-          `Set it with: ${fixCommand(["tlsCertificate"])}`,
-      ];
-    }
+    checkChain([certificate as X509Certificate, ...chain]);
+    checkCertificate(certificate as X509Certificate, key, config.domain);
+    checkValidity("tlsCertificate", certificate as X509Certificate, now);
+    // Only what has signed it: chains end with old roots on purpose, for the sake of old clients.
+    if (chain[0]) checkValidity("tlsChain", chain[0], now);
+    return [];
   } catch (error) {
-    return [
-      `tlsCertificate or tlsPrivateKey cannot be read (${(error as Error).message}); both must be PEM.`,
-    ];
+    if (error instanceof ConfigError) return [error.message];
+    throw error;
   }
-  return [];
+}
+
+/** @throws ConfigError when the PEM under a key has nothing in it that can be read */
+function readable<T>(key: CertificateKey, read: () => T): T {
+  try {
+    const found = read();
+    if (Array.isArray(found) && found.length === 0) throw new Error("no BEGIN CERTIFICATE");
+    return found;
+  } catch (error) {
+    const label = key === "tlsPrivateKey" ? "PRIVATE KEY without a passphrase" : "CERTIFICATE";
+    throw new ConfigError(
+      `${key} cannot be read (${(error as Error).message}); it must be a PEM ${label}. ` +
+        `Set it with: ${fixCommand([key])}`,
+    );
+  }
+}
+
+function checkChain(certificates: X509Certificate[]): void {
+  for (const [index, issuer] of certificates.slice(1).entries()) {
+    const issued = certificates[index];
+    if (!issued || issued.checkIssued(issuer)) continue;
+    throw new ConfigError(
+      `tlsChain has ${show(issuer.subject)} after ${show(issued.subject)}, which ${show(issued.issuer)} has ` +
+        "signed; it must be in the order in which each certificate signs the one before it, tlsCertificate " +
+        `first of all. Set it with: ${fixCommand(["tlsChain"])}`,
+    );
+  }
+}
+
+function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: string): void {
+  if (!certificate.checkPrivateKey(key)) {
+    throw new ConfigError(
+      `tlsPrivateKey does not fit tlsCertificate (subject ${show(certificate.subject)}); it must be the key ` +
+        `that the certificate was made for. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
+    );
+  }
+  if (!certificate.checkHost(domain)) {
+    throw new ConfigError(
+      `tlsCertificate is for ${show(certificate.subjectAltName)}; it must name the domain ${show(domain)}. ` +
+        `Set it with: ${fixCommand(["tlsCertificate"])}`,
+    );
+  }
+}
+
+/** Browsers refuse a certificate outside of its time, so that nobody could connect. */
+function checkValidity(key: CertificateKey, certificate: X509Certificate, now: Date): void {
+  const [begin, end] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
+  if (begin <= now && now < end) return;
+  const when = begin > now ? `is valid only from ${begin.toISOString()} on` : `ended at ${end.toISOString()}`;
+  throw new ConfigError(
+    `${key} (${show(certificate.subject)}) ${when}, and now it is ${now.toISOString()}; it must be valid now, or no ` +
+      `client can connect. Set it with: ${fixCommand([key])}, or remove tlsCertificate, tlsChain and tlsPrivateKey ` +
+      "with pulumi config rm: a CA of the stack's own signs one then",
+  );
 }
 
 /**
@@ -506,11 +610,13 @@ function certificateProblems(config: ConfigValues): string[] {
  *
  * @param values plain values by key, without the namespace
  * @param isSecret whether a key is stored encrypted
+ * @param now when a certificate of one's own has to be valid
  * @throws ConfigError with one line for each problem
  */
 export function parseConfig(
   values: Record<string, unknown>,
   isSecret: (key: string) => boolean,
+  now: Date,
 ): ConfigValues {
   const exposed = secretKeys.filter((key) => values[key] !== undefined && !isSecret(key));
   if (exposed.length > 0) {
@@ -526,7 +632,7 @@ export function parseConfig(
   if (!result.success) {
     throw new ConfigError(result.error.issues.map((issue) => explain(issue, values)).join("\n"));
   }
-  const problems = contradictions(result.data);
+  const problems = contradictions(result.data, now);
   if (problems.length > 0) throw new ConfigError(problems.join("\n"));
   return result.data;
 }
@@ -582,9 +688,10 @@ export type StackConfig = PublicConfig & { [key in SecretKey]?: pulumi.Output<st
 
 /**
  * The validated configuration of the current stack, secrets as secret outputs.
+ * @param now when a certificate of one's own has to be valid
  * @throws pulumi.RunError, which the engine prints without a stack trace
  */
-export function loadConfig(): StackConfig {
+export function loadConfig(now: Date): StackConfig {
   const namespace = `${pulumi.getProject()}:`;
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(pulumi.runtime.allConfig())) {
@@ -593,7 +700,7 @@ export function loadConfig(): StackConfig {
     values[key] = fromEngine(key, value);
   }
   try {
-    const config = parseConfig(values, (key) => isConfigSecret(namespace + key));
+    const config = parseConfig(values, (key) => isConfigSecret(namespace + key), now);
     checkLocalPackage(config);
     const secret = (value: string | undefined) => (value === undefined ? undefined : pulumi.secret(value));
     return {

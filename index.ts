@@ -23,12 +23,11 @@ import {
 import { examplePage } from "./userdata/balancer";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 
-const config = loadConfig();
+const now = new Date(process.env.WCS_BALANCER_DATE ?? Date.now());
+const config = loadConfig(now);
 const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
 const haproxyBase = renderHaproxyBase(haproxySettings(config));
-
-const now = new Date(process.env.WCS_BALANCER_DATE ?? Date.now());
 
 for (const warning of warnings(config, now)) pulumi.log.warn(warning);
 

@@ -62,7 +62,7 @@ function wcsOf(stack: string, config: Parameters<typeof packageSources>[0]): Pac
 export function renderStack(stack: string, values: Record<string, unknown>): Record<string, string> {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
-  const config = parseConfig({ ...own, ...others }, () => true);
+  const config = parseConfig({ ...own, ...others }, () => true, new Date());
   if (typeof tlsCertificate === "string") {
     if (!certificatesIn(tlsCertificate).length)
       throw new ConfigError("tlsCertificate holds no PEM CERTIFICATE");

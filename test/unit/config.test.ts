@@ -7,6 +7,8 @@ import { ConfigError, checkLocalPackage, fromEngine, parseConfig } from "../../c
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
 import { capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
 
+/** Certificates that the tests make are valid by then. */
+const now = new Date(Date.now() + 60_000);
 const minimal = {
   domain: "wcs.example.com",
   wcsPackageUrl: "https://downloads.example.com/wcs.tar.gz",
@@ -15,7 +17,7 @@ const minimal = {
 
 function errorOf(values: Record<string, unknown>, isSecret = true): string {
   try {
-    parseConfig(values, () => isSecret);
+    parseConfig(values, () => isSecret, now);
   } catch (error) {
     expect(error).toBeInstanceOf(ConfigError);
     return (error as Error).message;
@@ -24,7 +26,7 @@ function errorOf(values: Record<string, unknown>, isSecret = true): string {
 }
 
 test("a domain and a WCS package are enough", () => {
-  const config = parseConfig(minimal, () => false);
+  const config = parseConfig(minimal, () => false, now);
   expect(config.nodes).toEqual(["wcs-1", "wcs-2"]);
   expect(config.checks).toEqual({
     cpu: 90,
@@ -39,7 +41,7 @@ test("a domain and a WCS package are enough", () => {
 
 test("an image with WCS in it needs no package", () => {
   expect(
-    parseConfig({ domain: "wcs.example.com", nodeAmi: "ami-0123456789abcdef0" }, () => false).nodeAmi,
+    parseConfig({ domain: "wcs.example.com", nodeAmi: "ami-0123456789abcdef0" }, () => false, now).nodeAmi,
   ).toBeDefined();
 });
 
@@ -165,6 +167,17 @@ describe("each mistake gives one message with key, value, what is allowed and th
     expect(errorOf({ ...minimal, ...values })).toBe(message);
   });
 
+  test("an address with a password, which is not shown", () => {
+    const message = errorOf({
+      ...minimal,
+      wcsPackageUrl: "https://me:hunter2@downloads.example.com/wcs.tar.gz",
+    });
+    expect(message).toMatch(
+      /^wcsPackageUrl is not shown, since it holds a password; it must be an address without/,
+    );
+    expect(message).not.toContain("hunter2");
+  });
+
   test("an unknown key", () => {
     expect(errorOf({ ...minimal, domian: "x" })).toMatch(
       /^domian is not a configuration key; the keys are domain, .*, subnetIds\. Remove it with: pulumi config rm domian$/,
@@ -173,7 +186,7 @@ describe("each mistake gives one message with key, value, what is allowed and th
 
   test("an unknown threshold", () => {
     expect(errorOf({ ...minimal, checks: { cpu: 90, memory: 1 } })).toBe(
-      "checks.memory is not a configuration key; the keys are cpu, publishers, subscribers, hls, bandIn, bandOut. Remove it with: pulumi config rm --path checks.memory",
+      "checks.memory is not a configuration key; the keys are cpu, publishers, subscribers, hls, bandIn, bandOut. Remove it with: pulumi config rm --path 'checks.memory'",
     );
   });
 
@@ -191,7 +204,7 @@ test("a public key for SSH needs networks that it is for, and is one line", () =
     /^adminCidrs is empty; with sshPublicKey it must name the networks that SSH is open to/,
   );
   const config = { ...minimal, sshPublicKey, adminCidrs: ["203.0.113.0/24"] };
-  expect(parseConfig(config, () => false).sshPublicKey).toBe(sshPublicKey);
+  expect(parseConfig(config, () => false, now).sshPublicKey).toBe(sshPublicKey);
   expect(errorOf({ ...config, sshPublicKey: "/root/.ssh/id_ed25519" })).toMatch(
     /^sshPublicKey is .*; it must be one line of a \.pub file/,
   );
@@ -203,6 +216,20 @@ test("external nodes need an address, and names of their own", () => {
     'externalNodes[0].address is "wcs.example.com"; it must be an IPv4 address such as 203.0.113.7. ' +
       "Set it with: pulumi config set --path 'externalNodes[0].address' 192.0.2.7",
   );
+  expect(errorOf(external({ name: "Hardware", address: "192.0.2.7" }))).toMatch(
+    /Set it with: pulumi config set --path 'externalNodes\[0\]\.name' hardware-1$/,
+  );
+  expect(errorOf(external({ name: "hardware" }))).toMatch(
+    /^externalNodes\[0\]\.address is missing; .*'externalNodes\[0\]\.address' 192\.0\.2\.7$/,
+  );
+  expect(errorOf(external("hardware"))).toBe(
+    'externalNodes[0] is "hardware"; it must be an object with name and address. ' +
+      "Set it with: pulumi config set --path 'externalNodes[0].name' hardware-1",
+  );
+  expect(errorOf(external({ name: "hardware", address: "192.0.2.7", port: 8080 }))).toBe(
+    "externalNodes[0].port is not a configuration key; the keys are name, address. " +
+      "Remove it with: pulumi config rm --path 'externalNodes[0].port'",
+  );
   expect(errorOf(external({ name: "wcs-1", address: "192.0.2.7" }))).toMatch(
     /^externalNodes has "wcs-1", which is in nodes too; its names must be others/,
   );
@@ -212,7 +239,11 @@ test("external nodes need an address, and names of their own", () => {
 });
 
 test("limits that leave sockets of the nodes unused are warned of", () => {
-  const config = parseConfig({ ...minimal, nodes: ["a", "b"], maxConnectionsPerNode: 3000 }, () => false);
+  const config = parseConfig(
+    { ...minimal, nodes: ["a", "b"], maxConnectionsPerNode: 3000 },
+    () => false,
+    now,
+  );
   expect(capacityWarnings(config)).toEqual([
     "maxConnections is 4000, less than the 6000 WebSockets that 2 nodes with maxConnectionsPerNode 3000 take: the " +
       "last 2000 are never used. To use them: pulumi config set maxConnections 6000",
@@ -222,7 +253,7 @@ test("limits that leave sockets of the nodes unused are warned of", () => {
 
 test("150 nodes fit into the desired state", () => {
   const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
-  expect(parseConfig({ ...minimal, nodes }, () => false).nodes).toHaveLength(150);
+  expect(parseConfig({ ...minimal, nodes }, () => false, now).nodes).toHaveLength(150);
 });
 
 test("a licence key in clear text is refused, and not shown", () => {
@@ -235,6 +266,7 @@ test("properties may be numbers and booleans, as YAML has them", () => {
   const { wcsProperties } = parseConfig(
     { ...minimal, wcsProperties: { a: 1, b: true, c: "x" } },
     () => false,
+    now,
   );
   expect(wcsProperties).toEqual({ a: "1", b: "true", c: "x" });
 });
@@ -268,7 +300,7 @@ describe("a certificate of one's own", () => {
   });
 
   test("is accepted with its key", () => {
-    expect(parseConfig(own("right.crt", "right.key"), () => true).tlsCertificate).toContain(
+    expect(parseConfig(own("right.crt", "right.key"), () => true, now).tlsCertificate).toContain(
       "BEGIN CERTIFICATE",
     );
   });
@@ -284,6 +316,58 @@ describe("a certificate of one's own", () => {
     expect(errorOf(own("other.crt", "other.key"))).toMatch(
       /^tlsCertificate is for "DNS:other.example.com"; it must name the domain "wcs.example.com"/,
     );
+  });
+
+  test("is refused with the key in the same file, of which nothing is shown", () => {
+    const combined = `${files["right.crt"]}${files["right.key"]}`;
+    const secret = files["right.key"]?.split("\n")[1] as string;
+    for (const values of [
+      { tlsCertificate: combined },
+      { tlsCertificate: files["right.key"] },
+      { tlsChain: combined },
+      { tlsChain: files["right.key"] },
+    ]) {
+      const message = errorOf({ ...own("right.crt", "right.key"), ...values });
+      expect(message).toMatch(
+        /^tls(Certificate|Chain) is not shown, since it holds a private key; it must be a PEM CERTIFICATE( alone; the key goes into tlsPrivateKey, a secret\.|\. Set it)/,
+      );
+      expect(message.split("\n").at(-1)).toMatch(/Whoever can read the stack's file has this key now/);
+      expect(message).not.toContain(secret.slice(0, 8));
+    }
+    const message = errorOf({ ...own("right.crt", "right.key"), tlsPrivateKey: combined });
+    expect(message).toMatch(
+      /^tlsPrivateKey is not shown, .*; it must be a PEM PRIVATE KEY alone\. Set it with/,
+    );
+    expect(message).not.toContain(secret.slice(0, 8));
+  });
+
+  test("is refused outside of its time", () => {
+    const parseAt = (days: number) =>
+      parseConfig(own("right.crt", "right.key"), () => true, new Date(Date.now() + days * 86_400_000));
+    expect(() => parseAt(2)).toThrow(
+      /^tlsCertificate \("CN=wcs\.example\.com"\) ended at \S+Z, and now it is \S+Z; it must be valid now, or no client can connect\. Set it with: pulumi config set tlsCertificate < cert\.pem, or remove /,
+    );
+    expect(() => parseAt(-1)).toThrow(
+      /^tlsCertificate \("CN=wcs\.example\.com"\) is valid only from \S+Z on, /,
+    );
+  });
+
+  test.each(["tlsCertificate", "tlsChain"])("%s that cannot be read is named itself", (key) => {
+    const garbage = "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----";
+    const message = errorOf({ ...own("right.crt", "right.key"), [key]: garbage });
+    expect(message).toMatch(
+      new RegExp(`^${key} cannot be read \\(.*\\); it must be a PEM CERTIFICATE\\. Set it with: `),
+    );
+    expect(message).not.toContain("hunter2");
+  });
+
+  test("a key that cannot be read is named itself", () => {
+    const garbage = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----";
+    const message = errorOf({ ...own("right.crt", "right.key"), tlsPrivateKey: garbage });
+    expect(message).toMatch(
+      /^tlsPrivateKey cannot be read \(.*\); it must be a PEM PRIVATE KEY without a passphrase/,
+    );
+    expect(message).not.toContain("hunter2");
   });
 
   test("is refused when its key is stored in clear text", () => {
@@ -332,7 +416,7 @@ describe("a certificate of one's own", () => {
     });
 
     test("is accepted in the order in which each signs the one before it", () => {
-      const config = parseConfig(withChain(chain.intermediate + chain.root), () => true);
+      const config = parseConfig(withChain(chain.intermediate + chain.root), () => true, now);
       expect(config.tlsChain).toContain("BEGIN CERTIFICATE");
       expect(haproxySettings(config).strictTransportSecurity).toBe(true);
     });
@@ -341,6 +425,31 @@ describe("a certificate of one's own", () => {
       expect(errorOf(withChain(chain.root + chain.intermediate))).toMatch(
         /^tlsChain has "CN=root" after "CN=wcs.example.com", which "CN=intermediate" has signed; it must be in the order .* pulumi config set tlsChain < chain.pem$/,
       );
+    });
+
+    test("is refused when the certificate that has signed it has ended, not for an old root", async () => {
+      const later = new Date(Date.now() + 2 * 3_600_000);
+      const root = await newKeys();
+      const leaf = await newKeys();
+      const signedBy = async (hours: number) => {
+        const authority = await selfSigned({ keys: root.keys, commonName: "signer", hours });
+        const names = { commonName: "wcs.example.com", dnsNames: ["wcs.example.com"], hours: 48 };
+        const { publicKey } = leaf.keys;
+        const signed = await signServer({ publicKey, ...names, authority, authorityKeys: root.keys });
+        return {
+          ...minimal,
+          tlsCertificate: pemOf(signed),
+          tlsChain: pemOf(authority),
+          tlsPrivateKey: leaf.pem,
+        };
+      };
+      const old = await signedBy(1);
+      expect(() => parseConfig(old, () => true, later)).toThrow(/^tlsChain \("CN=signer"\) ended at /);
+      const good = await signedBy(72);
+      const again = await selfSigned({ keys: root.keys, commonName: "signer", hours: 1 });
+      expect(() =>
+        parseConfig({ ...good, tlsChain: good.tlsChain + pemOf(again) }, () => true, later),
+      ).not.toThrow();
     });
 
     test("is refused in tlsCertificate", () => {
@@ -370,7 +479,8 @@ describe("a WCS package that is a file", () => {
   const path = join(folder, "wcs.tar.gz");
   writeFileSync(path, "tarball");
   const { wcsPackageUrl: _url, wcsPackageSha256: _sha, ...others } = minimal;
-  const configOf = (values: Record<string, unknown>) => parseConfig({ ...others, ...values }, () => true);
+  const configOf = (values: Record<string, unknown>) =>
+    parseConfig({ ...others, ...values }, () => true, now);
 
   test("needs no checksum", () => {
     expect(() => checkLocalPackage(configOf({ wcsPackage: path }))).not.toThrow();
