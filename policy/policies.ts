@@ -2,34 +2,8 @@ import { gunzipSync } from "node:zlib";
 import type { ResourceValidationPolicy, StackValidationPolicy } from "@pulumi/policy";
 import { bucketPolicies } from "./buckets";
 import { list, principalsOf, type Statement, statementsOf } from "./documents";
+import { portPolicies } from "./ports";
 
-/** What is in security groups under one name or another. */
-interface IngressRule {
-  protocol: string;
-  from: number;
-  to: number;
-  /** Whether every address of the internet may come. */
-  world: boolean;
-}
-
-interface PortRange {
-  protocols: string[];
-  from: number;
-  to: number;
-}
-
-/** What clients need: pages and signalling, direct WebSockets, media. */
-const worldPorts: PortRange[] = [
-  { protocols: ["tcp"], from: 80, to: 80 },
-  { protocols: ["tcp"], from: 443, to: 443 },
-  { protocols: ["tcp"], from: 8443, to: 8443 },
-  { protocols: ["tcp", "udp"], from: 30_000, to: 33_000 },
-];
-
-/** What is for the node itself: REST and statistics without a password, JMX, the CLI, metrics. */
-const internalPorts = [2001, 2002, 7777, 8081, 8444, 50_999];
-
-const ingressRuleType = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
 const instanceType = "aws:ec2/instance:Instance";
 const untaggedTypes = [
   "aws:ec2/eipAssociation:EipAssociation",
@@ -40,24 +14,6 @@ const untaggedTypes = [
   "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
   "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
 ];
-
-function isWorld(cidr: unknown): boolean {
-  return typeof cidr === "string" && cidr.endsWith("/0");
-}
-
-function ingressRuleOf(props: Record<string, unknown>): IngressRule {
-  const all = props.ipProtocol === "-1";
-  return {
-    protocol: String(props.ipProtocol),
-    from: all ? 0 : Number(props.fromPort),
-    to: all ? 65_535 : Number(props.toPort),
-    world: isWorld(props.cidrIpv4) || isWorld(props.cidrIpv6),
-  };
-}
-
-function show({ protocol, from, to }: IngressRule): string {
-  return `${protocol === "-1" ? "every protocol" : protocol} ${from === to ? from : `${from}-${to}`}`;
-}
 
 /** User-data as text: it is base64, and compressed where it is large. */
 function userDataOf(props: Record<string, unknown>): string {
@@ -92,42 +48,7 @@ function wildcardsOf(statement: Statement): string[] {
 
 /** What no stack may do, whoever has changed its configuration or this program. */
 export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
-  {
-    name: "world-ports",
-    description: "Only 443, 80, 8443 and the media ports 30000-33000 are open to the world.",
-    validateResource: ({ type, props }, report) => {
-      if (type !== ingressRuleType) return;
-      const rule = ingressRuleOf(props);
-      const allowed = worldPorts.some(
-        ({ protocols, from, to }) => protocols.includes(rule.protocol) && from <= rule.from && rule.to <= to,
-      );
-      if (rule.world && !allowed)
-        report(`${show(rule)} is open to the world; name the networks that need it`);
-    },
-  },
-  {
-    name: "internal-ports",
-    description:
-      "No other machine reaches WCS's REST and statistics (8081, 8444), JMX (50999), CLI and metrics.",
-    validateResource: ({ type, props }, report) => {
-      if (type !== ingressRuleType) return;
-      const rule = ingressRuleOf(props);
-      const reached = internalPorts.filter((port) => rule.from <= port && port <= rule.to);
-      if (rule.protocol !== "udp" && reached.length > 0)
-        report(`${show(rule)} opens ${reached.join(", ")}, which answer without a password`);
-    },
-  },
-  {
-    name: "rules-of-their-own",
-    description: "Security groups hold no inline rules, which the other policies would not see.",
-    validateResource: ({ type, props }, report) => {
-      const isGroup = type === "aws:ec2/securityGroup:SecurityGroup";
-      if (isGroup && [props.ingress, props.egress].flat().some(Boolean))
-        report("make each rule a resource: aws.vpc.SecurityGroupIngressRule");
-      if (type === "aws:ec2/securityGroupRule:SecurityGroupRule")
-        report("use aws.vpc.SecurityGroupIngressRule or SecurityGroupEgressRule instead");
-    },
-  },
+  ...portPolicies,
   {
     name: "imdsv2",
     description: "Instances answer metadata to IMDSv2 only, and to themselves only.",

@@ -18,6 +18,14 @@ test("protect keeps the CA's key: a change that would delete it fails in its pre
 });
 
 if (long)
+  test("the world in parts is the world", () => {
+    const parts = ["--config", 'clientCidrs=["12.0.0.0/8","13.0.0.0/8"]'];
+    const { status, output } = sandbox("preview", "--config", 'openPorts=["rtmp"]', ...parts);
+    expect(status).toBe(1);
+    expect(output).toContain("tcp 1935 is open to the world, by 12.0.0.0/8, 13.0.0.0/8 together");
+  });
+
+if (long)
   test("what names the networks that need it passes", () => {
     const limits = ["--config", 'clientCidrs=["198.51.100.0/24"]'];
     const { status, output } = sandbox("preview", "--config", 'openPorts=["rtmp"]', ...limits);

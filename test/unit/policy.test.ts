@@ -10,6 +10,8 @@ const rule = (ports: Record<string, unknown>) => ({
   type: "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
   inputs: { ipProtocol: "tcp", cidrIpv4: "0.0.0.0/0", tags, ...ports },
 });
+const from = (cidrIpv4: string | undefined, inputs: Record<string, unknown> = {}) =>
+  rule({ fromPort: 22, toPort: 22, cidrIpv4, ...inputs });
 const port = (number: number) => rule({ fromPort: number, toPort: number });
 const instance = (inputs: Record<string, unknown>) => ({
   type: "aws:ec2/instance:Instance",
@@ -115,6 +117,21 @@ test.each([
     [bucket(), block(), encryption(), bucketPolicy({}, { policy: { Statement: onlyTls } })],
   ],
   ["a stack without a bucket", [port(443)]],
+  [
+    "443 to the world in parts",
+    ["0.0.0.0/1", "128.0.0.0/1"].map((cidr) => rule({ fromPort: 443, toPort: 443, cidrIpv4: cidr })),
+  ],
+  ["22 to one network, over and over", Array.from({ length: 40 }, () => from("12.0.0.0/8"))],
+  [
+    "22 to everything private",
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "12.0.0.0/8"].map((cidr) => from(cidr)),
+  ],
+  [
+    "other ports to parts of the world",
+    Array.from({ length: 20 }, (_, index) =>
+      from(`${index + 20}.0.0.0/8`, { fromPort: index, toPort: index }),
+    ),
+  ],
 ])("%s is in order", (_, resources) => {
   expect(stackViolations(resources)).toEqual([]);
 });
@@ -133,6 +150,34 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "tcp 22 is open",
     ],
     ["everything", rule({ ipProtocol: "-1" }), "every protocol 0-65535 is open to the world"],
+    ["half of the world", from("128.0.0.0/1"), "tcp 22 is open to the world"],
+    [
+      "a prefix list",
+      rule({ fromPort: 22, toPort: 22, cidrIpv4: undefined, prefixListId: "pl-1" }),
+      "prefix list",
+    ],
+  ],
+  "world-ports-in-parts": [
+    [
+      "the world in 256 parts",
+      Array.from({ length: 256 }, (_, index) => from(`${index}.0.0.0/8`)),
+      "tcp 22 is open to the world, by 0.0.0.0/8, 1.0.0.0/8, ",
+    ],
+    [
+      "two halves that overlap in one port",
+      [from("12.0.0.0/8", { fromPort: 20, toPort: 30 }), from("13.0.0.0/8", { fromPort: 30, toPort: 40 })],
+      "tcp 20-30 is open to the world, by 12.0.0.0/8, 13.0.0.0/8 together",
+    ],
+    [
+      "one of them for every protocol",
+      [from("12.0.0.0/8"), from("13.0.0.0/8", { ipProtocol: "-1", fromPort: undefined, toPort: undefined })],
+      "tcp 22 is open to the world",
+    ],
+    [
+      "the world of IPv6 in parts",
+      [from(undefined, { cidrIpv6: "2000::/11" }), from(undefined, { cidrIpv6: "2020::/11" })],
+      "tcp 22 is open to the world, by 2000::/11, 2020::/11 together",
+    ],
   ],
   "internal-ports": [
     [

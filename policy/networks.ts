@@ -1,0 +1,48 @@
+import * as ipaddr from "ipaddr.js";
+
+type Range = [first: bigint, last: bigint];
+
+/** Networks that are nobody's on the internet (RFC 1918, RFC 4193, RFC 4291). */
+const privateNetworks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"];
+
+/**
+ * How many addresses networks may have together before they are the world, private ones not counted: as many as an
+ * IPv4 /8 has, which is more than any one organisation has; of IPv6 the same part of all addresses that are in use.
+ */
+const worldBegins = { ipv4: 2n ** 24n, ipv6: 2n ** 117n };
+
+function rangeOf([address, prefixLength]: [ipaddr.IPv4 | ipaddr.IPv6, number]): Range {
+  const bytes = address.toByteArray();
+  const size = 2n ** BigInt(bytes.length * 8 - prefixLength);
+  const number = bytes.reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
+  const first = number - (number % size);
+  return [first, first + size - 1n];
+}
+
+/** How many addresses are in one range or more. */
+function count(ranges: Range[]): bigint {
+  let next = 0n;
+  let sum = 0n;
+  for (const [first, last] of [...ranges].sort((a, b) => (a[0] < b[0] ? -1 : 1))) {
+    if (last < next) continue;
+    sum += last - (first > next ? first : next) + 1n;
+    next = last + 1n;
+  }
+  return sum;
+}
+
+/**
+ * Whether networks together are more or less the whole internet, in however many parts.
+ * @param networks CIDRs of IPv4 and IPv6
+ */
+export function areWorld(networks: string[]): boolean {
+  return (["ipv4", "ipv6"] as const).some((kind) => {
+    const rangesOf = (cidrs: string[]) =>
+      cidrs
+        .map((cidr) => ipaddr.parseCIDR(cidr))
+        .filter(([address]) => address.kind() === kind)
+        .map(rangeOf);
+    const [open, own] = [rangesOf(networks), rangesOf(privateNetworks)];
+    return count([...open, ...own]) - count(own) > worldBegins[kind];
+  });
+}
