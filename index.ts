@@ -23,7 +23,7 @@ import {
 import { examplePage } from "./userdata/balancer";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 
-const now = new Date(process.env.WCS_BALANCER_DATE ?? Date.now());
+const now = new Date();
 const config = loadConfig(now);
 const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
@@ -50,7 +50,6 @@ const software = new MachineSoftware("software", { ...packageSources(config), pr
 const certificate = new Certificate("certificate", {
   domain: config.domain,
   own: ownCertificate(config),
-  now,
   protect: config.protect,
 });
 
@@ -146,7 +145,8 @@ export const haproxyConfig = {
   servers: Object.fromEntries(nodes.map(([name, node]) => [name, node.serverLine])),
   furtherServers: furtherNodes.serverLines,
 };
-export const certificateAuthority = certificate.certificateAuthority;
+/** What to trust besides the system's CAs; none with a certificate of one's own. */
+export const certificateAuthority = certificate.certificateAuthority ?? null;
 export const revision = desiredState.revision;
 /** Where machines fetch their software, and what of it this version of the stack needs. */
 export const softwareBucket = software.bucket;

@@ -53,7 +53,7 @@ export class Balancer extends pulumi.ComponentResource {
       name,
       {
         ...instanceDefaults,
-        ami: args.ami ?? newestDebian(this),
+        ami: args.ami ?? newestDebian(),
         instanceType: args.instanceType,
         iamInstanceProfile: role.instanceProfile,
         primaryNetworkInterface: { networkInterfaceId: networkInterface.id },

@@ -6,8 +6,6 @@ import { renderPem, sha256 } from "../userdata/desired-state";
 export interface CertificateArgs {
   /** The name that the certificate is for. */
   domain: string;
-  /** Today; a certificate of the stack's own CA is renewed by the first `up` of each quarter of a year. */
-  now: Date;
   /** A certificate of one's own. @default one signed by a CA of the stack's own */
   own?: { certificate: string; chain?: string; privateKey: pulumi.Input<string> };
   /** Whether the key of the stack's own CA is protected against deletion. @default false */
@@ -50,7 +48,7 @@ export class Certificate extends pulumi.ComponentResource {
     this.registerOutputs({ hash: this.hash });
   }
 
-  private sign(name: string, { domain, now, protect }: CertificateArgs) {
+  private sign(name: string, { domain, protect }: CertificateArgs) {
     const parent = { parent: this };
     const authorityKey = new tls.PrivateKey(`${name}-ca`, key, { ...parent, protect });
     const authority = new tls.SelfSignedCert(
@@ -70,16 +68,16 @@ export class Certificate extends pulumi.ComponentResource {
       { privateKeyPem: serverKey.privateKeyPem, subject: { commonName: domain }, dnsNames: [domain] },
       parent,
     );
-    // The name brings the renewal: the provider itself never asks for one (pulumi-tls issue 39).
-    const quarter = `${now.getUTCFullYear()}q${Math.floor(now.getUTCMonth() / 3) + 1}`;
     const server = new tls.LocallySignedCert(
-      `${name}-server-${quarter}`,
+      `${name}-server`,
       {
         certRequestPem: request.certRequestPem,
         caPrivateKeyPem: authorityKey.privateKeyPem,
         caCertPem: authority.certPem,
         allowedUses: ["server_auth", "digital_signature"],
         validityPeriodHours: hoursPerYear,
+        // The first `up` after that replaces it (tried with the provider's version 5.3.0).
+        earlyRenewalHours: hoursPerYear / 2,
       },
       parent,
     );

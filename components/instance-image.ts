@@ -1,10 +1,16 @@
 import * as aws from "@pulumi/aws";
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 
-/** The newest Debian 13 for x86_64, published by Debian's own account (Debian Wiki, "Cloud/AmazonEC2Image"). */
-export function newestDebian(parent: pulumi.Resource): pulumi.Output<string> {
-  return aws.ec2.getAmiOutput(
-    {
+let newest: Promise<string> | undefined;
+
+/**
+ * The newest Debian 13 for x86_64, published by Debian's own account (Debian Wiki, "Cloud/AmazonEC2Image"). Looked up
+ * once for all machines, so that a failure is one message.
+ * @throws pulumi.RunError when there is none, or AWS does not tell
+ */
+export function newestDebian(): pulumi.Output<string> {
+  newest ??= aws.ec2
+    .getAmi({
       mostRecent: true,
       owners: ["136693071363"],
       filters: [
@@ -12,9 +18,17 @@ export function newestDebian(parent: pulumi.Resource): pulumi.Output<string> {
         { name: "architecture", values: ["x86_64"] },
         { name: "virtualization-type", values: ["hvm"] },
       ],
-    },
-    { parent },
-  ).id;
+    })
+    .then(
+      ({ id }) => id,
+      (error: Error) => {
+        throw new pulumi.RunError(
+          `the newest image of Debian 13 (debian-13-amd64-*) was not found: ${error.message}. Images can be named: ` +
+            "pulumi config set balancerAmi ami-0123456789abcdef0, and nodeAmi",
+        );
+      },
+    );
+  return pulumi.output(newest);
 }
 
 /**

@@ -33,9 +33,8 @@ export class Rollout extends pulumi.ComponentResource {
         // and no child of that, and then waits until nobody holds its output.
         interpreter: ["node", "--import", "tsx"],
         create: wait,
-        // With an update command a trigger updates in place, and so before anything is deleted.
+        // What is new in the environment updates in place, and so before anything is deleted. Triggers would replace.
         update: wait,
-        triggers: [args.revision, args.balancerInstanceId],
         environment: {
           BALANCER_ADDRESS: args.balancerAddress,
           BALANCER_INSTANCE: args.balancerInstanceId,

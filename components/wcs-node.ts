@@ -45,7 +45,7 @@ export class WcsNode extends pulumi.ComponentResource {
       name,
       {
         ...instanceDefaults,
-        ami: args.ami ?? newestDebian(this),
+        ami: args.ami ?? newestDebian(),
         instanceType: args.instanceType,
         subnetId: args.subnetId,
         associatePublicIpAddress: true,

@@ -55,7 +55,7 @@ export async function up(options: Deployment): Promise<void> {
   await startCloud(paths);
   const outputs = await inEngine(options, async (opened) => (await opened.up(engineOutput)).outputs);
   const authority = join(paths.state, `ca-${stack}.pem`);
-  if (outputs.certificateAuthority) {
+  if (outputs.certificateAuthority?.value) {
     // In one step: clients read it while this runs.
     writeFileSync(`${authority}.new`, String(outputs.certificateAuthority.value));
     renameSync(`${authority}.new`, authority);

@@ -229,6 +229,8 @@ export const awsInvokes: Record<string, Invoke> = {
   },
   "aws:ec2/getAmi:getAmi": (inputs) => {
     knownFilters(["name", "architecture", "virtualization-type"], inputs);
+    if (debianAmi === "none")
+      throw new Error("Your query returned no results. Please change your search criteria and try again.");
     return { id: debianAmi, imageId: debianAmi, name: "debian-13-amd64-sandbox", architecture: "x86_64" };
   },
 };

@@ -52,7 +52,8 @@ export const commandTypes: Record<string, ResourceType> = {
       interpreter: z.array(text).min(1).optional(),
       logging: z.enum(["stdout", "stderr", "stdoutAndStderr", "none"]).optional(),
     }),
-    replaceOn: (_olds, news) => (news.update === undefined ? ["triggers"] : []),
+    // Whether or not there is an update command (pulumi-command, `replaceOnChanges` in local/command.go).
+    replaceOn: ["triggers"],
     computed: ["stdout", "stderr"],
     async create(inputs, context, urn) {
       const outputs = inputs.create ? await runOnInternet(String(inputs.create), inputs, context, urn) : {};

@@ -22,6 +22,8 @@ export interface ResourceType {
   autoName?: "name";
   /** Properties whose change makes a new resource. */
   replaceOn: readonly string[] | ((olds: Values, news: Values) => readonly string[]);
+  /** The output whose change is planned because the resource's time has come, if it has. */
+  renewal?(outputs: Values): string | undefined;
   /** Outputs that only the created resource knows. */
   computed: readonly string[];
   create(inputs: Values, context: Context, urn: string): Promise<{ id: string; outputs: Values }>;

@@ -132,12 +132,15 @@ export async function serveProvider(
     diff(request) {
       const olds = valuesOf(request.getOldInputs());
       const news = valuesOf(request.getNews());
-      const diffs = changedKeys(olds, news);
+      const type = lookUp(request.getUrn());
+      const renewal = type.renewal?.(valuesOf(request.getOlds()));
+      const due = renewal === undefined ? [] : [renewal];
+      const diffs = [...changedKeys(olds, news), ...due];
       const { DIFF_NONE, DIFF_SOME } = messages.DiffResponse.DiffChanges;
       return new messages.DiffResponse()
         .setChanges(diffs.length > 0 ? DIFF_SOME : DIFF_NONE)
         .setDiffsList(diffs)
-        .setReplacesList(replacedBy(lookUp(request.getUrn()), olds, news));
+        .setReplacesList([...replacedBy(type, olds, news), ...due]);
     },
 
     async create(request) {

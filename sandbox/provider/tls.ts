@@ -52,6 +52,11 @@ function newId(): string {
   return randomBytes(16).toString("hex");
 }
 
+/** The provider's clock, which tests move on. */
+function now(): Date {
+  return new Date(process.env.WCS_SANDBOX_DATE ?? Date.now());
+}
+
 function times(certificate: x509.X509Certificate) {
   return {
     validityStartTime: certificate.notBefore.toISOString(),
@@ -60,7 +65,7 @@ function times(certificate: x509.X509Certificate) {
   };
 }
 
-/** The types of the tls provider, whose every property makes a new resource. */
+/** The types of the tls provider. Nearly every property makes a new resource. */
 export const tlsTypes: Record<string, ResourceType> = {
   "tls:index/privateKey:PrivateKey": {
     inputs: privateKey,
@@ -110,8 +115,14 @@ export const tlsTypes: Record<string, ResourceType> = {
   },
   "tls:index/locallySignedCert:LocallySignedCert": {
     inputs: locallySignedCert,
-    replaceOn: [],
+    // All but how early it is renewed, which changes in place (tried with the provider's version 5.3.0).
+    replaceOn: ["certRequestPem", "caPrivateKeyPem", "caCertPem", "allowedUses", "validityPeriodHours"],
+    renewal({ validityEndTime, earlyRenewalHours = 0 }) {
+      const begins = Date.parse(String(validityEndTime)) - Number(earlyRenewalHours) * 3_600_000;
+      return now().getTime() >= begins ? "readyForRenewal" : undefined;
+    },
     computed: ["certPem", "validityStartTime", "validityEndTime", "readyForRenewal"],
+    update: async () => ({}),
     async create(inputs) {
       const values = locallySignedCert.parse(inputs);
       const request = new x509.Pkcs10CertificateRequest(values.certRequestPem);

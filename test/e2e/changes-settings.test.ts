@@ -40,7 +40,7 @@ test("the certificate of the stack's own CA is renewed by an ordinary up after i
   await during({
     name: "renew the certificate",
     args: withNodes(2),
-    variables: { WCS_BALANCER_DATE: "2031-05-01" },
+    variables: { WCS_SANDBOX_DATE: "2031-05-01" },
   });
   const after = await certificate();
   expect(after.serialNumber).not.toBe(before.serialNumber);

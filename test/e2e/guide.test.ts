@@ -178,7 +178,7 @@ describe("while a window plays its own stream", () => {
 
   test.each([
     ["a third node is added", {}],
-    ["the certificate is renewed", { WCS_BALANCER_DATE: "2031-05-01" }],
+    ["the certificate is renewed", { WCS_SANDBOX_DATE: "2031-05-01" }],
   ])("%s, and its picture does not stop", async (name, variables) => {
     const ended = await window.watchFrames();
     const { status, output } = await startSandbox(["up", "--nodes", "3"], variables).ended;

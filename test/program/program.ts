@@ -28,7 +28,20 @@ const outputs: Record<string, (name: string) => Record<string, unknown>> = {
   "command:local:Command": () => ({ stdout: "" }),
 };
 
-/** Runs the real program with mocks that fail on anything they do not know. */
+/** What ended the program, and what it had registered by then. */
+export class ProgramError extends Error {
+  constructor(
+    cause: unknown,
+    readonly resources: Registered[],
+  ) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+/**
+ * Runs the real program with mocks that fail on anything they do not know.
+ * @throws ProgramError when the program ends with an error
+ */
 export async function runProgram(
   config: Record<string, unknown>,
   secretKeys: string[] = [],
@@ -85,8 +98,8 @@ export async function runProgram(
       failure = error;
     }
   });
-  if (failure) throw failure;
   await pulumi.runtime.disconnect();
+  if (failure) throw new ProgramError(failure, resources);
   return { resources, protectedResources: protectedResources.sort(), outputs: exported };
 }
 

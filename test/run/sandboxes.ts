@@ -99,7 +99,7 @@ const irrelevant =
 
 /**
  * A hash of all that a sandbox is made from: the sources, the image that its disks lie over, and the month, for its
- * certificate is renewed each quarter.
+ * certificate lasts a year.
  */
 function sourcesKey(): string {
   const hash = createHash("sha256")

@@ -11,8 +11,10 @@ import type { Machines } from "../../sandbox/cloud/machine";
 import { ObjectStore } from "../../sandbox/cloud/objects";
 import { assetMark } from "../../sandbox/provider/asset";
 import { awsInvokes, awsTypes } from "../../sandbox/provider/aws";
+import { commandTypes } from "../../sandbox/provider/command";
 import { unknownValue } from "../../sandbox/provider/resource-type";
 import { serveProvider } from "../../sandbox/provider/server";
+import { tlsTypes } from "../../sandbox/provider/tls";
 
 const { ResourceProviderClient } = require("@pulumi/pulumi/proto/provider_grpc_pb");
 const messages = require("@pulumi/pulumi/proto/provider_pb");
@@ -35,7 +37,7 @@ let client: any;
 
 beforeAll(async () => {
   const provider = await serveProvider(
-    { version: "1.0.0", types: awsTypes, invokes: awsInvokes },
+    { version: "1.0.0", types: { ...awsTypes, ...tlsTypes, ...commandTypes }, invokes: awsInvokes },
     { cloud: cloudClient as unknown as CloudClient, log: () => {} },
   );
   stop = provider.stop;
@@ -110,9 +112,11 @@ async function diff(
   type: string,
   olds: Values,
   news: Values,
+  state: Values = olds,
 ): Promise<{ diffs: string[]; replaces: string[] }> {
   const request = new messages.DiffRequest()
     .setUrn(urn(type))
+    .setOlds(structOf(state))
     .setOldInputs(structOf(olds))
     .setNews(structOf(news));
   const response = await call("diff", request);
@@ -129,6 +133,50 @@ test("a change of what cannot change in place is a replacement", async () => {
   expect(await replaces(userData("YQ==", true), userData("Yg==", true))).toEqual(["userDataBase64"]);
   expect(await replaces(userData("YQ==", false), userData("Yg==", false))).toEqual([]);
   expect(await replaces({ ami: "ami-1" }, { ami: "ami-2" })).toEqual(["ami"]);
+});
+
+describe("a command", () => {
+  const type = "command:local:Command";
+  const olds = { create: "a", update: "a", environment: { REVISION: "1" }, triggers: ["1"] };
+
+  test("is updated in place by a new environment", async () => {
+    const changed = await diff(type, olds, { ...olds, environment: { REVISION: "2" } });
+    expect(changed).toEqual({ diffs: ["environment"], replaces: [] });
+  });
+
+  test("is replaced by a new trigger, even with an update command", async () => {
+    expect((await diff(type, olds, { ...olds, triggers: ["2"] })).replaces).toEqual(["triggers"]);
+  });
+});
+
+describe("a certificate of the stack's own CA", () => {
+  const type = "tls:index/locallySignedCert:LocallySignedCert";
+  const inputs = {
+    certRequestPem: "a",
+    caPrivateKeyPem: "b",
+    caCertPem: "c",
+    allowedUses: ["server_auth"],
+    validityPeriodHours: 48,
+    earlyRenewalHours: 24,
+  };
+  const endsIn = (hours: number) => ({
+    ...inputs,
+    validityEndTime: new Date(Date.now() + hours * 3_600_000).toISOString(),
+  });
+  const change = (hours: number, news: Values = inputs) => diff(type, inputs, news, endsIn(hours));
+
+  test("stays until its renewal is due, and is replaced from then on, and after its end", async () => {
+    expect(await change(25)).toEqual({ diffs: [], replaces: [] });
+    for (const hours of [23, -1])
+      expect(await change(hours)).toEqual({ diffs: ["readyForRenewal"], replaces: ["readyForRenewal"] });
+  });
+
+  test("changes in place when only its renewal is at another time, is replaced by all else", async () => {
+    expect((await change(25, { ...inputs, earlyRenewalHours: 12 })).replaces).toEqual([]);
+    expect((await change(25, { ...inputs, validityPeriodHours: 12 })).replaces).toEqual([
+      "validityPeriodHours",
+    ]);
+  });
 });
 
 describe("S3", () => {
