@@ -76,5 +76,6 @@ test.concurrent("new nodes that die, a worker that hangs, a HAProxy that is dead
     "a drain waits for a worker that does not answer",
     "a HAProxy that is dead is started, with what it had",
     "the last resort outlives a start of HAProxy",
+    "a document of a newer contract changes the servers, nothing else, and no socket is lost",
   ]);
 }, 310_000);

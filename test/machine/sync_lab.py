@@ -9,7 +9,6 @@ import base64
 import contextlib
 import gzip
 import hashlib
-import importlib.util
 import json
 import shutil
 import socket
@@ -22,15 +21,12 @@ from pathlib import Path
 
 FILES = Path("/project/machines")
 sys.path[:0] = [str(FILES / "setup"), str(FILES / "balancer")]
-import changes
-import haproxy_plan
-import haproxy_runtime as haproxy
-import last_resort
-
-spec = importlib.util.spec_from_file_location("sync", FILES / "balancer/wcs-balancer-sync.py")
-sync = importlib.util.module_from_spec(spec)
-sys.modules["sync"] = sync
-spec.loader.exec_module(sync)
+from wcs_balancer import desired_state, files, haproxy_plan, haproxy_service, last_resort
+from wcs_balancer import haproxy_runtime as haproxy
+from wcs_balancer.disk import Disk
+from wcs_balancer.places import HAPROXY_CONFIG
+from wcs_balancer.server import Status
+from wcs_balancer.service import LOOK_SECONDS, Service
 
 CERTIFICATE = Path("/etc/pki/tls/wcs.example.com/cert.pem")
 NODES = [f"127.0.0.{number}" for number in (2, 3, 4)]
@@ -139,11 +135,17 @@ def new_pem():
     return Path("/crt").read_text() + Path("/key").read_text()
 
 
+def packed(content):
+    return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
+
+
 def target(config, pem, revision):
-    content = {"revision": revision, "haproxyConfig": config, "drainTimeoutSeconds": 600}
+    servers = haproxy_plan.parse_configuration(config).servers
+    content = {"contract": 1, "revision": revision, "haproxyBase": haproxy_plan.with_servers(config, {})}
+    content |= {"servers": servers, "drainTimeoutSeconds": 600}
     content["certificateHash"] = hashlib.sha256(pem.encode()).hexdigest()
     return {
-        "state": base64.b64encode(gzip.compress(json.dumps(content).encode())).decode(),
+        "state": packed(content),
         "secret": json.dumps({"pem": pem, "token": "token"}),
         "config": config,
         "pem": pem,
@@ -152,12 +154,30 @@ def target(config, pem, revision):
 
 
 parameters = {}
-sync.get_parameter = lambda name: parameters[name]
-SETTINGS = {"stateParameter": "state", "secretParameter": "secret", "certificatePath": str(CERTIFICATE)}
+desired_state.get_parameter = lambda name: parameters[name]
+
+
+class Balancer(Service):
+    """The service in one thread, which asks AWS when it is told to."""
+
+    def __init__(self):
+        super().__init__(Disk(CERTIFICATE), lambda message: None)
+        self.desired_state = desired_state.DesiredState("state", "secret", self.disk)
+
+    @property
+    def changes(self):
+        return self.disk.changes
+
+    def poll(self):
+        self.look(self.desired_state.ask())
+
+    def shown(self):
+        return Status(lambda: self.snapshot, self.disk.token).shown(True)
 
 
 def fresh():
-    return sync.Balancer(SETTINGS, lambda message: None)
+    """The service after its start."""
+    return Balancer()
 
 
 def bring_to(wanted):
@@ -193,7 +213,7 @@ def kill_before(step):
     return restore
 
 
-SIDE_EFFECTS = [(sync, "replace_file"), (changes, "replace_file"), (haproxy, "replace_file"), (haproxy, "ask"), (sync, "run")]
+SIDE_EFFECTS = [(files, "replace_file"), (haproxy, "ask"), (haproxy_service, "run")]
 
 
 def running_servers():
@@ -236,8 +256,8 @@ def stop_haproxy():
 @contextlib.contextmanager
 def haproxy_with(first):
     """HAProxy, started with the files of a state."""
-    sync.replace_file(CERTIFICATE, first["pem"], 0o600)
-    sync.replace_file(sync.HAPROXY_CONFIG, first["config"])
+    files.replace_file(CERTIFICATE, first["pem"], 0o600)
+    files.replace_file(HAPROXY_CONFIG, first["config"])
     Path("/run/haproxy").mkdir(exist_ok=True)
     start_haproxy()
     try:
@@ -248,8 +268,8 @@ def haproxy_with(first):
 
 def check(wanted, balancer, clients):
     assert balancer.error is None, balancer.error
-    assert balancer.applied and balancer.applied.revision == wanted["revision"]
-    assert sync.HAPROXY_CONFIG.read_text() == wanted["config"]
+    assert balancer.disk.applied and balancer.disk.applied.revision == wanted["revision"]
+    assert HAPROXY_CONFIG.read_text() == wanted["config"]
     assert CERTIFICATE.read_text() == wanted["pem"]
     assert running_servers() == set(haproxy_plan.parse_configuration(wanted["config"]).servers)
     served = ssl.get_server_certificate(("127.0.0.1", 443))

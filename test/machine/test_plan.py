@@ -7,8 +7,8 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
-from haproxy_plan import (
-    PlanError,
+from wcs_balancer.errors import PlanError
+from wcs_balancer.haproxy_plan import (
     RunningServer,
     needs_reload,
     parse_configuration,
