@@ -309,9 +309,19 @@ class Service(unittest.TestCase):
         leaving = self.disk.changes.leaving
         self.assertEqual((leaving["b"].barred, leaving["c"].barred), (True, False))
         told = self.told(Changes(leaving=leaving), ["a", "b", "c"], "a 0", "b 1", "c 1")
-        self.assertEqual({line.split()[2] for line in told}, {"c"})
+        self.assertEqual([line for line in told if " b " in line], [r"set server b agent-send cpu\ 90\;"])
         self.assertEqual(told[-1], "set server c state ready")
         self.assertEqual(self.disk.changes.joining, ("c",))
+
+    def test_completes_a_change_that_was_broken_off_and_then_taken_back(self):
+        self.look_at(["a", "b"], "a 0", "b 0")
+        with mock.patch.object(Disk, "write_files", side_effect=OSError("no room")):
+            told = self.look_at(["a"], "a 0", "b 0", revision="r2")
+        self.assertEqual((told[-1], self.service.error), ("disable health b", "no room"))
+        told = self.look_at(["a", "b"], "a 0", "b 1")
+        self.assertEqual(told[-1], "set server b state ready")
+        self.assertEqual((self.disk.changes.leaving, self.disk.changes.begun), ({}, False))
+        self.assertEqual(self.look_at(["a", "b"], "a 0", "b 0"), [])
 
     def look_at(self, wanted, *running, revision="r1", newer=False):
         """One round with an answer of AWS; gives the commands."""

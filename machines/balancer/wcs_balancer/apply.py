@@ -27,7 +27,7 @@ class Applier:
         disk = self.disk
         applied = disk.load_applied()
         wanted, secret = obeyed(asked.document, applied), asked.secret
-        if wanted == applied and not disk.changes.joining:
+        if wanted == applied and not disk.changes.begun:
             disk.applied = applied
             return
         if wanted.revision != self.attempted:
@@ -39,7 +39,7 @@ class Applier:
         self.check(wanted.haproxy_config, pem)
         self.change_haproxy(wanted, applied, secret)
         disk.write_record(wanted)
-        disk.note(disk.changes.joined())
+        disk.note(disk.changes.ended())
         disk.applied = wanted
         self.report(f"revision {wanted.revision}: applied")
 

@@ -20,8 +20,10 @@ class Leaving(NamedTuple):
 class Changes:
     """What the next run has to know, whenever this one ends. Never changed: a new one takes its place."""
 
+    begun: bool = False
+    """Whether a change has begun and not ended: its commands may not all be given."""
     joining: tuple[str, ...] = ()
-    """Those whose commands may not all be given yet."""
+    """Those that the change brings in: their commands may not all be given."""
     unproven: tuple[str, ...] = ()
     """Those that have not been up for long enough yet."""
     leaving: Mapping[str, Leaving] = field(default_factory=dict)
@@ -38,9 +40,9 @@ class Changes:
         """Servers that are in maintenance by this service, where they are, and not by an operator."""
         return {*self.joining, *(name for name, server in self.leaving.items() if not server.barred)}
 
-    def joined(self) -> "Changes":
+    def ended(self) -> "Changes":
         """From now on every command has been given."""
-        return replace(self, joining=())
+        return replace(self, begun=False, joining=())
 
     def let_go(self, now: float) -> "Changes":
         """From now on nobody is held."""

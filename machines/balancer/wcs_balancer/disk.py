@@ -33,7 +33,7 @@ class Disk:
             saved = json.loads(self.changes_file.read_text(encoding="utf-8"))
             leaving = {name: Leaving(*values) for name, values in saved["leaving"].items()}
             names = {key: tuple(saved[key]) for key in ("joining", "unproven", "last_resort")}
-            return Changes(leaving=leaving, **names)
+            return Changes(begun=bool(saved["begun"]), leaving=leaving, **names)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Changes()
 

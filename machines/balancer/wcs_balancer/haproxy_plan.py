@@ -100,9 +100,10 @@ def needs_reload(wanted: Configuration, applied: Configuration | None) -> bool:
 
 
 def plan_joining(
-    wanted: Configuration, running: Mapping[str, RunningServer], unfinished: Collection[str], new_request: bool
+    wanted: Configuration, running: Mapping[str, RunningServer], unfinished: Collection[str], told: Collection[str]
 ) -> list[str]:
-    """Commands that add servers, take back those that were on their way out, and change the agent's request.
+    """Commands that add servers, take back those that were on their way out, and tell those in `told` the agent's
+    request.
 
     A server takes clients when its checks have passed and its agent has said so, not before. `unfinished`
     names those that came or went when a run ended early; only their maintenance is lifted, since any other
@@ -111,7 +112,7 @@ def plan_joining(
     commands: list[str] = []
     for name, options in wanted.servers.items():
         server = f"{BACKEND}/{name}"
-        request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if new_request else []
+        request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if name in told else []
         if name not in running:
             commands.append(f"add server {server} {options} {wanted.defaults}")
         if not joins(name, running, unfinished):

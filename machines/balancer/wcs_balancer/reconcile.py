@@ -44,8 +44,10 @@ def reconcile(
     if not hold:
         noted = noted.let_go(now)
     reloads = needs_reload(wanted, applied)
-    new_request = applied is None or applied.agent_request != wanted.agent_request
-    commands = plan_joining(wanted, running, changes.unfinished, new_request)
+    anew = applied is None or applied.agent_request != wanted.agent_request or changes.begun
+    # Servers that come back were told nothing while they were on their way out.
+    told = wanted.servers if anew else changes.leaving
+    commands = plan_joining(wanted, running, changes.unfinished, told)
     # After a reload the new worker does not have them.
     if not reloads:
         serving = {*noted.held, *noted.last_resort}
@@ -77,7 +79,7 @@ def note_changes(
         name: server if server.options else server._replace(since=server.since or now)
         for name, server in leaving.items()
     }
-    return Changes(joining, unproven, leaving, tuple(name for name in changes.last_resort if name in leaving))
+    return Changes(True, joining, unproven, leaving, tuple(name for name in changes.last_resort if name in leaving))
 
 
 def take_out(names: Collection[str], changes: Changes, running: Mapping[str, RunningServer]) -> list[str]:
@@ -127,7 +129,7 @@ def last_resort(
         tuple(take_out(over, changes, running)),
         changes if same else replace(changes, last_resort=tuple(candidates)),
         called,
-        tuple(plan_joining(config, running, called, True)),
+        tuple(plan_joining(config, running, called, called)),
     )
 
 
