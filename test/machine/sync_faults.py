@@ -16,6 +16,7 @@ import sync_lab as lab
 from sync_lab import NODES, Client, Nodes, eventually, fresh, haproxy, haproxy_service, packed, parameters
 from wcs_balancer.haproxy_plan import parse_configuration, with_servers
 from wcs_balancer.places import HAPROXY_CONFIG
+from wcs_balancer.service import LOOK_SECONDS
 
 OLD, NEW = NODES[:2], NODES[2]
 
@@ -27,7 +28,7 @@ def look_until(balancer, condition, what, seconds=20):
         balancer.look()
         return condition()
 
-    eventually(done, what, seconds, lab.LOOK_SECONDS)
+    eventually(done, what, seconds, LOOK_SECONDS)
 
 
 def refused():
@@ -71,7 +72,7 @@ def new_nodes_die(nodes, before, after):
     clients = [Client() for _ in range(4)]
     nodes.kill(NEW)
     balancer = change(after)
-    time.sleep(3 * lab.LOOK_SECONDS)
+    time.sleep(3 * LOOK_SECONDS)
     balancer.look()
     assert len(balancer.changes.held) == 2
     nodes.revive(NEW)
@@ -234,7 +235,8 @@ def newer_contract(nodes, before, after):
     for client in clients:
         client.talk()
     assert haproxy.workers() == workers, "HAProxy was reloaded"
-    assert (balancer.shown()["revision"], balancer.shown()["applied"]) == (f"{before['revision']} with the servers of later", False)
+    assert shows(balancer, "revision") == f"{before['revision']} with the servers of later"
+    assert shows(balancer, "applied") is False
     for client in clients:
         client.socket.close()
     look_until(balancer, lambda: not balancer.changes.leaving, "the drain")

@@ -26,7 +26,7 @@ from wcs_balancer import haproxy_runtime as haproxy
 from wcs_balancer.disk import Disk
 from wcs_balancer.places import HAPROXY_CONFIG
 from wcs_balancer.server import Status
-from wcs_balancer.service import LOOK_SECONDS, Service
+from wcs_balancer.service import Service
 
 CERTIFICATE = Path("/etc/pki/tls/wcs.example.com/cert.pem")
 NODES = [f"127.0.0.{number}" for number in (2, 3, 4)]

@@ -362,6 +362,10 @@ class Configuration(unittest.TestCase):
         )
         self.assertIn("server sync 127.0.0.1:8181", self.old.base)
 
+    def test_takes_other_servers_and_keeps_all_else(self):
+        other = with_servers(config({"a": "10.0.0.1", "b": "10.0.0.2"}), {"b": "10.0.0.2:8080"})
+        self.assertEqual(other, config({"b": "10.0.0.2"}))
+
     def test_servers_and_thresholds_change_without_a_reload(self):
         self.assertFalse(needs_reload(parse_configuration(config({"c": "10.0.0.3"}, "cpu 50;")), self.old))
 

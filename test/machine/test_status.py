@@ -263,7 +263,8 @@ class Service(unittest.TestCase):
             self.assertFalse(self.service.haproxy_service.start_failed)
             runs.return_value, run.side_effect = False, None
             look_after(1)
-            self.assertEqual(look_after(haproxy_service.AWAY_SECONDS), "HAProxy does not run: it is being started: cannot bind")
+            end = "HAProxy does not run: it is being started: cannot bind"
+            self.assertEqual(look_after(haproxy_service.AWAY_SECONDS), end)
 
     def test_calls_up_nobody_whom_it_cannot_note(self):
         self.disk.applied = State("r1", "", "c", 600)
@@ -332,8 +333,9 @@ class Service(unittest.TestCase):
         if not self.disk.haproxy_config.exists():
             self.disk.haproxy_config.write_text(head + lines)
             self.disk.write_record(State(revision, head + lines, sha256(pem.encode()), 600))
+        rows = "".join(f"wcs_back {row}\n" for row in running)
         answers = {
-            "show servers state": "1\n# be_name srv_name srv_admin_state\n" + "".join(f"wcs_back {r}\n" for r in running),
+            "show servers state": f"1\n# be_name srv_name srv_admin_state\n{rows}",
             "show stat": "# pxname,svname,status,lastchg,weight,scur,slim\n",
             "show proc": "1   worker   0\n",
         }

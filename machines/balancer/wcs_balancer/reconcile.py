@@ -5,14 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Collection, Mapping
 
 from .changes import Changes, Leaving
-from .haproxy_plan import (
-    Configuration,
-    RunningServer,
-    joins,
-    needs_reload,
-    plan_joining,
-    plan_leaving,
-)
+from .haproxy_plan import Configuration, RunningServer, joins, needs_reload, plan_joining, plan_leaving
 
 
 @dataclass(frozen=True)
@@ -85,9 +78,8 @@ def note_changes(
 def take_out(names: Collection[str], changes: Changes, running: Mapping[str, RunningServer]) -> list[str]:
     """Commands after which servers get no client any more. One in an operator's maintenance gets none as it is: left
     alone, it is what it was if it comes back."""
-    left_alone = {
-        name for name, server in changes.leaving.items() if server.barred and name in running and running[name].maintenance
-    }
+    barred = {name for name, server in changes.leaving.items() if server.barred}
+    left_alone = {name for name in barred if name in running and running[name].maintenance}
     return plan_leaving([name for name in names if name not in left_alone], running)
 
 

@@ -159,7 +159,8 @@ def full(
     monotonic: float,
     now: float,
 ) -> dict[str, Any]:
-    """The status for the stack's token. `problems` are those of looking, `away` what of the balancer does not answer."""
+    """The status for the stack's token. `problems` are those of looking, `away` names what of the balancer does not
+    answer."""
     errors = [error for error in (known.error, hangs(known, monotonic)) if error]
     changes = known.changes
     return {
