@@ -369,6 +369,18 @@ class Service(unittest.TestCase):
         self.assertEqual(told[-1], "set server b state ready")
         self.assertEqual((self.shown()["revision"], self.shown()["applied"], self.service.error), ("r1", True, None))
 
+    def test_completes_a_change_of_a_newer_contract_that_was_broken_off(self):
+        self.look_at(["a", "b"], "a 0", "b 0")
+        with mock.patch.object(Disk, "write_record", side_effect=OSError("no room")):
+            self.look_at(["a"], "a 0", "b 0", revision="r2", newer=True)
+        self.assertEqual(self.service.error, "no room")
+        self.disk = self.new_disk()
+        self.service = SyncService(self.disk, self.reports.append)
+        with mock.patch.object(haproxy_runtime, "reload"):
+            self.look_at(["a"], "a 0", "b 1", revision="r2", newer=True)
+        self.assertEqual(self.shown()["revision"], "r1 with the servers of r2")
+        self.assertIn("has contract 2", self.service.error)
+
     def test_asks_anew_what_is_wrong_when_new_files_do_not_start_either(self):
         self.service.haproxy_service.start_failed, self.service.haproxy_service.away_reason = True, "of the old files"
         states = [State("r", "backend wcs_back\n", "c", 600)] * 2

@@ -26,7 +26,8 @@ class Applier:
         """Brings this machine to what was asked for, or raises an error and leaves the old state serving."""
         disk = self.disk
         applied = disk.load_applied()
-        wanted, secret = obeyed(asked.document, applied), asked.secret
+        document, secret = asked
+        wanted = document if isinstance(document, State) else obeyed(document, disk.load_kept())
         if wanted == applied and not disk.changes.begun:
             disk.applied = applied
             return

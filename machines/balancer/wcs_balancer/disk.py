@@ -3,14 +3,14 @@
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 from . import files
 from .changes import Changes, Leaving
 from .document import Secret, State
 from .errors import HaproxyError, RefusedError
 from .files import sha256
-from .haproxy_plan import parse_configuration, server_lines
+from .haproxy_plan import parse_configuration, server_lines, with_servers
 from .places import HAPROXY_CONFIG, STATE
 
 
@@ -44,10 +44,18 @@ class Disk:
 
     def load_applied(self) -> State | None:
         """What the last finished run recorded, unless the files were changed since."""
+        return self.load("haproxyConfigHash", lambda config: config)
+
+    def load_kept(self) -> State | None:
+        """The same whatever servers haproxy.cfg has: a change of servers may have ended half-way."""
+        return self.load("haproxyBaseHash", lambda config: with_servers(config, {}))
+
+    def load(self, key: str, part: Callable[[str], str]) -> State | None:
+        """What was recorded, where the hash of a part of haproxy.cfg is the recorded one, and the certificate's is."""
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
             config = self.haproxy_config.read_text(encoding="utf-8")
-            if sha256(config.encode()) != record["haproxyConfigHash"]:
+            if sha256(part(config).encode()) != record[key]:
                 return None
             wanted = config.removesuffix(server_lines(self.changes.held))
             state = State(record["revision"], wanted, record["certificateHash"], record["drainTimeoutSeconds"])
@@ -61,6 +69,7 @@ class Disk:
             "revision": state.revision,
             "certificateHash": state.certificate_hash,
             "haproxyConfigHash": sha256(self.file_content(state).encode()),
+            "haproxyBaseHash": sha256(with_servers(state.haproxy_config, {}).encode()),
             "drainTimeoutSeconds": state.drain_timeout_seconds,
         }
         files.replace_file(self.record, json.dumps(record))

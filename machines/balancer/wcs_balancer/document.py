@@ -106,22 +106,21 @@ def known_words(options: str) -> str:
     return address + "".join(f" cookie {value}" for word, value in zip(words, words[1:]) if word == "cookie")
 
 
-def obeyed(document: State | NewerDocument, applied: State | None) -> State:
-    """What is to run by a document: of a newer contract its servers alone, with all else as it is.
+def obeyed(document: NewerDocument, kept: State | None) -> State:
+    """What is to run by a document of a newer contract: its servers, with all else as it is kept.
 
-    Servers that are here already keep their lines. Raises SyncError where nothing is here to be kept.
+    Servers that are here already keep their lines. Raises SyncError where there is nothing to be kept.
     """
-    if isinstance(document, State):
-        return document
-    if applied is None:
+    if kept is None:
         raise SyncError(f"{newer_contract(document)}. This balancer has no configuration of its own to go on with")
-    there = parse_configuration(applied.haproxy_config).servers
+    there = parse_configuration(kept.haproxy_config).servers
     servers = {name: there.get(name) or known_words(options) for name, options in document.servers.items()}
-    kept = applied.revision.split()[0]
+    # Whatever servers it had before.
+    revision = kept.revision.split()[0]
     return replace(
-        applied,
-        revision=f"{kept} with the servers of {document.revision}",
-        haproxy_config=with_servers(applied.haproxy_config, servers),
+        kept,
+        revision=f"{revision} with the servers of {document.revision}",
+        haproxy_config=with_servers(kept.haproxy_config, servers),
     )
 
 
