@@ -45,7 +45,7 @@ export function warnings(config: PublicConfig, now: Date): string[] {
   ];
 }
 
-/** As for machines/balancer/status_document.py, whose warnings an `up` that changes nothing does not see. */
+/** As for machines/balancer/wcs_balancer/status.py, whose warnings an `up` that changes nothing does not see. */
 const expiryWarningDays = 21;
 
 /** That a user-supplied certificate ends soon. One of the stack's own CA is renewed by `pulumi up` itself. */

@@ -5,6 +5,13 @@ import { type HaproxySettings, renderHaproxyConfig, serverName } from "./haproxy
 /** An SSM parameter of the Advanced tier holds 8 KB (AWS Systems Manager User Guide, "Parameter tiers"). */
 export const parameterLimitBytes = 8192;
 
+/**
+ * The number of the document's contract; machines/balancer/wcs_balancer/document.py has the same. A balancer that knows
+ * a lower one obeys `revision` and `servers` alone, so these two never change their meaning. Another meaning of any
+ * other field is a new contract, with a higher number.
+ */
+const contract = 1;
+
 /** What does not fit into an SSM parameter. */
 export class TooLargeError extends Error {}
 
@@ -19,13 +26,26 @@ export function sha256(content: string | Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
 
+/**
+ * The `server` lines at the end of haproxy.cfg, which are the nodes: address and own options of each by its name. They
+ * stand in the document once, as a field that also an older balancer understands; the balancer puts them back.
+ */
+function splitServers(haproxyConfig: string): { haproxyBase: string; servers: Record<string, string> } {
+  const [lines = ""] = haproxyConfig.match(/( {4}server .*\n)*$/) ?? [];
+  const servers = [...lines.matchAll(/server (\S+) (.*)/g)].map(([, name, options]) => [name, options]);
+  return {
+    haproxyBase: haproxyConfig.slice(0, haproxyConfig.length - lines.length),
+    servers: Object.fromEntries(servers),
+  };
+}
+
 /** Renders what the balancer is to run. */
 export function renderDesiredState(
   haproxyConfig: string,
   certificateHash: string,
   drainTimeoutSeconds: number,
 ): DesiredState {
-  const content = { haproxyConfig, certificateHash, drainTimeoutSeconds };
+  const content = { contract, ...splitServers(haproxyConfig), certificateHash, drainTimeoutSeconds };
   const revision = sha256(JSON.stringify(content)).slice(0, 12);
   const json = JSON.stringify({ revision, ...content });
   // fflate, not Node's gzip: the bytes must be the same on every machine that runs `pulumi up`.

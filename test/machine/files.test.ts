@@ -65,6 +65,23 @@ test.each([
   succeeds("python3", "-W", "error", `/project/test/machine/${name}.py`, "--verbose");
 });
 
+test("the balancer makes of the desired state the haproxy.cfg that the program has rendered", () => {
+  const { "balancer/desired-state.base64": document = "", "balancer/haproxy.cfg": text } = rendered;
+  const decode =
+    "import sys; sys.path.insert(0, '/project/machines/balancer'); from wcs_balancer.document import decode_document; " +
+    "print(decode_document(sys.argv[1]).haproxy_config, end='')";
+  expect(debian.exec("python3", "-c", decode, document)).toEqual({ status: 0, output: text });
+});
+
+test("the balancer's two commands find the package where it lands", () => {
+  for (const [path, content] of Object.entries(machineSoftware("balancer")))
+    if (/wcs_balancer|aws_|\/sbin\//.test(path)) debian.write(path.slice(1), content);
+  debian.copy(join(projectRoot, "machines/setup/aws_instance.py"), "usr/local/lib/wcs-setup/aws_instance.py");
+  succeeds("python3", "/usr/local/sbin/wcs-balancer", "help");
+  const { output } = debian.exec("python3", "/usr/local/sbin/wcs-balancer-sync");
+  expect(output).toContain("No such file or directory: '/etc/wcs-balancer/sync.json'");
+});
+
 test.each(["node", "balancer"])("cloud-init accepts the user-data of the %s", (kind) => {
   debian.write(`tmp/${kind}.yaml`, rendered[`${kind}/user-data.yaml`] ?? "");
   const { status, output } = debian.exec("cloud-init", "schema", "--config-file", `/tmp/${kind}.yaml`);

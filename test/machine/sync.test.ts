@@ -34,12 +34,12 @@ function config(nodes: number[], values: Record<string, unknown> = {}): string {
 }
 
 /** Runs a script of the lab in a network of its own; gives what it printed. */
-async function inLab(script: string, before: string, after: string): Promise<string> {
+async function inLab(script: string, before: string, after: string, ...rest: string[]): Promise<string> {
   const debian = await lab();
   try {
     debian.write("before.cfg", before);
     debian.write("after.cfg", after);
-    const command = ["python3", `/project/test/machine/${script}`, "/before.cfg", "/after.cfg"];
+    const command = ["python3", `/project/test/machine/${script}`, "/before.cfg", "/after.cfg", ...rest];
     const { stdout } = await promisify(execFile)("unshare", ["--net", "chroot", debian.root, ...command], {
       timeout: 300_000,
     });
@@ -49,13 +49,17 @@ async function inLab(script: string, before: string, after: string): Promise<str
   }
 }
 
+const long = process.env.WCS_TEST_LONG === "1";
+
 test.concurrent.each([
   ["nodes, thresholds and the certificate", config([2, 3], { checks: { cpu: 50 } })],
   ["a reload", config([2, 3], { algorithm: "first" })],
+  // Only the nodes of this one count.
+  ...(long ? [["a document of a newer contract", config([2, 3], { algorithm: "first" }), "newer"]] : []),
 ])(
   "wcs-balancer-sync killed at every step of a change of %s: the next run completes it, no socket is lost",
-  async (_, after) => {
-    expect(await inLab("sync_lab.py", config([1, 2]), after)).toMatch(
+  async (_, after = "", ...rest) => {
+    expect(await inLab("sync_lab.py", config([1, 2]), after, ...rest)).toMatch(
       /killed before step 0\n[\s\S]*all \d+ steps\n$/,
     );
   },
@@ -76,5 +80,6 @@ test.concurrent("new nodes that die, a worker that hangs, a HAProxy that is dead
     "a drain waits for a worker that does not answer",
     "a HAProxy that is dead is started, with what it had",
     "the last resort outlives a start of HAProxy",
+    "a document of a newer contract changes the servers, nothing else, and no socket is lost",
   ]);
 }, 310_000);

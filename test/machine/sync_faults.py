@@ -9,10 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import sync_lab as lab
-from sync_lab import NODES, Client, Nodes, eventually, fresh, haproxy, parameters
+from sync_lab import NODES, Client, Nodes, eventually, fresh, haproxy, haproxy_service, packed, parameters
+from wcs_balancer.haproxy_plan import parse_configuration, with_servers
+from wcs_balancer.places import HAPROXY_CONFIG
+from wcs_balancer.service import LOOK_SECONDS
 
 OLD, NEW = NODES[:2], NODES[2]
 
@@ -24,7 +28,7 @@ def look_until(balancer, condition, what, seconds=20):
         balancer.look()
         return condition()
 
-    eventually(done, what, seconds, lab.sync.LOOK_SECONDS)
+    eventually(done, what, seconds, LOOK_SECONDS)
 
 
 def refused():
@@ -46,7 +50,7 @@ def status(name):
 
 
 def shows(balancer, key):
-    return balancer.status(True)[key]
+    return balancer.shown()[key]
 
 
 def held(promise):
@@ -68,7 +72,7 @@ def new_nodes_die(nodes, before, after):
     clients = [Client() for _ in range(4)]
     nodes.kill(NEW)
     balancer = change(after)
-    time.sleep(3 * lab.sync.LOOK_SECONDS)
+    time.sleep(3 * LOOK_SECONDS)
     balancer.look()
     assert len(balancer.changes.held) == 2
     nodes.revive(NEW)
@@ -113,7 +117,7 @@ def new_nodes_die(nodes, before, after):
     nodes.revive(NEW)
     look_until(balancer, lambda: status("wcs-2") == "MAINT", "the return of the new node")
     assert {name: server.since for name, server in balancer.changes.leaving.items()}.items() <= since.items()
-    assert balancer.changes.last_resort == []
+    assert balancer.changes.last_resort == ()
     talking = 0
     for client in clients:
         try:
@@ -136,9 +140,8 @@ def deadline_passes(nodes, before, after):
     look_until(balancer, lambda: not balancer.changes.held, "the old nodes")
     nodes.kill(NEW)
     look_until(balancer, lambda: balancer.changes.last_resort and serves(), "the last resort")
-    balancer.changes.leaving = {
-        name: server._replace(since=server.since - 600) for name, server in balancer.changes.leaving.items()
-    }
+    leaving = {name: server._replace(since=server.since - 600) for name, server in balancer.changes.leaving.items()}
+    balancer.disk.note(replace(balancer.changes, leaving=leaving))
     look_until(balancer, lambda: not balancer.changes.leaving, "the end")
     assert refused()
     for client in clients:
@@ -186,15 +189,15 @@ def haproxy_dies(nodes, before, after):
         started.append(command)
         lab.start_haproxy()
 
-    lab.sync.run, run = systemctl, lab.sync.run
-    haproxy.service_state, state = lambda: "failed", haproxy.service_state
+    haproxy_service.run, run = systemctl, haproxy_service.run
+    haproxy_service.service_state, state = lambda: "failed", haproxy_service.service_state
     try:
         lab.stop_haproxy()
         balancer.look()
         assert started == [("systemctl", "restart", "haproxy")], started
         eventually(lambda: balancer.look() or serves(), "HAProxy")
     finally:
-        lab.sync.run, haproxy.service_state = run, state
+        haproxy_service.run, haproxy_service.service_state = run, state
     held("a HAProxy that is dead is started, with what it had")
 
 
@@ -216,13 +219,49 @@ def haproxy_dies_while_new_nodes_are_dead(nodes, before, after):
     held("the last resort outlives a start of HAProxy")
 
 
+def newer_contract(nodes, before, after):
+    """The document of a version that does not exist yet: of its fields only the servers may count."""
+    balancer = lab.bring_to(before)
+    eventually(lab.all_up, "the nodes")
+    workers = haproxy.workers()
+    clients = [Client() for _ in range(4)]
+    servers = parse_configuration(before["config"]).servers | parse_configuration(after["config"]).servers
+    dropped, *_ = servers
+    del servers[dropped]
+    parameters.update(state=packed({"contract": 7, "revision": "later", "servers": servers, "haproxyBase": ["new"]}))
+    balancer.poll()
+    assert "contract 7" in (balancer.error or ""), balancer.error
+    look_until(balancer, lambda: not balancer.changes.held and lab.running_servers() == set(servers), "the servers")
+    for client in clients:
+        client.talk()
+    assert haproxy.workers() == workers, "HAProxy was reloaded"
+    assert shows(balancer, "revision") == f"{before['revision']} with the servers of later"
+    assert shows(balancer, "applied") is False
+    for client in clients:
+        client.socket.close()
+    look_until(balancer, lambda: not balancer.changes.leaving, "the drain")
+    base = with_servers(before["config"], {})
+    assert with_servers(HAPROXY_CONFIG.read_text(), {}) == base
+    balancer = fresh()
+    balancer.poll()
+    assert lab.running_servers() == set(servers)
+    held("a document of a newer contract changes the servers, nothing else, and no socket is lost")
+
+
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     nodes = Nodes()
     before, after = (lab.target(Path(path).read_text(), lab.new_pem(), path) for path in sys.argv[1:])
     after = {**lab.target(after["config"], before["pem"], "after")}
     with lab.haproxy_with(before):
-        for fault in (new_nodes_die, deadline_passes, worker_hangs, haproxy_dies, haproxy_dies_while_new_nodes_are_dead):
+        for fault in (
+            new_nodes_die,
+            deadline_passes,
+            worker_hangs,
+            haproxy_dies,
+            haproxy_dies_while_new_nodes_are_dead,
+            newer_contract,
+        ):
             fault(nodes, before, after)
 
 

@@ -1,7 +1,7 @@
 """Kills wcs-balancer-sync at every step of a change, with a real HAProxy and open WebSockets, and lets it run again.
 
 Runs in a Debian root and in a network of its own. The arguments are files with haproxy.cfg before and after the
-change. Prints one line a step.
+change; with `newer` behind them the change comes in a document of a newer contract. Prints one line a step.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import base64
 import contextlib
 import gzip
 import hashlib
-import importlib.util
 import json
 import shutil
 import socket
@@ -22,15 +21,12 @@ from pathlib import Path
 
 FILES = Path("/project/machines")
 sys.path[:0] = [str(FILES / "setup"), str(FILES / "balancer")]
-import changes
-import haproxy_plan
-import haproxy_runtime as haproxy
-import last_resort
-
-spec = importlib.util.spec_from_file_location("sync", FILES / "balancer/wcs-balancer-sync.py")
-sync = importlib.util.module_from_spec(spec)
-sys.modules["sync"] = sync
-spec.loader.exec_module(sync)
+from wcs_balancer import desired_state, files, haproxy_plan, haproxy_service, last_resort
+from wcs_balancer import haproxy_runtime as haproxy
+from wcs_balancer.disk import Disk
+from wcs_balancer.places import HAPROXY_CONFIG
+from wcs_balancer.server import Status
+from wcs_balancer.service import Service
 
 CERTIFICATE = Path("/etc/pki/tls/wcs.example.com/cert.pem")
 NODES = [f"127.0.0.{number}" for number in (2, 3, 4)]
@@ -139,31 +135,68 @@ def new_pem():
     return Path("/crt").read_text() + Path("/key").read_text()
 
 
+def packed(content):
+    return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
+
+
 def target(config, pem, revision):
-    content = {"revision": revision, "haproxyConfig": config, "drainTimeoutSeconds": 600}
+    servers = haproxy_plan.parse_configuration(config).servers
+    content = {"contract": 1, "revision": revision, "haproxyBase": haproxy_plan.with_servers(config, {})}
+    content |= {"servers": servers, "drainTimeoutSeconds": 600}
     content["certificateHash"] = hashlib.sha256(pem.encode()).hexdigest()
     return {
-        "state": base64.b64encode(gzip.compress(json.dumps(content).encode())).decode(),
+        "state": packed(content),
         "secret": json.dumps({"pem": pem, "token": "token"}),
         "config": config,
         "pem": pem,
         "revision": revision,
+        "error": "",
+    }
+
+
+def newer(before, after):
+    """The same in a document of which only the servers count."""
+    servers = haproxy_plan.parse_configuration(after["config"]).servers
+    return {
+        **before,
+        "state": packed({"contract": 2, "revision": after["revision"], "servers": servers}),
+        "config": haproxy_plan.with_servers(before["config"], servers),
+        "revision": f"{before['revision']} with the servers of {after['revision']}",
+        "error": f"the desired state {after['revision']} has contract 2",
     }
 
 
 parameters = {}
-sync.get_parameter = lambda name: parameters[name]
-SETTINGS = {"stateParameter": "state", "secretParameter": "secret", "certificatePath": str(CERTIFICATE)}
+desired_state.get_parameter = lambda name: parameters[name]
+
+
+class Balancer(Service):
+    """The service in one thread, which asks AWS when it is told to."""
+
+    def __init__(self):
+        super().__init__(Disk(CERTIFICATE), lambda message: None)
+        self.desired_state = desired_state.DesiredState("state", "secret", self.disk)
+
+    @property
+    def changes(self):
+        return self.disk.changes
+
+    def poll(self):
+        self.look(self.desired_state.ask())
+
+    def shown(self):
+        return Status(lambda: self.snapshot, self.disk.token).shown(True)
 
 
 def fresh():
-    return sync.Balancer(SETTINGS, lambda message: None)
+    """The service after its start."""
+    return Balancer()
 
 
 def bring_to(wanted):
     parameters.update(state=wanted["state"], secret=wanted["secret"])
     balancer = fresh()
-    settle(balancer)
+    settle(balancer, wanted)
     eventually(lambda: not (balancer.poll() or balancer.changes.leaving), "the drain")
     return balancer
 
@@ -193,7 +226,7 @@ def kill_before(step):
     return restore
 
 
-SIDE_EFFECTS = [(sync, "replace_file"), (changes, "replace_file"), (haproxy, "replace_file"), (haproxy, "ask"), (sync, "run")]
+SIDE_EFFECTS = [(files, "replace_file"), (haproxy, "ask"), (haproxy_service, "run")]
 
 
 def running_servers():
@@ -205,12 +238,17 @@ def all_up():
     return all(row["status"] == "UP" for row in haproxy.statistics(haproxy.ask("show stat")) if row["status"] != "MAINT")
 
 
-def settle(balancer):
+def assert_no_other_error(balancer, wanted):
+    assert (balancer.error or "").startswith(wanted["error"]), balancer.error
+    assert wanted["error"] or balancer.error is None, balancer.error
+
+
+def settle(balancer, wanted):
     """Polls until nobody is held any more. The steps of these rounds are killed at, too."""
 
     def settled():
         balancer.poll()
-        assert balancer.error is None, balancer.error
+        assert_no_other_error(balancer, wanted)
         return not balancer.changes.held and not balancer.changes.unproven
 
     eventually(settled, "the new nodes", pause=0.4)
@@ -236,8 +274,8 @@ def stop_haproxy():
 @contextlib.contextmanager
 def haproxy_with(first):
     """HAProxy, started with the files of a state."""
-    sync.replace_file(CERTIFICATE, first["pem"], 0o600)
-    sync.replace_file(sync.HAPROXY_CONFIG, first["config"])
+    files.replace_file(CERTIFICATE, first["pem"], 0o600)
+    files.replace_file(HAPROXY_CONFIG, first["config"])
     Path("/run/haproxy").mkdir(exist_ok=True)
     start_haproxy()
     try:
@@ -247,9 +285,10 @@ def haproxy_with(first):
 
 
 def check(wanted, balancer, clients):
-    assert balancer.error is None, balancer.error
-    assert balancer.applied and balancer.applied.revision == wanted["revision"]
-    assert sync.HAPROXY_CONFIG.read_text() == wanted["config"]
+    balancer.poll()
+    assert_no_other_error(balancer, wanted)
+    assert balancer.disk.applied and balancer.disk.applied.revision == wanted["revision"]
+    assert HAPROXY_CONFIG.read_text() == wanted["config"]
     assert CERTIFICATE.read_text() == wanted["pem"]
     assert running_servers() == set(haproxy_plan.parse_configuration(wanted["config"]).servers)
     served = ssl.get_server_certificate(("127.0.0.1", 443))
@@ -265,6 +304,8 @@ def main():
     last_resort.PROOF_SECONDS = 0
     before = target(Path(sys.argv[1]).read_text(), new_pem(), "before")
     after = target(Path(sys.argv[2]).read_text(), new_pem(), "after")
+    if sys.argv[3:] == ["newer"]:
+        after = newer(before, after)
     with haproxy_with(before):
         step = 0
         killed = True
@@ -275,7 +316,7 @@ def main():
             parameters.update(state=after["state"], secret=after["secret"])
             restore = kill_before(step)
             try:
-                settle(fresh())
+                settle(fresh(), after)
                 killed = False
             except Killed:
                 pass
@@ -284,7 +325,7 @@ def main():
             for client in clients:
                 client.talk()
             balancer = fresh()
-            settle(balancer)
+            settle(balancer, after)
             check(after, balancer, clients)
             for client in clients:
                 client.socket.close()

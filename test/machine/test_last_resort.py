@@ -5,7 +5,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
-from last_resort import PROOF_SECONDS, all_down, certainly_served, proven
+from wcs_balancer.last_resort import PROOF_SECONDS, all_down, certainly_served, proven
 
 
 def rows(*servers):

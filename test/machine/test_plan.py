@@ -1,4 +1,4 @@
-"""The plan that turns running servers into wanted ones, against a model of HAProxy's runtime API."""
+"""The way from running servers to wanted ones: the service's own function, against a model of HAProxy's runtime API."""
 
 import random
 import re
@@ -7,16 +7,21 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
-from haproxy_plan import (
-    PlanError,
+from wcs_balancer.changes import Changes, Leaving
+from wcs_balancer.errors import PlanError
+from wcs_balancer.haproxy_plan import (
     RunningServer,
     needs_reload,
     parse_configuration,
     parse_servers_state,
-    plan_joining,
-    plan_leaving,
     plan_removal,
+    server_lines,
+    with_servers,
 )
+from wcs_balancer.reconcile import due_removals, prove, reconcile, take_out
+
+NOW = 1_800_000_000.0
+REQUEST = "cpu 50 hls 5;"
 
 
 def config(servers, request="cpu 90;", algorithm="roundrobin"):
@@ -39,6 +44,10 @@ class Model:
 
     def __init__(self):
         self.servers = {}
+        self.base = ""
+        """What of haproxy.cfg only a reload changes."""
+        self.added = set()
+        """Those that a command has added: after a reload that has left one to the old worker it is a new one."""
 
     def add(self, name, *, maintenance=False, sockets=0, request="cpu 90;", checked=True):
         self.servers[name] = {
@@ -50,6 +59,14 @@ class Model:
             "proven": checked,
         }
 
+    def reload(self, file):
+        """The new worker has the servers of the file, in the states that the old one has saved."""
+        assert set(file.servers) <= set(self.servers), "counts as up before its checks"
+        self.base = file.base
+        self.servers = {name: self.servers[name] for name in file.servers}
+        for server in self.servers.values():
+            server |= {"request": file.agent_request, "health": True, "agent": True}
+
     def running(self):
         return {name: RunningServer(server["maintenance"]) for name, server in self.servers.items()}
 
@@ -60,6 +77,7 @@ class Model:
             assert name not in self.servers, f"{command}: already exists"
             request = words[words.index("agent-send") + 1]
             self.add(name, maintenance=True, request=request, checked=False)
+            self.added.add(name)
             return
         server = self.servers[name]
         match words[0], words[1], words[3:]:
@@ -85,89 +103,253 @@ class Model:
         assert server["proven"] or server["maintenance"], f"{command}: counts as up before its checks"
 
 
-def converge(model, wanted, joining, leaving, new_request, stop_after=None):
-    """One run of wcs-balancer-sync; gives what it recorded before it began, and stops early when told to."""
-    running = model.running()
-    unfinished = {*joining, *leaving}
-    joining = {name for name in wanted.servers if name not in running} | (unfinished & set(wanted.servers))
-    leaving = ({*running, *leaving}) - set(wanted.servers)
-    commands = plan_joining(wanted, running, unfinished, new_request) + plan_leaving(leaving, running)
-    for command in commands[:stop_after]:
-        model.tell(command)
-    return joining, leaving, len(commands)
+class Machine:
+    """A model of HAProxy, with what the service has left on disk. Each of its methods is a run of the service, which
+    may end before any of its steps: `steps_left` counts them down."""
 
+    def __init__(self, config_text):
+        self.haproxy = Model()
+        self.haproxy.base = parse_configuration(config_text).base
+        self.changes = Changes()
+        self.file = config_text
+        self.record = (config_text, config_text)
+        """The wanted haproxy.cfg that the last finished run has recorded, and the file that it has left."""
+        self.runs_with_both = True
+        """Whether HAProxy accepts old and new servers together."""
+        self.steps_left = 10_000
 
-class Pairs(unittest.TestCase):
-    names = [f"wcs-{number}-0000000{number}" for number in range(1, 9)]
+    @property
+    def applied(self):
+        return self.record[0] if self.record[1] == self.file else None
 
-    def generated(self, chance):
-        wanted = parse_configuration(
-            config({name: f"10.0.0.{name[4]}" for name in self.names if chance.random() < 0.5}, "cpu 50 hls 5;")
+    def step(self):
+        if self.steps_left == 0:
+            raise Killed
+        self.steps_left -= 1
+
+    def tell(self, commands):
+        for command in commands:
+            self.step()
+            self.haproxy.tell(command)
+
+    def note(self, changes):
+        self.step()
+        self.changes = changes
+
+    def write(self, wanted):
+        self.step()
+        self.file = wanted + server_lines(self.changes.held)
+
+    def write_record(self, wanted):
+        self.step()
+        self.record = (wanted, self.file)
+
+    def apply(self, wanted):
+        """As apply.py does it; gives the commands."""
+        if wanted == self.applied and not self.changes.begun:
+            return ()
+        actions = reconcile(
+            parse_configuration(wanted),
+            parse_configuration(self.applied) if self.applied else None,
+            self.haproxy.running(),
+            self.changes,
+            parse_configuration(self.file).servers,
+            NOW,
+            self.runs_with_both,
         )
-        model = Model()
-        leaving = set()
-        for name in self.names:
-            match chance.choice(["absent", "absent", "up", "up", "leaving", "maintenance"]):
-                case "up":
-                    model.add(name, sockets=chance.randrange(3))
-                case "leaving":
-                    model.add(name, sockets=chance.randrange(3), maintenance=True, checked=False)
-                    leaving.add(name)
-                case "maintenance":
-                    model.add(name, sockets=chance.randrange(3), maintenance=True)
-        return wanted, model, leaving
+        self.note(actions.changes)
+        self.tell(actions.commands)
+        self.write(wanted)
+        if actions.reloads:
+            self.step()
+            self.haproxy.reload(parse_configuration(self.file))
+        self.write_record(wanted)
+        self.note(self.changes.ended())
+        return actions.commands
 
-    def assert_converged(self, model, wanted, by_operator, leaving, sockets):
+    def release(self):
+        """As removed_servers.py does it, when all have been up for long enough."""
+        wanted = self.applied
+        self.note(prove(self.changes, self.haproxy.servers))
+        self.tell(take_out(self.changes.held, self.changes, self.haproxy.running()))
+        self.note(self.changes.let_go(NOW))
+        self.write(wanted)
+        self.write_record(wanted)
+
+    def drain(self):
+        """The same, after the last sockets have ended."""
+        for server in self.haproxy.servers.values():
+            server["sockets"] = 0
+        running = self.haproxy.running()
+        due = due_removals(self.changes, running, {}, False, (), 600, NOW)
+        for name in due.drained:
+            if name in running:
+                self.tell(plan_removal(name))
+            self.note(self.changes.without(name))
+
+
+class Killed(Exception):
+    """The service ends."""
+
+
+NAMES = [f"wcs-{number}-0000000{number}" for number in range(1, 9)]
+
+
+def some_wanted(chance):
+    """Any of the servers, in most cases other thresholds, and in a fifth of all cases what needs a reload."""
+    names = [name for name in NAMES if chance.random() < 0.5]
+    algorithm = "first" if chance.random() < 0.2 else "roundrobin"
+    request = REQUEST if chance.random() < 0.8 else "cpu 90;"
+    return config({name: f"10.0.0.{name[4]}" for name in names}, request, algorithm)
+
+
+def some_machine(chance):
+    """A machine whose servers are absent, up, on their way out, or in an operator's maintenance."""
+    kinds = {name: chance.choice(["absent", "absent", "up", "up", "leaving", "maintenance"]) for name in NAMES}
+    addresses = {name: f"10.0.0.{name[4]}" for name in NAMES}
+    machine = Machine(config({name: addresses[name] for name in NAMES if kinds[name] in ("up", "maintenance")}))
+    for name, kind in kinds.items():
+        if kind != "absent":
+            maintenance, checked = kind != "up", kind != "leaving"
+            machine.haproxy.add(name, sockets=chance.randrange(3), maintenance=maintenance, checked=checked)
+    machine.changes = Changes(
+        leaving={name: Leaving(f"{addresses[name]}:8080", NOW - 60) for name in NAMES if kinds[name] == "leaving"}
+    )
+    return machine
+
+
+class Reconcile(unittest.TestCase):
+    def assert_serves(self, machine, wanted, before):
+        """The wanted servers take clients as far as no operator has taken them out, and nobody has lost a socket."""
+        servers = machine.haproxy.servers
+        wanted = parse_configuration(wanted)
+        self.assertEqual(machine.haproxy.base, wanted.base)
+        self.assertLessEqual(machine.haproxy.added & set(wanted.servers), set(machine.changes.unproven))
         for name in wanted.servers:
-            server = model.servers[name]
-            self.assertEqual(server["maintenance"], name in by_operator, name)
-            self.assertEqual(server["request"], "cpu 50 hls 5;")
-            self.assertTrue(server["health"] and server["agent"])
-        for name in leaving & set(model.servers):
-            server = model.servers[name]
-            self.assertTrue(server["maintenance"] and not server["health"] and not server["agent"])
-        self.assertEqual(set(model.servers), set(wanted.servers) | (leaving & set(model.servers)))
-        for name, count in sockets.items():
-            self.assertEqual(model.servers[name]["sockets"], count)
+            self.assertEqual(servers[name]["maintenance"], name in before.by_operator, name)
+            self.assertEqual(servers[name]["request"], wanted.agent_request, name)
+            self.assertTrue(servers[name]["health"] and servers[name]["agent"], name)
+        for name in before.sockets.keys() & servers.keys():
+            self.assertEqual(servers[name]["sockets"], before.sockets[name], name)
+        self.assertEqual(set(servers), {*wanted.servers, *machine.changes.leaving} & set(servers))
+        for name in set(machine.changes.leaving) & set(servers):
+            self.assert_removed_server(machine, name, before)
 
-    def test_a_plan_always_gives_what_was_wanted(self):
+    def assert_removed_server(self, machine, name, before):
+        """It serves on while new servers are unproven, if it served before. Otherwise it gets no client."""
+        server, noted = machine.haproxy.servers[name], machine.changes.leaving[name]
+        self.assertEqual(noted.barred, name in before.by_operator, name)
+        if noted.since is None:
+            self.assertTrue(machine.runs_with_both, name)
+            self.assertEqual(server["maintenance"], name in before.by_operator, name)
+        else:
+            self.assertTrue(server["maintenance"], name)
+            # An operator's maintenance is left as it is.
+            self.assertEqual(server["health"] or server["agent"], name in before.by_operator, name)
+
+    def assert_ends(self, machine, wanted, before):
+        """When the new servers are proven the old ones take no client, when their sockets have ended they are gone,
+        and nothing is left to do."""
+        machine.release()
+        self.assertEqual((machine.changes.held, machine.changes.unproven), ({}, ()))
+        for name in machine.changes.leaving:
+            if name in machine.haproxy.servers:
+                self.assert_removed_server(machine, name, before)
+        machine.drain()
+        self.assertEqual(set(machine.haproxy.servers), set(parse_configuration(wanted).servers))
+        self.assertEqual(machine.file, wanted)
+        self.assertEqual(machine.changes, Changes())
+        self.assertEqual(machine.apply(wanted), ())
+
+    def test_always_gives_what_was_wanted(self):
         for seed in range(2000):
             with self.subTest(seed=seed):
-                wanted, model, leaving = self.generated(random.Random(seed))
-                sockets = {name: server["sockets"] for name, server in model.servers.items()}
-                by_operator = {
-                    name for name, server in model.servers.items() if server["maintenance"] and name not in leaving
-                }
-                _, leaving, _ = converge(model, wanted, set(), leaving, True)
-                self.assert_converged(model, wanted, by_operator, leaving, sockets)
-                for name in leaving & set(model.servers):
-                    model.servers[name]["sockets"] = 0
-                    for command in plan_removal(name):
-                        model.tell(command)
-                self.assertEqual(set(model.servers), set(wanted.servers))
-                _, _, commands = converge(model, wanted, set(), set(), False)
-                self.assertEqual(commands, 0)
-
-    def test_a_run_that_ends_at_any_command_is_completed_by_the_next(self):
-        for seed in range(300):
-            steps = 1
-            stop = 0
-            while stop < steps:
                 chance = random.Random(seed)
-                wanted, model, leaving = self.generated(chance)
-                sockets = {name: server["sockets"] for name, server in model.servers.items()}
-                by_operator = {
-                    name for name, server in model.servers.items() if server["maintenance"] and name not in leaving
-                }
+                wanted, machine = some_wanted(chance), some_machine(chance)
+                machine.runs_with_both = chance.random() < 0.8
+                before = Before(machine)
+                machine.apply(wanted)
+                self.assert_serves(machine, wanted, before)
+                self.assert_ends(machine, wanted, before)
+
+    def test_a_run_that_ends_at_any_step_is_completed_by_the_next(self):
+        for seed in range(300):
+            stop, killed = 0, True
+            while killed:
+                chance = random.Random(seed)
+                wanted, machine = some_wanted(chance), some_machine(chance)
+                before, old = Before(machine), machine.file
                 with self.subTest(seed=seed, stop=stop):
-                    joining, leaving, steps = converge(model, wanted, set(), leaving, True, stop)
-                    if chance.random() < 0.5:
-                        # The next run may want something else.
-                        wanted = self.generated(chance)[0]
-                        by_operator -= leaving
-                    _, leaving, _ = converge(model, wanted, joining, leaving, True)
-                    self.assert_converged(model, wanted, by_operator, leaving, sockets)
+                    machine.steps_left = stop
+                    try:
+                        machine.apply(wanted)
+                        killed = False
+                    except Killed:
+                        pass
+                    machine.steps_left = 10_000
+                    # The next run may want something else, or what was before.
+                    wanted = chance.choice([wanted, some_wanted(chance), old])
+                    machine.apply(wanted)
+                    self.assert_serves(machine, wanted, before)
+                    self.assert_ends(machine, wanted, before)
                 stop += 1
+                self.assertLess(stop, 200)
+
+    def test_takes_no_client_from_a_server_before_those_in_its_place_are_proven(self):
+        old, new = (config({name: "10.0.0.1"}) for name in NAMES[:2])
+        machine = Machine(old)
+        machine.haproxy.add(NAMES[0])
+        machine.apply(new)
+        self.assertEqual(machine.changes.held, {NAMES[0]: "10.0.0.1:8080"})
+        self.assertEqual(machine.changes.unproven, (NAMES[1],))
+        self.assertFalse(machine.haproxy.servers[NAMES[0]]["maintenance"])
+        self.assertEqual(prove(machine.changes, []), machine.changes)
+        machine.release()
+        self.assertTrue(machine.haproxy.servers[NAMES[0]]["maintenance"])
+
+    def test_tells_a_server_that_comes_back_the_thresholds_that_have_changed_meanwhile(self):
+        a, b = NAMES[:2]
+        old, new = config({a: "10.0.0.1"}), config({b: "10.0.0.2"}, REQUEST)
+        machine = Machine(old)
+        machine.haproxy.add(a)
+        machine.apply(new)
+        self.assertEqual(machine.haproxy.servers[a]["request"], "cpu 90;")
+        machine.apply(config({a: "10.0.0.1", b: "10.0.0.2"}, REQUEST))
+        self.assertEqual(machine.haproxy.servers[a]["request"], REQUEST)
+
+    def test_completes_a_change_that_was_broken_off_and_then_taken_back(self):
+        a, b = NAMES[:2]
+        old, new = config({a: "10.0.0.1", b: "10.0.0.2"}), config({a: "10.0.0.1"})
+        machine = Machine(old)
+        machine.haproxy.add(a)
+        machine.haproxy.add(b)
+        machine.steps_left = 4
+        with self.assertRaises(Killed):
+            machine.apply(new)
+        self.assertTrue(machine.haproxy.servers[b]["maintenance"])
+        machine.steps_left = 10_000
+        machine.apply(old)
+        self.assertFalse(machine.haproxy.servers[b]["maintenance"])
+
+
+class Before:
+    """What no change may lose."""
+
+    def __init__(self, machine):
+        servers = machine.haproxy.servers
+        self.added = machine.haproxy.added
+        self.all_sockets = {name: server["sockets"] for name, server in servers.items()}
+        self.taken_out = {
+            name for name, server in servers.items() if server["maintenance"] and name not in machine.changes.leaving
+        }
+
+    @property
+    def sockets(self):
+        return {name: count for name, count in self.all_sockets.items() if name not in self.added}
+
+    @property
+    def by_operator(self):
+        return self.taken_out - self.added
 
 
 class Configuration(unittest.TestCase):
@@ -179,6 +361,10 @@ class Configuration(unittest.TestCase):
             self.old.defaults, r"weight 100 maxconn 50 check inter 1s agent-check agent-port 9707 agent-send cpu\ 90\;"
         )
         self.assertIn("server sync 127.0.0.1:8181", self.old.base)
+
+    def test_takes_other_servers_and_keeps_all_else(self):
+        other = with_servers(config({"a": "10.0.0.1", "b": "10.0.0.2"}), {"b": "10.0.0.2:8080"})
+        self.assertEqual(other, config({"b": "10.0.0.2"}))
 
     def test_servers_and_thresholds_change_without_a_reload(self):
         self.assertFalse(needs_reload(parse_configuration(config({"c": "10.0.0.3"}, "cpu 50;")), self.old))

@@ -1,21 +1,27 @@
 """What the status says of what was seen."""
 
+import dataclasses
 import errno
-import importlib.util
-import json
 import sys
 import tempfile
 import threading
+import time
 import unittest
 from pathlib import Path
 from unittest import mock
 
 files = Path(__file__).parents[2] / "machines"
 sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
-import changes
-import haproxy_runtime
-from changes import Changes, Leaving
-from status_document import (
+from aws_instance import AwsError
+from wcs_balancer import desired_state, haproxy_runtime, haproxy_service
+from wcs_balancer.changes import Changes, Leaving
+from wcs_balancer.disk import Disk
+from wcs_balancer.document import NewerDocument, State, Wanted
+from wcs_balancer.errors import HaproxyError, SyncError
+from wcs_balancer.files import replace_file, sha256
+from wcs_balancer.server import Status
+from wcs_balancer.service import Service as SyncService
+from wcs_balancer.status import (
     EXPIRY_WARNING_DAYS,
     Seen,
     certificate,
@@ -23,11 +29,6 @@ from status_document import (
     details,
     is_applied,
 )
-
-spec = importlib.util.spec_from_file_location("sync", files / "balancer/wcs-balancer-sync.py")
-sync = importlib.util.module_from_spec(spec)
-sys.modules["sync"] = sync
-spec.loader.exec_module(sync)
 
 NOW = 1_800_000_000.0
 DAY = 86400
@@ -104,7 +105,7 @@ class Files(unittest.TestCase):
             path.write_text("old")
             full = OSError(errno.ENOSPC, "No space left on device")
             with mock.patch("os.fsync", side_effect=full), self.assertRaises(OSError) as caught:
-                haproxy_runtime.replace_file(path, "new")
+                replace_file(path, "new")
             self.assertEqual(
                 str(caught.exception),
                 f"{path} cannot be written: No space left on device; "
@@ -115,61 +116,61 @@ class Files(unittest.TestCase):
 
 
 class Service(unittest.TestCase):
-    """A Balancer in a folder, with a HAProxy that is asked by a function."""
+    """The service in a folder, with a HAProxy that is asked by a function."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.reports = []
-        for module, name, value in [
-            (sync, "STATE", self.folder),
-            (sync, "HAPROXY_CONFIG", self.folder / "haproxy.cfg"),
-            (changes, "CHANGES", self.folder / "changes.json"),
-        ]:
-            patch = mock.patch.object(module, name, value)
-            patch.start()
-            self.addCleanup(patch.stop)
-        settings = {"stateParameter": "s", "secretParameter": "x", "certificatePath": str(self.folder / "cert.pem")}
-        self.balancer = sync.Balancer(settings, self.reports.append)
+        self.disk = self.new_disk()
+        self.desired_state = desired_state.DesiredState("s", "x", self.disk)
+        self.service = SyncService(self.disk, self.reports.append)
+        self.status = Status(lambda: self.service.snapshot, self.disk.token)
+
+    def new_disk(self):
+        return Disk(self.folder / "cert.pem", self.folder, self.folder / "haproxy.cfg")
+
+    def poll(self):
+        self.service.look(self.desired_state.ask())
 
     def shown(self):
-        return self.balancer.status(True)
+        return self.status.shown(True)
 
     def test_goes_on_after_any_exception(self):
-        for error in (sync.AwsError("no keys"), IndexError("list"), RecursionError(), AttributeError("x"), ValueError()):
+        for error in (AwsError("no keys"), IndexError("list"), RecursionError(), AttributeError("x"), ValueError()):
             with self.subTest(repr(error)):
-                with mock.patch.object(sync, "get_parameter", side_effect=error):
-                    self.balancer.poll()
+                with mock.patch.object(desired_state, "get_parameter", side_effect=error):
+                    self.poll()
                 self.assertTrue(self.shown()["error"])
-        with mock.patch.object(sync.haproxy, "ask", side_effect=ZeroDivisionError("why")):
-            self.balancer.look()
+        with mock.patch.object(haproxy_runtime, "ask", side_effect=ZeroDivisionError("why")):
+            self.service.look()
         self.assertIn("unexpected ZeroDivisionError", self.shown()["error"])
 
     def test_reports_an_error_once(self):
-        with mock.patch.object(sync, "get_parameter", side_effect=sync.AwsError("no keys")):
+        with mock.patch.object(desired_state, "get_parameter", side_effect=AwsError("no keys")):
             for _ in range(3):
-                self.balancer.poll()
+                self.poll()
         self.assertEqual(self.reports, ["error: no keys"])
 
     def test_the_status_is_a_snapshot_that_no_drain_changes(self):
-        self.balancer.changes = Changes(leaving={f"wcs-{n}": Leaving("x", NOW) for n in range(60)})
-        self.balancer.snapshot = self.balancer.take_snapshot()
+        self.disk.changes = Changes(leaving={f"wcs-{n}": Leaving("x", NOW) for n in range(60)})
+        self.service.snapshot = self.service.take_snapshot()
         stop = threading.Event()
         failures = []
 
         def read():
             while not stop.is_set():
                 try:
-                    self.balancer.status(True)
+                    self.status.shown(True)
                 except RuntimeError as error:
                     failures.append(error)
 
         thread = threading.Thread(target=read)
         thread.start()
-        for name in list(self.balancer.changes.leaving):
-            del self.balancer.changes.leaving[name]
-            self.balancer.snapshot = self.balancer.take_snapshot()
+        for name in list(self.disk.changes.leaving):
+            self.disk.changes = self.disk.changes.without(name)
+            self.service.snapshot = self.service.take_snapshot()
         stop.set()
         thread.join()
         self.assertEqual(failures, [])
@@ -190,8 +191,8 @@ class Service(unittest.TestCase):
             return head + "wcs_back,a,UP,9,40,100,x,L7OK,up,,9\n" if command.startswith("@!7") else ""
 
         silent = mock.patch.dict(haproxy_runtime.silent_at, clear=True)
-        with mock.patch.object(sync.haproxy, "ask", ask), silent:
-            self.balancer.look()
+        with mock.patch.object(haproxy_runtime, "ask", ask), silent:
+            self.service.look()
             self.assertIn("@!8 show stat", asked)
             asked.clear()
             shown = self.shown()
@@ -202,130 +203,198 @@ class Service(unittest.TestCase):
         self.assertIn("worker 8 does not answer", shown["warnings"][0])
 
     def test_the_status_says_when_the_service_hangs(self):
-        self.balancer.snapshot = self.balancer.snapshot._replace(at=self.balancer.snapshot.at - 1000)
+        self.service.snapshot = dataclasses.replace(self.service.snapshot, at=self.service.snapshot.at - 1000)
         self.assertIn("wcs-balancer-sync hangs", self.shown()["error"])
-        self.assertEqual(self.balancer.status(False), {"revision": None, "applied": None})
+        self.assertEqual(self.status.shown(False), {"revision": None, "applied": None})
 
     def test_starts_a_haproxy_that_systemd_has_given_up(self):
-        self.balancer.applied = sync.State("r1", "", "c", 600)
+        self.disk.applied = State("r1", "", "c", 600)
         with (
-            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
-            mock.patch.object(sync.haproxy, "runs", return_value=False),
-            mock.patch.object(sync.haproxy, "service_state", return_value="failed"),
-            mock.patch.object(sync.subprocess, "run") as run,
+            mock.patch.object(haproxy_runtime, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(haproxy_runtime, "runs", return_value=False),
+            mock.patch.object(haproxy_service, "service_state", return_value="failed"),
+            mock.patch.object(haproxy_service.subprocess, "run") as run,
         ):
             run.return_value.returncode = 0
-            self.balancer.look()
+            self.service.look()
         commands = [call.args[0] for call in run.call_args_list]
         self.assertEqual([list(command)[1] for command in commands], ["reset-failed", "restart"])
         self.assertIn("HAProxy does not run: it is being started", self.shown()["error"])
         self.assertEqual(self.reports[0], "starts HAProxy")
 
     def test_leaves_a_haproxy_alone_that_systemd_is_starting(self):
-        self.balancer.applied = sync.State("r1", "", "c", 600)
+        self.disk.applied = State("r1", "", "c", 600)
         with (
-            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
-            mock.patch.object(sync.haproxy, "runs", return_value=False),
-            mock.patch.object(sync.haproxy, "service_state", return_value="activating"),
-            mock.patch.object(sync, "run") as run,
+            mock.patch.object(haproxy_runtime, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(haproxy_runtime, "runs", return_value=False),
+            mock.patch.object(haproxy_service, "service_state", return_value="activating"),
+            mock.patch.object(haproxy_service, "run") as run,
         ):
-            self.balancer.look()
+            self.service.look()
         run.assert_not_called()
 
     def test_gives_up_the_files_of_a_haproxy_that_systemd_starts_in_vain(self):
-        self.balancer.applied = sync.State("r1", "", "c", 600)
-        refused = sync.SyncError("haproxy failed (1): unknown keyword")
+        self.disk.applied = State("r1", "", "c", 600)
+        refused = SyncError("haproxy failed (1): unknown keyword")
         with (
-            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
-            mock.patch.object(sync.haproxy, "runs", return_value=False) as runs,
-            mock.patch.object(sync.haproxy, "service_state", return_value="activating"),
-            mock.patch.object(sync.haproxy, "end_of_journal", return_value="cannot bind\n\n[NOTICE] bye\n"),
-            mock.patch.object(sync, "run", side_effect=refused) as run,
-            mock.patch.object(sync.time, "monotonic", return_value=1000.0) as now,
+            mock.patch.object(haproxy_runtime, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(haproxy_runtime, "runs", return_value=False) as runs,
+            mock.patch.object(haproxy_service, "service_state", return_value="activating"),
+            mock.patch.object(haproxy_service, "end_of_journal", return_value="cannot bind\n\n[NOTICE] bye\n"),
+            mock.patch.object(haproxy_service, "run", side_effect=refused) as run,
+            mock.patch.object(haproxy_service.time, "monotonic", return_value=1000.0) as now,
         ):
 
             def look_after(seconds):
                 now.return_value += seconds
-                self.balancer.look()
-                return self.balancer.error
+                self.service.look()
+                return self.service.error
 
             self.assertEqual(look_after(0), "HAProxy does not run: it is being started")
-            look_after(sync.AWAY_SECONDS - 1)
-            self.assertFalse(self.balancer.start_failed)
+            look_after(haproxy_service.AWAY_SECONDS - 1)
+            self.assertFalse(self.service.haproxy_service.start_failed)
             end = "HAProxy does not run: it is being started: haproxy failed (1): unknown keyword"
             self.assertEqual(look_after(1), end)
-            self.assertTrue(self.balancer.start_failed)
+            self.assertTrue(self.service.haproxy_service.start_failed)
             look_after(5)
             self.assertEqual(run.call_count, 1)
             runs.return_value = True
             look_after(1)
-            self.assertFalse(self.balancer.start_failed)
+            self.assertFalse(self.service.haproxy_service.start_failed)
             runs.return_value, run.side_effect = False, None
             look_after(1)
-            self.assertEqual(look_after(sync.AWAY_SECONDS), "HAProxy does not run: it is being started: cannot bind")
+            end = "HAProxy does not run: it is being started: cannot bind"
+            self.assertEqual(look_after(haproxy_service.AWAY_SECONDS), end)
 
     def test_calls_up_nobody_whom_it_cannot_note(self):
-        self.balancer.applied = sync.State("r1", "", "c", 600)
-        self.balancer.changes = Changes(leaving={"old": Leaving("10.0.0.1:8080", sync.time.time())})
+        self.disk.applied = State("r1", "", "c", 600)
+        self.disk.changes = Changes(leaving={"old": Leaving("10.0.0.1:8080", time.time())})
         state = "1\n# be_name srv_name srv_admin_state\nwcs_back new 0\nwcs_back old 1\nwcs_back drained 8\n"
         statuses = {"new": "DOWN", "drained": "DRAIN", "old": "MAINT"}
         rows = [{"svname": name, "status": status} for name, status in statuses.items()]
         told = []
         with (
-            mock.patch.object(sync.haproxy, "ask", return_value=state),
-            mock.patch.object(sync.haproxy, "tell", told.append),
+            mock.patch.object(haproxy_runtime, "ask", return_value=state),
+            mock.patch.object(haproxy_runtime, "tell", told.append),
         ):
             full = OSError(errno.ENOSPC, "No space left on device")
-            with mock.patch.object(changes, "replace_file", side_effect=full):
+            with mock.patch("wcs_balancer.files.replace_file", side_effect=full):
                 for _ in range(2):
                     with self.assertRaises(OSError):
-                        self.balancer.call_up_last_resort(rows)
-            self.assertEqual((self.balancer.changes.last_resort, told), ([], []))
-            self.balancer.call_up_last_resort(rows)
-        self.assertEqual(Changes.load().last_resort, ["old"])
+                        self.service.removed_servers.call_up_last_resort(rows)
+            self.assertEqual((self.disk.changes.last_resort, told), ((), []))
+            self.service.removed_servers.call_up_last_resort(rows)
+        self.assertEqual(self.new_disk().changes.last_resort, ("old",))
         self.assertEqual(told[-1], "set server wcs_back/old state ready")
 
     def told(self, changed, wanted, *running):
         """The commands of a change to the wanted servers, while those of `running` with a 1 are in maintenance."""
-        head = "backend wcs_back\n    default-server agent-check\n"
+        head = 'backend wcs_back\n    default-server agent-check agent-send "cpu 90;"\n'
         config = head + "".join(f"    server {name} 10.0.0.1:8080\n" for name in wanted)
         applied = head + "".join(f"    server {row.split()[0]} 10.0.0.1:8080\n" for row in running)
-        sync.HAPROXY_CONFIG.write_text(applied)
-        self.balancer.changes = changed
+        self.disk.haproxy_config.write_text(applied)
+        self.disk.changes = changed
         state = "1\n# be_name srv_name srv_admin_state\n" + "".join(f"wcs_back {row}\n" for row in running)
         told = []
         with (
-            mock.patch.object(sync.haproxy, "ask", return_value=state),
-            mock.patch.object(sync.haproxy, "tell", told.append),
+            mock.patch.object(haproxy_runtime, "ask", return_value=state),
+            mock.patch.object(haproxy_runtime, "tell", told.append),
         ):
-            states = [sync.State("r", text, "c", 600) for text in (config, applied)]
-            self.balancer.change_haproxy(*states, None)
+            states = [State("r", text, "c", 600) for text in (config, applied)]
+            self.service.applier.change_haproxy(*states, None)
         return [line.replace("wcs_back/", "") for line in told]
 
     def test_leaves_an_operators_maintenance_alone_when_a_node_goes_and_comes_back(self):
         told = self.told(Changes(), ["a"], "a 0", "b 1", "c 0")
         self.assertEqual(told, ["set server c state maint", "disable agent c", "disable health c"])
-        leaving = self.balancer.changes.leaving
+        leaving = self.disk.changes.leaving
         self.assertEqual((leaving["b"].barred, leaving["c"].barred), (True, False))
         told = self.told(Changes(leaving=leaving), ["a", "b", "c"], "a 0", "b 1", "c 1")
-        self.assertEqual({line.split()[2] for line in told}, {"c"})
+        self.assertEqual([line for line in told if " b " in line], [r"set server b agent-send cpu\ 90\;"])
         self.assertEqual(told[-1], "set server c state ready")
-        self.assertEqual(self.balancer.changes.joining, ["c"])
+        self.assertEqual(self.disk.changes.joining, ("c",))
+
+    def test_completes_a_change_that_was_broken_off_and_then_taken_back(self):
+        self.look_at(["a", "b"], "a 0", "b 0")
+        with mock.patch.object(Disk, "write_files", side_effect=OSError("no room")):
+            told = self.look_at(["a"], "a 0", "b 0", revision="r2")
+        self.assertEqual((told[-1], self.service.error), ("disable health b", "no room"))
+        told = self.look_at(["a", "b"], "a 0", "b 1")
+        self.assertEqual(told[-1], "set server b state ready")
+        self.assertEqual((self.disk.changes.leaving, self.disk.changes.begun), ({}, False))
+        self.assertEqual(self.look_at(["a", "b"], "a 0", "b 0"), [])
+
+    def look_at(self, wanted, *running, revision="r1", newer=False):
+        """One round with an answer of AWS; gives the commands."""
+        head = 'backend wcs_back\n    default-server agent-check agent-send "cpu 90;"\n'
+        servers = {name: "10.0.0.1:8080" for name in wanted}
+        pem, lines = "pem", "".join(f"    server {name} {options}\n" for name, options in servers.items())
+        self.disk.certificate.write_text(pem)
+        if not self.disk.haproxy_config.exists():
+            self.disk.haproxy_config.write_text(head + lines)
+            self.disk.write_record(State(revision, head + lines, sha256(pem.encode()), 600))
+        rows = "".join(f"wcs_back {row}\n" for row in running)
+        answers = {
+            "show servers state": f"1\n# be_name srv_name srv_admin_state\n{rows}",
+            "show stat": "# pxname,svname,status,lastchg,weight,scur,slim\n",
+            "show proc": "1   worker   0\n",
+        }
+        told = []
+        with (
+            mock.patch.object(haproxy_runtime, "ask", lambda command, *_: answers.get(command, "# pxname\n")),
+            mock.patch.object(haproxy_runtime, "tell", told.append),
+            mock.patch.object(haproxy_runtime, "runs", return_value=True),
+            mock.patch.object(haproxy_service, "run"),
+            mock.patch.object(haproxy_service, "open_files_limit", return_value=None),
+        ):
+            state = State(revision, head + lines, sha256(pem.encode()), 600)
+            self.service.look(Wanted(NewerDocument(2, revision, servers) if newer else state))
+        return [line.replace("wcs_back/", "") for line in told]
+
+    def test_obeys_a_document_of_a_newer_contract_in_its_servers_alone(self):
+        self.look_at(["a", "b"], "a 0", "b 0")
+        told = self.look_at(["a"], "a 0", "b 0", revision="r2", newer=True)
+        self.assertEqual(told, ["set server b state maint", "disable agent b", "disable health b"])
+        shown = self.shown()
+        self.assertEqual((shown["revision"], shown["applied"]), ("r1 with the servers of r2", False))
+        self.assertIn("the desired state r2 has contract 2, and this balancer understands 1", shown["error"])
+        self.assertIsNone(shown["refused"])
+        # A restart comes back the same, and has nothing to do.
+        self.disk = self.new_disk()
+        self.assertEqual(self.disk.applied.revision, "r1 with the servers of r2")
+        self.service = SyncService(self.disk, self.reports.append)
+        self.assertEqual(self.look_at(["a"], "a 0", revision="r2", newer=True), [])
+        # Back to the old document.
+        told = self.look_at(["a", "b"], "a 0")
+        self.assertEqual(told[-1], "set server b state ready")
+        self.assertEqual((self.shown()["revision"], self.shown()["applied"], self.service.error), ("r1", True, None))
+
+    def test_completes_a_change_of_a_newer_contract_that_was_broken_off(self):
+        self.look_at(["a", "b"], "a 0", "b 0")
+        with mock.patch.object(Disk, "write_record", side_effect=OSError("no room")):
+            self.look_at(["a"], "a 0", "b 0", revision="r2", newer=True)
+        self.assertEqual(self.service.error, "no room")
+        self.disk = self.new_disk()
+        self.service = SyncService(self.disk, self.reports.append)
+        with mock.patch.object(haproxy_runtime, "reload"):
+            self.look_at(["a"], "a 0", "b 1", revision="r2", newer=True)
+        self.assertEqual(self.shown()["revision"], "r1 with the servers of r2")
+        self.assertIn("has contract 2", self.service.error)
 
     def test_asks_anew_what_is_wrong_when_new_files_do_not_start_either(self):
-        self.balancer.start_failed, self.balancer.away_reason = True, "of the old files"
-        states = [sync.State("r", "backend wcs_back\n", "c", 600)] * 2
+        self.service.haproxy_service.start_failed, self.service.haproxy_service.away_reason = True, "of the old files"
+        states = [State("r", "backend wcs_back\n", "c", 600)] * 2
         with (
-            mock.patch.object(sync.haproxy, "ask", side_effect=ConnectionRefusedError()),
-            mock.patch.object(self.balancer, "start_haproxy", side_effect=sync.SyncError("systemctl failed")),
-            self.assertRaises(sync.SyncError),
+            mock.patch.object(haproxy_runtime, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(self.service.haproxy_service, "start", side_effect=SyncError("systemctl failed")),
+            self.assertRaises(SyncError),
         ):
-            self.balancer.change_haproxy(*states, None)
-        self.assertEqual(self.balancer.away_reason, "")
+            self.service.applier.change_haproxy(*states, None)
+        self.assertEqual(self.service.haproxy_service.away_reason, "")
 
     def test_takes_no_unfinished_change_for_an_operators_maintenance(self):
-        self.told(Changes(joining=["b"]), ["a"], "a 0", "b 1")
-        self.assertFalse(self.balancer.changes.leaving["b"].barred)
+        self.told(Changes(joining=("b",)), ["a"], "a 0", "b 1")
+        self.assertFalse(self.disk.changes.leaving["b"].barred)
 
 
 class Workers(unittest.TestCase):
@@ -371,7 +440,7 @@ class Workers(unittest.TestCase):
 
     def test_that_nobody_names_are_not_none(self):
         for last in ([[]], [[1], []]):
-            with self.subTest(last), self.assertRaisesRegex(haproxy_runtime.HaproxyError, "names no worker: 1 master"):
+            with self.subTest(last), self.assertRaisesRegex(HaproxyError, "names no worker: 1 master"):
                 haproxy_runtime.silent_at.clear()
                 self.ask(last, {1: None})
 

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import errno
 import gzip
-import importlib.util
 import io
 import json
 import sys
@@ -15,47 +14,114 @@ from unittest import mock
 
 files = Path(__file__).parents[2] / "machines"
 sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
+from wcs_balancer import command, haproxy_runtime, haproxy_service, node_states
+from wcs_balancer.document import NewerDocument, State, decode_document, newer_contract, obeyed
+from wcs_balancer.errors import SyncError
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), files / f"balancer/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def packed(content):
+    return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
 
 
-sync = load("wcs-balancer-sync")
-command = load("wcs-balancer")
+BASE = """global
+    maxconn 4100
+
+backend wcs_back
+    balance roundrobin
+    default-server check agent-check agent-send "cpu 90;"
+"""
+SERVERS = {"wcs-1-0a1b2c3d": "10.0.0.1:8080", "wcs-2-4e5f6a7b": "10.0.0.2:8080 cookie wcs-2-4e5f6a7b"}
+LINES = "    server wcs-1-0a1b2c3d 10.0.0.1:8080\n    server wcs-2-4e5f6a7b 10.0.0.2:8080 cookie wcs-2-4e5f6a7b\n"
+APPLIED = State("r1", BASE + LINES, "c1", 600)
 
 
 def document(**values):
-    content = {"revision": "r1", "haproxyConfig": "global\n", "certificateHash": "c1", "drainTimeoutSeconds": 600, **values}
-    return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
+    rest = {"certificateHash": "c1", "drainTimeoutSeconds": 600}
+    return packed({"contract": 1, "revision": "r1", "haproxyBase": BASE, "servers": SERVERS, **rest, **values})
 
 
 class DecodeDocument(unittest.TestCase):
     def test_reads_what_the_program_renders(self):
-        self.assertEqual(sync.decode_document(document()), sync.State("r1", "global\n", "c1", 600))
+        self.assertEqual(decode_document(document()), APPLIED)
+
+    def test_reads_what_the_program_rendered_before_there_was_a_contract(self):
+        rest = {"certificateHash": "c1", "drainTimeoutSeconds": 600}
+        self.assertEqual(decode_document(packed({"revision": "r1", "haproxyConfig": BASE + LINES, **rest})), APPLIED)
 
     def test_refuses_what_is_cut_in_half(self):
         text = document()
-        with self.assertRaisesRegex(sync.SyncError, "the desired state cannot be read"):
-            sync.decode_document(text[: len(text) // 2])
+        with self.assertRaisesRegex(SyncError, "the desired state cannot be read"):
+            decode_document(text[: len(text) // 2])
 
     def test_refuses_what_is_no_document(self):
         wrong = [
             "",
             "not base64!",
             base64.b64encode(b"plain").decode(),
-            base64.b64encode(gzip.compress(b"{}")).decode(),
+            packed({}),
+            packed([]),
+            packed({"contract": 1, "revision": "r1"}),
             document(revision=7),
             document(drainTimeoutSeconds="soon"),
+            document(contract="1"),
+            document(servers=["wcs-1 10.0.0.1:8080"]),
+            document(servers={"wcs-1": ""}),
+            document(servers={"wcs-1": None}),
+            document(contract=2, servers=None),
             base64.b64encode(gzip.compress(b"0" * 2_000_000)).decode(),
         ]
         for text in wrong:
-            with self.subTest(text[:20]), self.assertRaises(sync.SyncError):
-                sync.decode_document(text)
+            with self.subTest(text[:20]), self.assertRaises(SyncError):
+                decode_document(text)
+
+
+class NewerContract(unittest.TestCase):
+    """A document of a contract that this version does not know: only its servers count."""
+
+    def obeyed(self, servers, **values):
+        newer = decode_document(packed({"contract": 2, "revision": "r2", "servers": servers, **values}))
+        self.assertEqual(newer, NewerDocument(2, "r2", servers))
+        return obeyed(newer, APPLIED)
+
+    def test_keeps_all_but_the_servers(self):
+        self.assertEqual(self.obeyed(SERVERS), State("r1 with the servers of r2", BASE + LINES, "c1", 600))
+
+    def test_looks_at_no_other_field(self):
+        other = {"haproxyBase": 7, "certificateHash": "c2", "drainTimeoutSeconds": 1, "secret": {"pem": "new"}}
+        self.assertEqual(self.obeyed(SERVERS, **other), self.obeyed(SERVERS))
+
+    def test_drops_servers_that_are_not_named_and_adds_new_ones_with_the_words_that_it_knows(self):
+        state = self.obeyed({"wcs-2-4e5f6a7b": "x", "wcs-3-8c9d0e1f": "10.0.0.3:8080 proto h2 cookie c check-sni a"})
+        [_, kept] = LINES.splitlines()
+        self.assertEqual(state.haproxy_config, f"{BASE}{kept}\n    server wcs-3-8c9d0e1f 10.0.0.3:8080 cookie c\n")
+
+    def test_obeys_one_after_the_other(self):
+        newer = NewerDocument(2, "r3", {"wcs-1-0a1b2c3d": "x"})
+        state = obeyed(newer, self.obeyed(SERVERS))
+        self.assertEqual((state.revision, state.haproxy_config.count(" server ")), ("r1 with the servers of r3", 1))
+        self.assertEqual(obeyed(newer, state), state)
+
+    def test_needs_something_to_keep(self):
+        with self.assertRaisesRegex(SyncError, "no configuration of its own to go on with"):
+            obeyed(NewerDocument(2, "r2", {}), None)
+
+    def test_is_named(self):
+        self.assertRegex(
+            newer_contract(NewerDocument(2, "r2", {})),
+            "^the desired state r2 has contract 2, and this balancer understands 1: it obeys the servers alone",
+        )
+
+
+def refused_before_there_was_a_contract(text):
+    """What the version before (the last without a contract) read of a document; a copy of its code."""
+    content = json.loads(gzip.decompress(base64.b64decode(text)))
+    return [content[key] for key in ("revision", "haproxyConfig", "certificateHash", "drainTimeoutSeconds")]
+
+
+class OlderService(unittest.TestCase):
+    def test_cannot_take_this_document_for_one_without_servers(self):
+        with self.assertRaisesRegex(KeyError, "haproxyConfig"):
+            refused_before_there_was_a_contract(document())
 
 
 class WhatMatters(unittest.TestCase):
@@ -66,7 +132,7 @@ class WhatMatters(unittest.TestCase):
             "[WARNING]  (1368) : config : missing timeouts\n"
         )
         self.assertEqual(
-            sync.what_matters(output), "config : parsing [a.cfg:65] : unknown keyword; config : missing timeouts"
+            haproxy_service.what_matters(output), "config : parsing [a.cfg:65] : unknown keyword; config : missing timeouts"
         )
 
 
@@ -74,10 +140,10 @@ class Limits(unittest.TestCase):
     config = "global\n    maxconn 4100\nbackend wcs_back\n    default-server maxconn 9\n"
 
     def test_fit_into_the_open_files(self):
-        self.assertIsNone(sync.limits_problem(self.config, 8300))
+        self.assertIsNone(haproxy_service.limits_problem(self.config, 8300))
 
     def test_that_do_not_fit_are_named_with_both_ways_out(self):
-        problem = sync.limits_problem(self.config, 8299)
+        problem = haproxy_service.limits_problem(self.config, 8299)
         self.assertIn("maxConnections needs 8300 open files, and HAProxy may have 8299", problem)
         self.assertIn("lower maxConnections, or raise LimitNOFILE", problem)
 
@@ -86,7 +152,7 @@ class NodeStates(unittest.TestCase):
     def state(self, **changes):
         row = {"pxname": "wcs_back", "svname": "wcs-1-a", "addr": "172.31.0.9:8080", "status": "UP", "weight": "94"}
         row |= {"scur": "3", "slim": "100", "agent_status": "L7OK", "last_agt": "", "last_chk": "", **changes}
-        return sync.node_state(row)
+        return node_states.node_state(row)
 
     def test_up_once_its_agent_has_said_so(self):
         self.assertEqual(self.state()["state"], "up")
@@ -120,7 +186,7 @@ class NodeStates(unittest.TestCase):
         head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
         asked, said = "0,1,100,x,* L7OK,,\n", "0,1,100,x,L7OK,via agent : up (cpu 95 of 90),\n"
         answers = [head + f"wcs_back,a,UP,{a}wcs_back,b,UP,{b}" for a, b in ((said, asked), (asked, said), (asked, asked))]
-        reasons = [node["reason"] for node in sync.node_states(*answers)]
+        reasons = [node["reason"] for node in node_states.node_states(*answers)]
         self.assertEqual(reasons, ["cpu 95 of 90", "cpu 95 of 90"])
 
     def reason(self, **changes):
@@ -187,17 +253,17 @@ class NodeStates(unittest.TestCase):
             )
 
         for answers in ([stat(False, True), stat(True, False)], [stat(True, False), stat(True, True), stat(False, True)]):
-            reasons = [node["reason"] for node in sync.node_states(*answers)]
+            reasons = [node["reason"] for node in node_states.node_states(*answers)]
             self.assertEqual(reasons, ["WCS hangs", "WCS hangs"])
 
     def test_asks_again_only_for_words_that_a_reason_needs(self):
         row = {"status": "DOWN", "check_status": "L4TOUT", "last_chk": "at step 1", "agent_status": "* L4TOUT", "last_agt": ""}
-        self.assertFalse(sync.lacks_words(row))
-        self.assertTrue(sync.lacks_words({**row, "check_status": "* L4TOUT", "last_chk": ""}))
-        self.assertTrue(sync.lacks_words({**row, "agent_status": "* L7STS"}))
-        self.assertFalse(sync.lacks_words({**row, "status": "UP", "agent_status": "L7OK"}))
-        self.assertTrue(sync.lacks_words({**row, "status": "UP", "agent_status": "* L7OK"}))
-        self.assertFalse(sync.lacks_words({**row, "status": "MAINT", "agent_status": "* L7OK"}))
+        self.assertFalse(node_states.lacks_words(row))
+        self.assertTrue(node_states.lacks_words({**row, "check_status": "* L4TOUT", "last_chk": ""}))
+        self.assertTrue(node_states.lacks_words({**row, "agent_status": "* L7STS"}))
+        self.assertFalse(node_states.lacks_words({**row, "status": "UP", "agent_status": "L7OK"}))
+        self.assertTrue(node_states.lacks_words({**row, "status": "UP", "agent_status": "* L7OK"}))
+        self.assertFalse(node_states.lacks_words({**row, "status": "MAINT", "agent_status": "* L7OK"}))
 
     def test_maintenance_is_not_down(self):
         self.assertEqual(self.state(status="MAINT")["state"], "maint")
@@ -208,12 +274,12 @@ class NodeStates(unittest.TestCase):
     def test_reads_only_the_servers_of_the_nodes(self):
         columns = "pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk"
         text = f"# {columns}\nwcs_back,wcs-1-a,UP,9,1,100,x,L7OK,,\nwcs_back,BACKEND,UP,9,1,,,,,\nother,nginx,UP,1,0,,,,,\n"
-        self.assertEqual([node["server"] for node in sync.node_states(text)], ["wcs-1-a"])
+        self.assertEqual([node["server"] for node in node_states.node_states(text)], ["wcs-1-a"])
 
 
 class PartsAway(unittest.TestCase):
     def away(self, status):
-        return sync.parts_away(f"# pxname,svname,status\nwcs_web_admin,nginx,{status}\nwcs_web_admin,BACKEND,UP\n")
+        return node_states.parts_away(f"# pxname,svname,status\nwcs_web_admin,nginx,{status}\nwcs_web_admin,BACKEND,UP\n")
 
     def test_names_nginx_while_it_does_not_answer(self):
         self.assertEqual(self.away("UP"), [])
@@ -224,7 +290,7 @@ class PartsAway(unittest.TestCase):
 class TakesClients(unittest.TestCase):
     def takes(self, *rows):
         head = "# pxname,svname,status,weight,scur,slim,addr,agent_status,last_agt,last_chk\n"
-        return sync.takes_clients(head + "".join(f"wcs_back,wcs-{row},x,L7OK,,\n" for row in rows))
+        return node_states.takes_clients(head + "".join(f"wcs_back,wcs-{row},x,L7OK,,\n" for row in rows))
 
     def test_a_node_that_is_up_with_a_free_connection(self):
         self.assertTrue(self.takes("1,DOWN,9,0,10", "2,UP,9,9,10"))
@@ -328,12 +394,12 @@ class SaveServerStates(unittest.TestCase):
         full = OSError(errno.ENOSPC, "No space left on device")
         with (
             tempfile.TemporaryDirectory() as folder,
-            mock.patch.object(sync.haproxy, "SERVER_STATE", Path(folder) / "server-state"),
-            mock.patch.object(sync.haproxy, "ask", return_value="1\n"),
-            mock.patch.object(sync.haproxy.os, "fsync", side_effect=full),
+            mock.patch.object(haproxy_runtime, "SERVER_STATE", Path(folder) / "server-state"),
+            mock.patch.object(haproxy_runtime, "ask", return_value="1\n"),
+            mock.patch.object(haproxy_runtime.files.os, "fsync", side_effect=full),
             contextlib.redirect_stderr(io.StringIO()) as said,
         ):
-            sync.haproxy.SERVER_STATE.write_text("of an earlier reload")
+            haproxy_runtime.SERVER_STATE.write_text("of an earlier reload")
             self.assertEqual(command.main(["save-server-states"]), 1)
             self.assertEqual(list(Path(folder).iterdir()), [])
         self.assertRegex(said.getvalue(), r"^wcs-balancer: \S+/server-state cannot be written: No space left .*\n$")

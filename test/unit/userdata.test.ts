@@ -183,6 +183,29 @@ describe("the desired state", () => {
     expect(revisions[0]).toBe(revisions[3]);
   });
 
+  test("names the servers once, in a field of their own that older balancers understand", () => {
+    const { "balancer/haproxy.cfg": text = "", "balancer/desired-state.base64": document = "" } = renderStack(
+      "dev",
+      { domain: "wcs.example.com", stickiness: true },
+    );
+    const content = JSON.parse(gunzipSync(Buffer.from(document, "base64")).toString());
+    expect(Object.keys(content)).toEqual([
+      "revision",
+      "contract",
+      "haproxyBase",
+      "servers",
+      "certificateHash",
+      "drainTimeoutSeconds",
+    ]);
+    expect(content.contract).toBe(1);
+    expect(content.servers).toEqual({
+      "wcs-1-00000001": "10.0.1.1:8080 cookie wcs-1-00000001",
+      "wcs-2-00000002": "10.0.1.2:8080 cookie wcs-2-00000002",
+    });
+    const lines = Object.entries(content.servers).map(([name, words]) => `    server ${name} ${words}\n`);
+    expect(content.haproxyBase + lines.join("")).toBe(text);
+  });
+
   test("the PEM has certificate, chain and key in this order, without blank lines", () => {
     expect(renderPem("cert\n\n", "chain\r\n", "key")).toBe("cert\nchain\nkey\n");
   });

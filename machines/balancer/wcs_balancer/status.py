@@ -1,15 +1,36 @@
 """What the status shows, made of what was seen at one moment. Pure functions of plain values."""
 
-import re
 import time
+from dataclasses import dataclass
 from typing import Any, Collection, Mapping, NamedTuple
 
-from changes import Leaving
+from .changes import Changes, Leaving
+from .haproxy_runtime import Sockets
+from .node_states import node_name
 
 # Time enough to get a new one from somebody who is on holiday.
 EXPIRY_WARNING_DAYS = 21
 # A round takes a second. A restart of HAProxy may hold it up for a while; longer than this, it hangs.
 STALE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the loop knows at one moment: made anew each round and never changed, for HTTP threads to read."""
+
+    at: float
+    """By the monotonic clock."""
+    revision: str | None
+    wanted: str | None
+    """The revision that AWS named when it was asked last; None where it gave no answer."""
+    error: str | None
+    refused: str | None
+    """The revision that cannot be applied, if it is the wanted one."""
+    changes: Changes
+    drain_timeout_seconds: int
+    sockets: Sockets
+    """As of the last round in which HAProxy said so: a worker that is silent holds up nobody who asks over HTTP."""
+    certificate_end: float | None
 
 
 class Seen(NamedTuple):
@@ -26,11 +47,6 @@ class Seen(NamedTuple):
 
 
 NOTHING_SEEN = Seen([], {}, [], None)
-
-
-def node_name(server: str) -> str:
-    """The name in the configuration: without the part that makes a server's name unique to its instance."""
-    return re.sub(r"-[0-9a-f]{8}$", "", server)
 
 
 def is_applied(running: str | None, wanted: str | None) -> bool | None:
@@ -117,4 +133,41 @@ def details(
         ],
         "certificate": certificate(seen.certificate_end, now),
         "warnings": warnings(seen.silent, seen.certificate_end, last_resort, now),
+    }
+
+
+def brief(known: Snapshot, monotonic: float) -> dict[str, Any]:
+    """The status for everybody, at a moment by the monotonic clock."""
+    applied = None if hangs(known, monotonic) else is_applied(known.revision, known.wanted)
+    return {"revision": known.revision, "applied": applied}
+
+
+def hangs(known: Snapshot, monotonic: float) -> str | None:
+    """What to say of a loop that has made no snapshot for too long."""
+    age = monotonic - known.at
+    if age <= STALE_SECONDS:
+        return None
+    return f"wcs-balancer-sync hangs for {round(age)} s: systemctl restart wcs-balancer-sync"
+
+
+def full(
+    known: Snapshot,
+    seen: Seen,
+    problems: Collection[str],
+    away: Collection[str],
+    setup: str | None,
+    monotonic: float,
+    now: float,
+) -> dict[str, Any]:
+    """The status for the stack's token. `problems` are those of looking, `away` names what of the balancer does not
+    answer."""
+    errors = [error for error in (known.error, hangs(known, monotonic)) if error]
+    changes = known.changes
+    return {
+        **brief(known, monotonic),
+        "error": "; ".join([*errors, *problems]) or None,
+        "refused": known.refused,
+        "setup": setup,
+        "away": list(away),
+        **details(seen, changes.leaving, changes.last_resort, known.drain_timeout_seconds, now),
     }

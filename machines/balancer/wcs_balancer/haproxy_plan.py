@@ -2,16 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Collection, Mapping, NamedTuple
+from typing import Collection, Iterator, Mapping, NamedTuple
 
-BACKEND = "wcs_back"
+from .errors import PlanError
+from .places import BACKEND
+
 AGENT_REQUEST = re.compile(r'agent-send "([^"]*)"')
 FORCED_MAINTENANCE = 0x01
 FORCED_DRAIN = 0x08
-
-
-class PlanError(Exception):
-    """What in a configuration or an answer cannot be understood."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +39,26 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\ ;#])", r"\\\1", text)
 
 
-def parse_configuration(text: str) -> Configuration:
-    """Takes the backend's servers and their defaults out of haproxy.cfg."""
-    base: list[str] = []
-    servers: dict[str, str] = {}
-    defaults = agent_request = section = ""
+def lines_of_backend(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each line of haproxy.cfg with its words; a line that is not of the nodes' backend has none."""
+    section = ""
     for line in text.splitlines():
         words = line.split()
         if line[:1].strip() and words[0] != "#":
             section = line.rstrip()
-        elif section == f"backend {BACKEND}" and words[:1] == ["server"]:
+        yield line, words if section == f"backend {BACKEND}" else []
+
+
+def parse_configuration(text: str) -> Configuration:
+    """Takes the backend's servers and their defaults out of haproxy.cfg."""
+    base: list[str] = []
+    servers: dict[str, str] = {}
+    defaults = agent_request = ""
+    for line, words in lines_of_backend(text):
+        if words[:1] == ["server"]:
             servers[words[1]] = " ".join(words[2:])
             continue
-        elif section == f"backend {BACKEND}" and words[:1] == ["default-server"]:
+        if words[:1] == ["default-server"]:
             words = AGENT_REQUEST.sub("", line).split()[1:]
             if found := AGENT_REQUEST.search(line):
                 agent_request = found.group(1)
@@ -62,6 +67,12 @@ def parse_configuration(text: str) -> Configuration:
             defaults = " ".join(words)
         base.append(line)
     return Configuration("\n".join(base), defaults, agent_request, servers)
+
+
+def with_servers(text: str, servers: Mapping[str, str]) -> str:
+    """haproxy.cfg, whose last section is the nodes' backend, with other servers."""
+    kept = [line for line, words in lines_of_backend(text) if words[:1] != ["server"]]
+    return "".join(f"{line}\n" for line in kept) + server_lines(servers)
 
 
 def parse_servers_state(answer: str) -> dict[str, RunningServer]:
@@ -89,9 +100,10 @@ def needs_reload(wanted: Configuration, applied: Configuration | None) -> bool:
 
 
 def plan_joining(
-    wanted: Configuration, running: Mapping[str, RunningServer], unfinished: Collection[str], new_request: bool
+    wanted: Configuration, running: Mapping[str, RunningServer], unfinished: Collection[str], told: Collection[str]
 ) -> list[str]:
-    """Commands that add servers, take back those that were on their way out, and change the agent's request.
+    """Commands that add servers, take back those that were on their way out, and tell those in `told` the agent's
+    request.
 
     A server takes clients when its checks have passed and its agent has said so, not before. `unfinished`
     names those that came or went when a run ended early; only their maintenance is lifted, since any other
@@ -100,7 +112,7 @@ def plan_joining(
     commands: list[str] = []
     for name, options in wanted.servers.items():
         server = f"{BACKEND}/{name}"
-        request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if new_request else []
+        request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if name in told else []
         if name not in running:
             commands.append(f"add server {server} {options} {wanted.defaults}")
         if not joins(name, running, unfinished):

@@ -1,23 +1,19 @@
-"""Talks to the HAProxy of this machine: its workers, its statistics, its certificate."""
+"""Talks to the HAProxy of this machine through its sockets: its workers, its statistics, its certificate."""
 
 import contextlib
 import csv
-import errno
 import io
-import os
 import re
 import socket
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import Mapping, NamedTuple
 
-from haproxy_plan import BACKEND
+from . import files
+from .errors import HaproxyError
+from .places import BACKEND, MASTER_SOCKET, RUNTIME_SOCKET, SERVER_STATE
 
-RUNTIME_SOCKET = "/run/haproxy/wcs-balancer.sock"
-MASTER_SOCKET = "/run/haproxy-master.sock"
-SERVER_STATE = Path("/var/lib/haproxy/server-state")
 ANSWER_SECONDS = 10
 # An old worker has little to do; one that hangs may not hold up what the others need.
 WORKER_SECONDS = 2
@@ -30,19 +26,6 @@ silent_at: dict[int, float] = {}
 DONE = re.compile(
     r"(New server registered\.|Server deleted\.|Done\.|Transaction (created|updated) .*|Committing .*Success!)?", re.S
 )
-
-
-class HaproxyError(Exception):
-    """What HAProxy has refused, in one line for an operator."""
-
-
-class FileError(OSError):
-    """Why a file cannot be written, and what to do."""
-
-    def __init__(self, path: Path, error: OSError):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room (df -h; journalctl --vacuum-size=100M), then it goes on by itself" if full else "see to it"
-        super().__init__(f"{path} cannot be written: {error.strerror or error}; {advice}")
 
 
 def ask(command: str, path: str = RUNTIME_SOCKET, seconds: float = ANSWER_SECONDS) -> str:
@@ -80,25 +63,6 @@ def tell(command: str) -> None:
         raise HaproxyError(f"HAProxy refuses `{command.splitlines()[0]}`: {' '.join(answer.split())[:300]}")
 
 
-def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
-    """Writes a file in one step: readers see the old content or the new."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        # Half a file would take up what little room is left.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise FileError(path, error) from error
-
-
 def save_server_states() -> None:
     """Keeps the servers' states over a reload: without, a node that its agent took out counts as up again."""
     try:
@@ -106,8 +70,8 @@ def save_server_states() -> None:
     except OSError:
         return  # HAProxy does not run yet, or still runs the distribution's configuration.
     try:
-        replace_file(SERVER_STATE, states)
-    except FileError:
+        files.replace_file(SERVER_STATE, states)
+    except files.FileError:
         # HAProxy would take those of an earlier reload for today's.
         with contextlib.suppress(OSError):
             SERVER_STATE.unlink(missing_ok=True)
@@ -219,27 +183,3 @@ def certificate_end(path: Path) -> float | None:
     """When the certificate ends that HAProxy serves, in seconds since the epoch; None where it serves none."""
     found = re.search(r"^notAfter: (.+)$", ask(f"show ssl cert {path}"), re.M)
     return ssl.cert_time_to_seconds(found.group(1).strip()) if found else None
-
-
-def service_state() -> str:
-    """What systemd says of HAProxy: active, activating, failed, inactive."""
-    command = ["systemctl", "is-active", "haproxy"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
-
-
-def end_of_journal() -> str:
-    """The last lines that HAProxy's service has logged."""
-    command = ["journalctl", "--unit=haproxy", "--boot", "--lines=5", "--output=cat", "--no-pager"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
-
-
-def open_files_limit() -> int | None:
-    """Open files that HAProxy may have; None while it does not run."""
-    command = ["systemctl", "show", "--property=MainPID", "--value", "haproxy"]
-    pid = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
-    try:
-        limits = Path(f"/proc/{int(pid)}/limits").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return None
-    found = re.search(r"^Max open files\s+\d+\s+(\d+)", limits, re.M)
-    return int(found.group(1)) if found else None

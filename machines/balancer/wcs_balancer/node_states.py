@@ -1,0 +1,118 @@
+"""What HAProxy's `show stat` says of the nodes and of the pages, in an operator's words. Pure functions."""
+
+import re
+import sys
+from typing import Any
+
+from .haproxy_runtime import statistics
+from .places import AGENT_PORT, NODE_PORT, PAGES_BACKEND, PAGES_PORT
+
+# HAProxy's words for `down #why`.
+AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
+# HAProxy's words for `up N% #tightest check`.
+AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
+# What haproxy.cfg says of the step at which the health check has failed: the port that it asks.
+CHECKED_PORT = re.compile(r"comment: '(port \d+)'")
+# HAProxy's code for an agent that has said `down`, `fail` or `stopped`.
+AGENT_SAYS_DOWN = "L7STS"
+
+
+def node_name(server: str) -> str:
+    """The name in the configuration: without the part that makes a server's name unique to its instance."""
+    return re.sub(r"-[0-9a-f]{8}$", "", server)
+
+
+def check_code(row: dict[str, str], check: str) -> str:
+    """HAProxy's code for the last result of a check. It stays while the next check is under way, which an asterisk
+    marks."""
+    return row.get(check, "").removeprefix("* ")
+
+
+def lacks_words(row: dict[str, str]) -> bool:
+    """Whether the words of a server's check are missing: HAProxy forgets those of a result when the next check
+    begins, and some checks are under way most of the time."""
+    if row["status"].startswith("MAINT"):
+        return False
+    if row["status"].startswith("DOWN") and check_code(row, "agent_status") != AGENT_SAYS_DOWN:
+        return row.get("check_status", "").startswith("* ") and not row["last_chk"]
+    return row["agent_status"].startswith("* ") and not row["last_agt"]
+
+
+def down_reason(row: dict[str, str]) -> str:
+    """Why a server is down, in an operator's words: the same from one check to the next."""
+    agent, check = check_code(row, "agent_status"), check_code(row, "check_status")
+    if agent == AGENT_SAYS_DOWN:
+        words = AGENT_REASON.fullmatch(row["last_agt"])
+        return words.group(1) if words else "its agent says so"
+    if check == "INI":
+        return "has not been asked yet"
+    if check == "L7OK":
+        return "answers again and comes up" if agent == "L7OK" else f"does not answer on port {AGENT_PORT}"
+    port = CHECKED_PORT.search(row["last_chk"])
+    if port is None:
+        return "does not answer"
+    # The health check asks one port after the other. What the second one does, the agent check knows.
+    if port.group(1) == f"port {NODE_PORT}" and agent != "L7OK":
+        return f"does not answer on ports {NODE_PORT} and {AGENT_PORT}"
+    return f"does not answer on {port.group(1)}"
+
+
+def node_state(row: dict[str, str]) -> dict[str, Any]:
+    """One server of HAProxy's `show stat` as the status shows it."""
+    status, weight = row["status"], row["weight"]
+    agent_status = check_code(row, "agent_status")
+    reason = ""
+    load = ""
+    if status.startswith("MAINT"):
+        state = "maint"
+    elif agent_status == "":
+        state = "unknown"
+        reason = "no agent check has run"
+    elif status.startswith("DOWN"):
+        state = "down"
+        reason = down_reason(row)
+    elif agent_status != "L7OK":
+        state = "unknown"
+        reason = f"no answer from the agent ({agent_status})"
+    else:
+        tightest = AGENT_LOAD.fullmatch(row.get("last_agt", ""))
+        load = tightest.group(1) if tightest else ""
+        state, reason = ("full", load) if weight == "0" else ("up", "")
+        sockets, limit = int(row["scur"] or 0), int(row["slim"] or 0)
+        if state == "up" and sockets >= limit > 0:
+            state, reason = "full", f"sockets {sockets} of {limit}"
+    return {
+        "server": row["svname"],
+        "node": node_name(row["svname"]),
+        "address": row["addr"],
+        "state": state,
+        "reason": reason,
+        "load": load,
+        "weight": int(weight or 0),
+        "sockets": int(row["scur"] or 0),
+        "limit": int(row["slim"] or sys.maxsize),
+    }
+
+
+def node_states(*show_stats: str) -> list[dict[str, Any]]:
+    """The servers of the WCS backend out of the CSV of `show stat`, asked once or several times in a row: each as it
+    was last with the words of its checks."""
+    rows: dict[str, dict[str, str]] = {}
+    for row in (row for show_stat in show_stats for row in statistics(show_stat)):
+        if row["svname"] not in rows or not lacks_words(row):
+            rows[row["svname"]] = row
+    return [node_state(row) for row in rows.values()]
+
+
+def parts_away(show_stat: str) -> list[str]:
+    """What of the balancer itself does not answer, in an operator's words: the nodes serve without it."""
+    down = any(row["status"].startswith("DOWN") for row in statistics(show_stat, PAGES_BACKEND))
+    return [f"nginx does not answer on port {PAGES_PORT}, so there are no pages"] if down else []
+
+
+def takes_clients(show_stat: str) -> bool:
+    """Whether HAProxy gives any node a client: up, a weight above 0, a free connection."""
+    return any(
+        row["status"].startswith("UP") and row["weight"] != "0" and int(row["scur"]) < int(row["slim"] or sys.maxsize)
+        for row in statistics(show_stat)
+    )
