@@ -225,6 +225,22 @@ export const configSchema = z.strictObject({
   maxConnections: integer(100, 400_000, "a number of connections")
     .default(4000)
     .meta({ description: "Connections that the balancer takes", example: "4000" }),
+  maxConnectionsPerAddress: integer(10, 400_000, "a number of connections").default(100).meta({
+    description:
+      "Connections that one client address may have to the balancer, on 443 and 80 together; the next are closed at once",
+    example: "100",
+  }),
+  trustedCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .max(100, mustBe("a list of 100 networks at most"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Networks without that limit, such as a company's whose clients share an address. Default: none",
+      example: "203.0.113.0/24",
+      element: "[0]",
+    }),
   tlsCertificate: pem("CERTIFICATE").optional().meta({
     description: "PEM certificate of one's own. Default: a CA of the stack's own signs one",
     example: "< cert.pem",
