@@ -121,6 +121,9 @@ defaults
     log global
     option httplog
     option dontlognull
+    # HTTP/2 without asking would be spoken even where it is not offered: one connection would carry any number of
+    # WebSockets, around every limit.
+    option disable-h2-upgrade
     retries 3
     http-error status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     http-error status 504 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store

@@ -9,8 +9,10 @@ import {
   connect,
   domain,
   get,
+  http2PriorKnowledge,
   onMachine,
   ownAddress,
+  rawAnswer,
   up,
 } from "./cluster";
 import { Fleet } from "./fleet";
@@ -97,5 +99,11 @@ describe("the limit", () => {
       ).rejects.toThrow(/maxConnectionsPerAddress connections already: .* trustedCidrs/);
       up("--config", "maxConnectionsPerAddress=50", "--config", `trustedCidrs=["${ownAddress}/32"]`);
     });
+  });
+});
+
+describe("HTTP/2 without asking, by which one connection would carry any number of WebSockets", () => {
+  test.each([443, 80])("is refused on %i", async (port) => {
+    expect(await rawAnswer(port, http2PriorKnowledge)).toMatch(/^HTTP\/1\.1 400 /);
   });
 });
