@@ -158,7 +158,8 @@ backend client_addresses
 
 frontend redirect-to-https
     bind :80
-${renderAddressLimit(settings)}    http-request redirect scheme https code 301
+${renderAddressLimit(settings)}    # Not to the host that the request names.
+    http-request redirect prefix https://${domain} code 301
 
 frontend wcs-balancer
     # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers. Who asks for another name gets this certificate

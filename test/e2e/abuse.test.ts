@@ -107,3 +107,19 @@ describe("HTTP/2 without asking, by which one connection would carry any number 
     expect(await rawAnswer(port, http2PriorKnowledge)).toMatch(/^HTTP\/1\.1 400 /);
   });
 });
+
+describe("http is sent to the stack's own domain over https", () => {
+  test.each([
+    ["GET /wcs/a?b=c&d HTTP/1.1\r\nHost: evil.example", "/wcs/a?b=c&d"],
+    [`GET /wcs/ HTTP/1.1\r\nHost: ${domain}:80`, "/wcs/"],
+    ["GET / HTTP/1.0", "/"],
+    ["GET http://evil.example/x?y HTTP/1.1\r\nHost: evil.example", "/x?y"],
+    ["GET http://evil.example HTTP/1.1\r\nHost: evil.example", "/"],
+    ["GET //evil.example/x HTTP/1.1\r\nHost: evil.example", "//evil.example/x"],
+    ["HEAD /@evil.example HTTP/1.1\r\nHost: evil.example", "/@evil.example"],
+  ])("%j", async (request, path) => {
+    const answer = await rawAnswer(80, `${request}\r\nConnection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.[01] 301 /);
+    expect(answer.match(/^location: (.*)\r$/im)?.[1]).toBe(`https://${domain}${path}`);
+  });
+});
