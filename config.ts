@@ -38,6 +38,10 @@ const ipv4 = z.string(ipv4Rule).refine((value) => ipaddr.IPv4.isValidFourPartDec
 const sha256 = text(/^[0-9a-f]{64}$/, "a SHA-256 checksum of 64 lower-case hexadecimal digits");
 const httpUrlRule = mustBe("an https:// or http:// address");
 const httpUrl = z.url({ protocol: /^https?$/, ...httpUrlRule });
+const origin = text(
+  /^https:\/\/(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?$/,
+  "a site such as https://www.example.com or https://*.example.com, without a path",
+);
 const instanceType = text(/^[a-z][a-z0-9-]*\.[a-z0-9]+$/, "an EC2 instance type such as c7i.large");
 const ami = text(/^ami-[0-9a-f]{8,17}$/, "an AMI id such as ami-0123456789abcdef0");
 const pem = (label: string) =>
@@ -268,6 +272,17 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
     .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24", element: "[0]" }),
+  frameAncestors: z
+    .array(origin, mustBe("a list of sites"))
+    .max(20, mustBe("a list of 20 sites at most"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Sites that may show the pages in a frame of theirs. Default: only the balancer's own pages",
+      example: "https://www.example.com",
+      element: "[0]",
+    }),
   adminCidrs: z
     .array(cidr, mustBe("a list of networks"))
     .refine(unique, mustBe("a list without duplicates"))

@@ -31,6 +31,7 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
     maxConnectionsPerNode: config.maxConnectionsPerNode,
     maxConnectionsPerAddress: config.maxConnectionsPerAddress,
     trustedCidrs: config.trustedCidrs,
+    frameAncestors: config.frameAncestors,
     checks: config.checks,
     algorithm: config.algorithm,
     stickiness: config.stickiness,

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { AgentChecks } from "../config";
-import { busyPage, certificatePath } from "./balancer";
+import { busyPage, certificatePath, examplePage } from "./balancer";
 
 export interface HaproxySettings {
   domain: string;
@@ -10,6 +10,8 @@ export interface HaproxySettings {
   maxConnectionsPerAddress: number;
   /** Networks that this limit does not count for. */
   trustedCidrs: string[];
+  /** Origins, besides the balancer's own, whose pages may show ours in a frame. */
+  frameAncestors: string[];
   checks: AgentChecks;
   algorithm: Algorithm;
   /** Whether a client comes back to its node, by a cookie. */
@@ -91,6 +93,7 @@ function renderAddressLimit({ maxConnectionsPerAddress, trustedCidrs }: HaproxyS
 /** haproxy.cfg without the servers: they follow at the end, as lines of the last section. */
 export function renderHaproxyBase(settings: HaproxySettings): string {
   const { domain, maxConnections, maxConnectionsPerNode, checks, algorithm, stickiness } = settings;
+  const frameAncestors = ["'self'", ...settings.frameAncestors].join(" ");
   const allConnections = maxConnections + reservedConnections;
   const strictTransportSecurity = settings.strictTransportSecurity
     ? `    http-response set-header Strict-Transport-Security "max-age=31536000"\n`
@@ -181,6 +184,8 @@ ${renderAddressLimit(settings)}    acl is_websocket hdr(Upgrade) -i WebSocket
     acl no_node nbsrv(wcs_back) lt 1
     acl no_node be_conn_free(wcs_back) lt 1
     http-request return status 503 default-errorfiles if is_websocket no_node
+    http-request redirect location ${examplePage} code 302 if { path / } !is_websocket
+    http-after-response set-header Content-Security-Policy "frame-ancestors ${frameAncestors}"
     http-response set-header X-Content-Type-Options nosniff
     http-response set-header Referrer-Policy strict-origin-when-cross-origin
 ${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz ${statusPath} }
@@ -192,6 +197,7 @@ ${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz
 frontend statistics
     bind :8404 ssl crt ${certificatePath(domain)} alpn http/1.1
     maxconn ${statisticsConnections}
+    http-after-response set-header Content-Security-Policy "frame-ancestors 'none'"
     http-request use-service prometheus-exporter if { path /metrics }
     stats enable
     stats uri /

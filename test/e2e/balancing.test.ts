@@ -102,6 +102,7 @@ describe("when nobody can take a client", () => {
       expect(status).toBe(503);
       expect(headers["retry-after"]).toBe("10");
       expect(body).toContain("All servers are busy");
+      expect(headers["content-security-policy"]).toBe("frame-ancestors 'self'");
       expect((await get("/wcs/flashphoner-rest-api.js")).status).toBe(200);
     } finally {
       await restore();

@@ -269,6 +269,19 @@ describe("the limit for each client address", () => {
   });
 });
 
+test.each([
+  "*",
+  "https://a.example.com/",
+  "a.example.com",
+  "https://a.example.com; script-src *",
+  "'none'",
+  "http://a.b",
+])("frameAncestors refuses %j, which would be another rule", (site) => {
+  expect(errorOf({ ...minimal, frameAncestors: [site] })).toMatch(
+    /^frameAncestors\[0\] is .*; it must be a site such as/,
+  );
+});
+
 test("150 nodes fit into the desired state", () => {
   const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
   expect(parseConfig({ ...minimal, nodes }, () => false).nodes).toHaveLength(150);

@@ -32,6 +32,16 @@ describe("haproxy.cfg", () => {
     expect(files["balancer/haproxy.cfg"]).not.toMatch(/cookie/);
   });
 
+  test("lets only sites that are named show the pages in a frame of theirs", () => {
+    const { "balancer/haproxy.cfg": text } = renderStack("dev", {
+      domain: "a.example.com",
+      frameAncestors: ["https://www.example.com", "https://*.example.org:8443"],
+    });
+    expect(text).toContain(
+      `Content-Security-Policy "frame-ancestors 'self' https://www.example.com https://*.example.org:8443"\n`,
+    );
+  });
+
   test("counts a client's connections on both of its ports, before anything else, in a table with room for all", () => {
     const { "balancer/haproxy.cfg": text = "" } = renderStack("dev", {
       domain: "a.example.com",
