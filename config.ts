@@ -236,7 +236,7 @@ export const configSchema = z.strictObject({
   }),
   trustedCidrs: z
     .array(cidr, mustBe("a list of networks"))
-    .max(100, mustBe("a list of 100 networks at most"))
+    .max(50, mustBe("a list of 50 networks at most"))
     .refine(unique, mustBe("a list without duplicates"))
     .default([])
     .meta({

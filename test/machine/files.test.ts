@@ -97,9 +97,6 @@ describe("HAProxy", () => {
     const names = { commonName: domain, dnsNames: [domain], hours: 1 };
     const signed = pemOf(await signServer({ publicKey: keys.publicKey, ...names, authority, authorityKeys }));
 
-    // The most that the configuration takes.
-    const networks = Array.from({ length: 100 }, (_, index) => `203.0.113.${index}/32`);
-
     const options: Record<string, unknown[]> = {
       algorithm: ["roundrobin", "leastconn", "first"],
       stickiness: [false, true],
@@ -108,13 +105,15 @@ describe("HAProxy", () => {
       nodes: [1, 2, 150].map((count) => Array.from({ length: count }, (_, index) => `wcs-${index + 1}`)),
       maxConnections: [100, 400_000],
       maxConnectionsPerNode: [1, 100_000],
-      trustedCidrs: [[], networks],
     };
     const matrix = Object.entries(options).reduce<Record<string, unknown>[]>(
       (rows, [key, values]) => rows.flatMap((row) => values.map((value) => ({ ...row, [key]: value }))),
       [{ domain }],
     );
-    expect(matrix).toHaveLength(3 * 2 * 2 * 2 * 3 * 2 * 2 * 2);
+    expect(matrix).toHaveLength(3 * 2 * 2 * 2 * 3 * 2 * 2);
+    // The most that the configuration takes, beside so many nodes.
+    const trustedCidrs = Array.from({ length: 50 }, (_, index) => `203.0.113.${index}/32`);
+    matrix.push({ ...matrix.at(-1), trustedCidrs });
     const texts = new Set(matrix.map((values) => renderStack("dev", values)["balancer/haproxy.cfg"] ?? ""));
     expect(texts.size).toBe(matrix.length);
     for (const [index, text] of [...texts].entries()) debian.write(`tmp/matrix/${index}.cfg`, text);

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -218,6 +219,20 @@ test("limits that leave sockets of the nodes unused are warned of", () => {
       "last 2000 are never used. To use them: pulumi config set maxConnections 6000",
   ]);
   expect(capacityWarnings({ ...config, maxConnections: 6000 })).toEqual([]);
+});
+
+test("150 nodes fit into the desired state beside as many trusted networks as there may be", () => {
+  const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
+  // As hard to compress as real ones.
+  const trustedCidrs = Array.from({ length: 50 }, (_, index) => {
+    const digest = createHash("sha256").update(String(index)).digest();
+    return `${[...digest.subarray(0, 4)].join(".")}/32`;
+  });
+  const values = { ...minimal, nodes, trustedCidrs };
+  expect(parseConfig(values, () => false).trustedCidrs).toEqual(trustedCidrs);
+  expect(errorOf({ ...values, trustedCidrs: [...trustedCidrs, "192.0.2.0/24"] })).toMatch(
+    /50 networks at most/,
+  );
 });
 
 describe("the limit for each client address", () => {

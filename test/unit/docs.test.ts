@@ -70,7 +70,7 @@ describe("each error message that the operations guide explains is one that some
       .filter((name) => /\.(ts|py|sh)$/.test(name))
       .map((name) => join(folder, name)),
   );
-  const code = [...sources, "config.ts"].map(read).join("\n");
+  const code = [...sources, "config.ts", "settings.ts"].map(read).join("\n");
   /** What the engine or Node says. */
   const foreign = [
     "ECONNREFUSED",
