@@ -233,6 +233,10 @@ test("150 nodes fit into the desired state beside as many trusted networks as th
   expect(errorOf({ ...values, trustedCidrs: [...trustedCidrs, "192.0.2.0/24"] })).toMatch(
     /50 networks at most/,
   );
+  // With a cookie for each node there is less room.
+  expect(errorOf({ ...values, stickiness: true })).toMatch(
+    /^nodes has 150 names and trustedCidrs 50 networks; that is more .* put networks together into larger ones, or split/,
+  );
 });
 
 describe("the limit for each client address", () => {
