@@ -52,6 +52,10 @@ const withoutPassword = mustBe(
 const httpUrl = z
   .url({ protocol: /^https?$/, ...httpUrlRule })
   .refine((value) => !hasCredentials(value), withoutPassword);
+const origin = text(
+  /^https:\/\/(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?$/,
+  "a site such as https://www.example.com or https://*.example.com, without a path",
+);
 const instanceType = text(/^[a-z][a-z0-9-]*\.[a-z0-9]+$/, "an EC2 instance type such as c7i.large");
 const ami = text(/^ami-[0-9a-f]{8,17}$/, "an AMI id such as ami-0123456789abcdef0");
 const pem = (label: string) =>
@@ -245,6 +249,21 @@ export const configSchema = z.strictObject({
   maxConnections: integer(100, 400_000, "a number of connections")
     .default(4000)
     .meta({ description: "Connections that the balancer takes", example: "4000" }),
+  maxConnectionsPerAddress: integer(10, 400_000, "a number of connections").default(100).meta({
+    description:
+      "Connections that one client address may have to the balancer, on 443 and 80 together; the next are closed at once",
+    example: "100",
+  }),
+  trustedCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .max(50, mustBe("a list of 50 networks at most"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Networks without that limit, such as a company's whose clients share an address. Default: none",
+      example: "203.0.113.0/24",
+    }),
   tlsCertificate: publicPem.optional().meta({
     description: "PEM certificate of one's own. Default: a CA of the stack's own signs one",
     example: "< cert.pem",
@@ -273,6 +292,16 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
     .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24" }),
+  frameAncestors: z
+    .array(origin, mustBe("a list of sites"))
+    .max(20, mustBe("a list of 20 sites at most"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Sites that may show the pages in a frame of theirs. Default: only the balancer's own pages",
+      example: "https://www.example.com",
+    }),
   adminCidrs: z
     .array(cidr, mustBe("a list of networks"))
     .refine(unique, mustBe("a list without duplicates"))

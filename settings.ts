@@ -1,4 +1,5 @@
 import { X509Certificate } from "node:crypto";
+import * as ipaddr from "ipaddr.js";
 import type { CertificateArgs } from "./components/certificate";
 import type { MachineSoftwareArgs } from "./components/machine-software";
 import { localWcsPackage, type PublicConfig, type StackConfig } from "./config";
@@ -28,6 +29,9 @@ export function haproxySettings(config: PublicConfig): HaproxySettings {
     domain: config.domain,
     maxConnections: config.maxConnections,
     maxConnectionsPerNode: config.maxConnectionsPerNode,
+    maxConnectionsPerAddress: config.maxConnectionsPerAddress,
+    trustedCidrs: config.trustedCidrs,
+    frameAncestors: config.frameAncestors,
     checks: config.checks,
     algorithm: config.algorithm,
     stickiness: config.stickiness,
@@ -40,6 +44,7 @@ export function warnings(config: PublicConfig, now: Date): string[] {
   return [
     ...propertyWarnings(config.wcsProperties),
     ...capacityWarnings(config),
+    ...addressWarnings(config),
     ...rolloutWarnings(config),
     ...certificateWarnings(config, now),
   ];
@@ -74,6 +79,39 @@ export function capacityWarnings(config: PublicConfig): string[] {
       `maxConnectionsPerNode ${maxConnectionsPerNode} take: the last ${capacity - maxConnections} are never used. ` +
       `To use them: pulumi config set maxConnections ${capacity}`,
   ];
+}
+
+/** Where the limit for each client address protects nobody. */
+export function addressWarnings(config: PublicConfig): string[] {
+  const { maxConnectionsPerNode, maxConnectionsPerAddress, trustedCidrs } = config;
+  const found: string[] = [];
+  const count = config.nodes.length + config.externalNodes.length;
+  const capacity = count * maxConnectionsPerNode;
+  // How many nodes another stack adds is not known here.
+  if (maxConnectionsPerAddress >= capacity && config.nodeStack === undefined) {
+    found.push(
+      `maxConnectionsPerAddress is ${maxConnectionsPerAddress}, and ${count} nodes with maxConnectionsPerNode ` +
+        `${maxConnectionsPerNode} take ${capacity} WebSockets: one client address can fill every node. To prevent it: ` +
+        `pulumi config set maxConnectionsPerAddress ${Math.max(10, Math.floor(capacity / 2))}, or more nodes`,
+    );
+  }
+  const share = shareOfAllAddresses(trustedCidrs);
+  if (share >= 0.5) {
+    found.push(
+      `trustedCidrs covers ${Math.floor(share * 100)} % of all addresses: maxConnectionsPerAddress does not protect ` +
+        "from them. To take it back: pulumi config rm trustedCidrs",
+    );
+  }
+  return found;
+}
+
+/** The part of the IPv4 addresses that networks cover, from 0 to 1. */
+function shareOfAllAddresses(cidrs: string[]): number {
+  const networks = cidrs.map((cidr) => ipaddr.IPv4.parseCIDR(cidr)).sort(([, one], [, other]) => one - other);
+  // Networks are apart or one inside the other. The larger ones come first.
+  return networks
+    .filter(([address], index) => !networks.slice(0, index).some((outer) => address.match(outer)))
+    .reduce((share, [, prefixLength]) => share + 2 ** -prefixLength, 0);
 }
 
 function rolloutWarnings({ rollout }: PublicConfig): string[] {

@@ -103,9 +103,10 @@ async function answers(): Promise<boolean> {
   }
 }
 
-function open(url: string): Promise<WebSocket> {
+/** @param localAddress whose client this is: one address alone may not have so many connections */
+function open(url: string, localAddress = "127.0.0.1"): Promise<WebSocket> {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(url, { ...trusting, perMessageDeflate: false });
+    const socket = new WebSocket(url, { ...trusting, localAddress, perMessageDeflate: false });
     socket.once("open", () => resolve(socket));
     socket.once("error", reject);
   });
@@ -113,9 +114,10 @@ function open(url: string): Promise<WebSocket> {
 
 async function openMany(url: string, count: number): Promise<WebSocket[]> {
   const sockets: WebSocket[] = [];
-  while (sockets.length < count) {
+  for (let client = 1; sockets.length < count; client++) {
     const batch = Math.min(50, count - sockets.length);
-    sockets.push(...(await Promise.all(Array.from({ length: batch }, () => open(url)))));
+    const address = `127.1.${client >> 8}.${client & 255}`;
+    sockets.push(...(await Promise.all(Array.from({ length: batch }, () => open(url, address)))));
   }
   return sockets;
 }

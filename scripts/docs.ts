@@ -63,7 +63,7 @@ with \`tlsCertificate\`, \`adminCidrs\` with \`sshPublicKey\`.
 |---|---|
 | \`nodes\`, \`externalNodes\`, \`nodeStack\` | HAProxy gets and drains servers at run time, without a reload |
 | \`checks\`, \`drainTimeoutSeconds\`, certificate | applied at run time, without a reload |
-| \`algorithm\`, \`stickiness\`, \`maxConnections\`, \`maxConnectionsPerNode\` | a reload that closes no socket |
+| \`algorithm\`, \`stickiness\`, \`maxConnections\`, \`maxConnectionsPerNode\`, \`maxConnectionsPerAddress\`, \`trustedCidrs\`, \`frameAncestors\` | a reload that closes no socket |
 | \`nodeInstanceType\`, \`nodeAmi\`, \`wcsPackage\` or \`wcsPackageUrl\`, \`wcsProperties\`, \`wcsHeap\`, \`wcsLicenseKey\`, \`javaPackage\`, \`agentListener\`, \`balancerCidrs\` | new nodes first, then the old ones are drained |
 | \`balancerInstanceType\`, \`balancerAmi\`, \`domain\`, \`webSdkUrl\` and its companions | a new balancer at the same address; clients wait while it boots |
 | \`sshPublicKey\` | new nodes and a new balancer |

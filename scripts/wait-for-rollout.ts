@@ -170,6 +170,15 @@ function trusting(pem: string): SecureContext {
   return trust.context;
 }
 
+/** An error of a connection in an operator's words. */
+function explainConnection(error: NodeJS.ErrnoException, handshakeDone: boolean): Error {
+  if (error.code !== "ECONNRESET" || handshakeDone) return error;
+  return new Error(
+    "the connection was closed before its TLS handshake. Perhaps this computer's public address has " +
+      "maxConnectionsPerAddress connections already: end some, or add the address to trustedCidrs and run pulumi up again",
+  );
+}
+
 /** Reads the detailed status. */
 export function fetchStatus(target: {
   address: string;
@@ -213,7 +222,13 @@ export function fetchStatus(target: {
       },
     );
     call.on("timeout", () => call.destroy(new Error(`no answer within ${requestMilliseconds / 1000} s`)));
-    call.on("error", reject);
+    let handshakeDone = false;
+    call.on("socket", (socket) =>
+      socket.on("secureConnect", () => {
+        handshakeDone = true;
+      }),
+    );
+    call.on("error", (error) => reject(explainConnection(error, handshakeDone)));
     call.end();
   });
 }

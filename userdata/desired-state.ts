@@ -75,9 +75,11 @@ export function checkStateFits(settings: HaproxySettings, nodes: string[]): void
     renderDesiredState(renderHaproxyConfig(settings, backends), sha256(settings.domain), 0);
   } catch (error) {
     if (!(error instanceof TooLargeError)) throw error;
+    const networks = settings.trustedCidrs.length;
+    const andNetworks = networks > 0 ? ` and trustedCidrs ${networks} networks` : "";
     throw new TooLargeError(
-      `nodes has ${nodes.length} names; that is more than the desired state can hold (${error.message}). ` +
-        "It must be fewer: split them over several stacks.",
+      `nodes has ${nodes.length} names${andNetworks}; that is more than the desired state can hold (${error.message}). ` +
+        `It must be fewer: ${networks > 0 ? "put networks together into larger ones, or " : ""}split them over several stacks.`,
     );
   }
 }

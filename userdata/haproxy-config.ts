@@ -1,11 +1,17 @@
 import { createHash } from "node:crypto";
 import type { AgentChecks } from "../config";
-import { busyPage, certificatePath } from "./balancer";
+import { busyPage, certificatePath, examplePage } from "./balancer";
 
 export interface HaproxySettings {
   domain: string;
   maxConnections: number;
   maxConnectionsPerNode: number;
+  /** Connections that one client address may have, on 443 and 80 together. */
+  maxConnectionsPerAddress: number;
+  /** Networks that this limit does not count for. */
+  trustedCidrs: string[];
+  /** Origins, besides the balancer's own, whose pages may show ours in a frame. */
+  frameAncestors: string[];
   checks: AgentChecks;
   algorithm: Algorithm;
   /** Whether a client comes back to its node, by a cookie. */
@@ -63,6 +69,9 @@ export const runtimeSocket = "/run/haproxy/wcs-balancer.sock";
 /** Connections that HAProxy takes beyond maxConnections. */
 const reservedConnections = 100;
 
+/** Connections that operators may have to the statistics page and the metrics. */
+const statisticsConnections = 50;
+
 const statusPath = "/.well-known/wcs-balancer/status";
 
 /** SameSite=None, since pages of other sites may connect too. */
@@ -70,9 +79,22 @@ const cookieLines = `    # One value a node. A node that is full keeps its clien
     cookie SERVERID insert indirect nocache httponly secure attr "SameSite=None"
 `;
 
+/**
+ * What both frontends for clients begin with: a connection too many is closed before its TLS handshake, which would cost
+ * a thousand times as much. Trusted networks are not even counted.
+ */
+function renderAddressLimit({ maxConnectionsPerAddress, trustedCidrs }: HaproxySettings): string {
+  const trusted = trustedCidrs.map((cidr) => `    acl trusted src ${cidr}\n`).join("");
+  return `${trusted}${trusted && "    tcp-request connection accept if trusted\n"}    tcp-request connection track-sc0 src table client_addresses
+    tcp-request connection reject if { sc0_conn_cur gt ${maxConnectionsPerAddress} }
+`;
+}
+
 /** haproxy.cfg without the servers: they follow at the end, as lines of the last section. */
 export function renderHaproxyBase(settings: HaproxySettings): string {
   const { domain, maxConnections, maxConnectionsPerNode, checks, algorithm, stickiness } = settings;
+  const frameAncestors = ["'self'", ...settings.frameAncestors].join(" ");
+  const allConnections = maxConnections + reservedConnections;
   const strictTransportSecurity = settings.strictTransportSecurity
     ? `    http-response set-header Strict-Transport-Security "max-age=31536000"\n`
     : "";
@@ -84,7 +106,7 @@ global
     user haproxy
     group haproxy
     # Beyond maxConnections: operators and machines still get an answer, and so do clients that are refused.
-    maxconn ${maxConnections + reservedConnections}
+    maxconn ${allConnections}
     # Not the distribution's admin.sock: a reload inherits that one with its mode, open to HAProxy's group.
     stats socket ${runtimeSocket} user root group root mode 600 level admin
     # How many reloads an old worker with open sockets may live through.
@@ -102,6 +124,9 @@ defaults
     log global
     option httplog
     option dontlognull
+    # HTTP/2 without asking would be spoken even where it is not offered: one connection would carry any number of
+    # WebSockets, around every limit.
+    option disable-h2-upgrade
     retries 3
     http-error status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     http-error status 504 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
@@ -111,6 +136,8 @@ defaults
     # A client that no node can take is told so soon, and tries again by itself.
     timeout queue 3s
     timeout connect 5s
+    # Until a client has finished its TLS handshake, timeout client-hs counts.
+    timeout client-hs 10s
     timeout client 1m
     timeout server 1m
     timeout check 1s
@@ -128,15 +155,20 @@ defaults
     srvtcpka-intvl 10s
     srvtcpka-cnt 3
 
+# Client addresses that have connections. Those in use are never thrown out, so there is room for all.
+backend client_addresses
+    stick-table type ip size ${allConnections} expire 10s store conn_cur
+
 frontend redirect-to-https
     bind :80
-    http-request redirect scheme https code 301
+${renderAddressLimit(settings)}    # Not to the host that the request names.
+    http-request redirect prefix https://${domain} code 301
 
 frontend wcs-balancer
     # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers. Who asks for another name gets this certificate
     # too, and decides.
     bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1 tcp-ut 60s
-    acl is_websocket hdr(Upgrade) -i WebSocket
+${renderAddressLimit(settings)}    acl is_websocket hdr(Upgrade) -i WebSocket
     acl is_websocket hdr(Sec-WebSocket-Key) -m found
     # WCS puts X-Client-IP into the session id. Only the balancer sets it: whatever a client sends under this name,
     # or under one that a server may take for it, ends here.
@@ -145,18 +177,27 @@ frontend wcs-balancer
     http-request del-header ^forwarded$ -m reg
     # What no node can take, or would be one connection too many, does not queue.
     http-request return status 503 default-errorfiles if { fe_conn gt ${maxConnections} } !{ path /healthz ${statusPath} }
+    # wcs-balancer-sync takes few connections, and a body that never comes would hold one.
+    acl has_body hdr_reg(Content-Length) [1-9]
+    acl has_body hdr(Transfer-Encoding) -m found
+    http-request return status 400 if { path /healthz ${statusPath} } has_body
     acl no_node nbsrv(wcs_back) lt 1
     acl no_node be_conn_free(wcs_back) lt 1
     http-request return status 503 default-errorfiles if is_websocket no_node
+    http-request redirect location ${examplePage} code 302 if { path / } !is_websocket
+    http-after-response set-header Content-Security-Policy "frame-ancestors ${frameAncestors}"
     http-response set-header X-Content-Type-Options nosniff
     http-response set-header Referrer-Policy strict-origin-when-cross-origin
 ${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz ${statusPath} }
     use_backend wcs_back if is_websocket
     default_backend wcs_web_admin
 
-# For operators: who reaches it, the security group says.
+# For operators: who reaches it, the security group says. They may come from an address that is at its limit, and do
+# not use up what clients need.
 frontend statistics
     bind :8404 ssl crt ${certificatePath(domain)} alpn http/1.1
+    maxconn ${statisticsConnections}
+    http-after-response set-header Content-Security-Policy "frame-ancestors 'none'"
     http-request use-service prometheus-exporter if { path /metrics }
     stats enable
     stats uri /

@@ -1,5 +1,16 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { allUp, type Client, connect, eventually, get, onMachine, ownAddress, up, upgrade } from "./cluster";
+import {
+  allUp,
+  type Client,
+  clientAddress,
+  connect,
+  eventually,
+  get,
+  onMachine,
+  ownAddress,
+  up,
+  upgrade,
+} from "./cluster";
 
 const nodes = ["wcs-1", "wcs-2", "wcs-3"];
 
@@ -91,6 +102,7 @@ describe("when nobody can take a client", () => {
       expect(status).toBe(503);
       expect(headers["retry-after"]).toBe("10");
       expect(body).toContain("All servers are busy");
+      expect(headers["content-security-policy"]).toBe("frame-ancestors 'self'");
       expect((await get("/wcs/flashphoner-rest-api.js")).status).toBe(200);
     } finally {
       await restore();
@@ -122,7 +134,8 @@ describe("first, with a balancer that takes fewer than the nodes", () => {
   });
 
   test("connections beyond maxConnections are refused at once with Retry-After, and machines still get an answer", async () => {
-    const clients = await Promise.all(Array.from({ length: maxConnections }, () => connect()));
+    const addresses = Array.from({ length: maxConnections }, (_, number) => clientAddress(1 + (number % 2)));
+    const clients = await Promise.all(addresses.map((address) => connect({}, address)));
     const { status, headers } = await get("/", upgrade);
     expect(status).toBe(503);
     expect(headers["retry-after"]).toBe("10");

@@ -7,6 +7,16 @@ import { expect } from "vitest";
 import { WebSocket } from "ws";
 import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import { run } from "../../sandbox/shell";
+import {
+  balancerAddress,
+  domain,
+  http2PriorKnowledge,
+  ownAddress,
+  rawAnswer,
+  upgrade,
+  upgradeRequest,
+} from "./client";
 import { recordCommand } from "./evidence";
 import { settingUp } from "./meter";
 
@@ -14,10 +24,8 @@ import { settingUp } from "./meter";
 export const sandboxName = process.env.WCS_SANDBOX_NAME ?? "";
 export const paths = sandboxPaths(sandboxName);
 export const cloud = new CloudClient(paths);
-export const domain = "wcs.dev.example.com";
-export const balancerAddress = "203.0.113.10";
-/** Where these tests are. */
-export const ownAddress = "198.51.100.10";
+
+export { balancerAddress, domain, http2PriorKnowledge, ownAddress, rawAnswer, upgrade, upgradeRequest };
 
 /** Whether examinations last as long as in `npm run test:long`. */
 export const long = process.env.WCS_TEST_LONG === "1";
@@ -217,12 +225,19 @@ export interface Client {
   close(): Promise<void>;
 }
 
-/** Connects a WebSocket through the balancer, verifies the certificate, and gives the session WCS makes of it. */
-export function connect(headers: Record<string, string> = {}): Promise<Client> {
+/**
+ * Connects a WebSocket through the balancer, verifies the certificate, and gives the session WCS makes of it.
+ * @param localAddress whose client this is, see `clientAddress`
+ */
+export function connect(
+  headers: Record<string, string> = {},
+  localAddress: string = ownAddress,
+): Promise<Client> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(`wss://${domain}/`, {
       ca: authority(),
       headers,
+      localAddress,
       lookup: (_host, options, done) =>
         options.all ? done(null, [{ address: balancerAddress, family: 4 }]) : done(null, balancerAddress, 4),
     });
@@ -270,6 +285,21 @@ export async function nodeOf({ localPort }: Client): Promise<string> {
   throw new Error("the client is on no node");
 }
 
+/** Further addresses of this place, which no other test file uses: 126 of them. */
+const furtherNetwork = "198.51.100.128/25";
+
+/**
+ * Another client's address: one of its own has maxConnectionsPerAddress connections. From `connect` and whatever else
+ * takes a local address, the balancer sees it as the client's.
+ *
+ * @param number from 1 to 126
+ */
+export function clientAddress(number: number): string {
+  // The whole network is this machine's, as with an address for each.
+  run("ip", ["route", "replace", "local", furtherNetwork, "dev", "lo"]);
+  return `198.51.100.${128 + number}`;
+}
+
 /** Whether a TCP connection from here to an address succeeds within a second. */
 export function canConnect(address: string, port: number): boolean {
   const { status } = spawnSync("timeout", ["1", "bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`]);
@@ -284,14 +314,6 @@ export interface Response {
   /** The body as it came, compressed or not. */
   raw: Buffer;
 }
-
-/** Headers that ask for a WebSocket. */
-export const upgrade = {
-  Upgrade: "websocket",
-  Connection: "Upgrade",
-  "Sec-WebSocket-Version": "13",
-  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-};
 
 /** The page that WCS shows on a node, as the guide looks at it. */
 export async function statisticsPage(node: string): Promise<string> {

@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Client, connect, long } from "./cluster";
+import { type Client, clientAddress, connect, long } from "./cluster";
 
 /** Sockets that are open while something changes. */
 export const fleetSize = long ? 200 : 100;
 
 /** How often each sends a message. */
 const intervalMilliseconds = long ? 200 : 500;
+
+/** How many of them come at a time. */
+const batchSize = 20;
 
 /** A new client that waits longer counts as one that did not get in. Other tests may need the processors, too. */
 const slowMilliseconds = long ? 2000 : 4000;
@@ -44,8 +47,10 @@ export class Fleet {
   static async open(count: number): Promise<Fleet> {
     const fleet = new Fleet();
     while (fleet.members.length < count) {
-      const batch = Math.min(20, count - fleet.members.length);
-      const clients = await Promise.all(Array.from({ length: batch }, () => connect()));
+      const batch = Math.min(batchSize, count - fleet.members.length);
+      // A client's address for each batch: one alone may not have so many connections.
+      const address = clientAddress(1 + fleet.members.length / batchSize);
+      const clients = await Promise.all(Array.from({ length: batch }, () => connect({}, address)));
       for (const client of clients) fleet.add(client);
     }
     fleet.timer = setInterval(() => fleet.ping(), intervalMilliseconds);

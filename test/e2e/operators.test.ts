@@ -7,8 +7,10 @@ import {
   connect,
   eventually,
   get,
+  http2PriorKnowledge,
   onMachine,
   ownAddress,
+  rawAnswer,
   sandbox,
   up,
 } from "./cluster";
@@ -129,7 +131,10 @@ test("adminCidrs opens statistics, metrics and, with a key, SSH to those network
   expect(metrics.body).toMatch(
     /^haproxy_server_current_sessions\{proxy="wcs_back",server="wcs-1-[0-9a-f]{8}"\} \d+$/m,
   );
-  expect((await get("/", {}, 8404)).body).toMatch(/Statistics Report[\s\S]*wcs-1-[0-9a-f]{8}/);
+  const statistics = await get("/", {}, 8404);
+  expect(statistics.body).toMatch(/Statistics Report[\s\S]*wcs-1-[0-9a-f]{8}/);
+  expect(statistics.headers["content-security-policy"]).toBe("frame-ancestors 'none'");
+  expect(await rawAnswer(8404, http2PriorKnowledge)).toMatch(/^HTTP\/1\.1 400 /);
   const node = (await cloud.call("machines", {})).find(({ name }) => name === "wcs-1");
   for (const address of [balancerAddress, node?.publicAddress ?? ""]) {
     const options = [

@@ -1,6 +1,7 @@
 import { connect as connectTls } from "node:tls";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { examplePage } from "../../userdata/balancer";
 import { DebianRoot } from "../debian-root";
 import { authority, balancerAddress, domain, get, onMachine } from "./cluster";
 
@@ -43,9 +44,18 @@ describe("pages", () => {
     expect((await get(`/${picture}`)).headers["cache-control"]).toBe("max-age=86400");
   });
 
+  test("begin at the example page, and there is nothing beside them", async () => {
+    const { status, headers } = await get("/");
+    expect([status, headers.location]).toEqual([302, examplePage]);
+    expect((await get(examplePage)).status).toBe(200);
+    for (const path of ["/index.html", "/index.nginx-debian.html", "/wcs/README.md"])
+      expect((await get(path)).status).toBe(404);
+  });
+
   test("come with security headers, without HSTS for a certificate of the stack's own CA", async () => {
     const { headers } = await get("/wcs/flashphoner-rest-api.js");
     expect(headers["x-content-type-options"]).toBe("nosniff");
+    expect(headers["content-security-policy"]).toBe("frame-ancestors 'self'");
     expect(headers["strict-transport-security"]).toBeUndefined();
   });
 });

@@ -11,7 +11,7 @@ import {
   nodeOf,
   onMachine,
   ownAddress,
-  upgrade,
+  upgradeRequest,
 } from "./cluster";
 
 /** A connection that says what one wants, in plain text over TLS. */
@@ -107,11 +107,7 @@ describe("time, with the time-outs shortened", () => {
     expect(spawnSync("ip", ["address", "add", `${address}/32`, "dev", device]).status).toBe(0);
     const socket = rawConnection(address);
     socket.on("error", () => {});
-    socket.write(
-      `GET / HTTP/1.1\r\nHost: ${domain}\r\n${Object.entries(upgrade)
-        .map(([name, value]) => `${name}: ${value}\r\n`)
-        .join("")}\r\n`,
-    );
+    socket.write(upgradeRequest());
     await new Promise((resolve) => socket.once("data", resolve));
     expect(await connectionsFrom(address)).toBe(1);
     // What comes for the address is dropped, and not refused.

@@ -128,6 +128,9 @@ describe("HAProxy", () => {
       [{ domain }],
     );
     expect(matrix).toHaveLength(3 * 2 * 2 * 2 * 3 * 2 * 2);
+    // The most that the configuration takes.
+    const trustedCidrs = Array.from({ length: 50 }, (_, index) => `203.0.113.${index}/32`);
+    matrix.push({ ...matrix.at(-1), nodes: ["wcs-1"], trustedCidrs });
     const texts = new Set(matrix.map((values) => renderStack("dev", values)["balancer/haproxy.cfg"] ?? ""));
     expect(texts.size).toBe(matrix.length);
     for (const [index, text] of [...texts].entries()) debian.write(`tmp/matrix/${index}.cfg`, text);

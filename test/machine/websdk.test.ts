@@ -1,10 +1,12 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { packWebSdk } from "../../cluster/websdk";
 import { webSdkBundle } from "../../sandbox/downloads";
 import { projectRoot } from "../../sandbox/paths";
+import { examplePage } from "../../userdata/balancer";
 import { shellSettings } from "../../userdata/files";
 import { DebianRoot } from "../debian-root";
 
@@ -31,6 +33,26 @@ function install(bundle: Uint8Array, stripComponents: number): { status: number 
   return debian.exec("bash", "/steps/websdk-install.sh");
 }
 
+/** Documentation, tests and what builds a bundle; names that are hidden. */
+const notForBrowsers =
+  /(^|\/)(\.[^/]+|README[^/]*|[^/]+\.md)(\/|$)|^((test|docTemplate)\/|package\.json$|Gruntfile\.js$)/;
+
+/** What the balancer's nginx answers, in a network of its own, by path. */
+function statuses(paths: string[]): Record<string, string> {
+  debian.copy(join(projectRoot, "machines/balancer/nginx.conf"), "etc/nginx/nginx.conf");
+  const urls = paths.map((path) => `url = "http://127.0.0.1:8180${encodeURI(path)}"\noutput = "/dev/null"\n`);
+  debian.write("urls", `${urls.join("")}write-out = "%{http_code} %{url}\\n"\npath-as-is\nsilent\n`);
+  const commands = "nginx && curl --config /urls; nginx -s quit";
+  const { stdout, stderr } = spawnSync(
+    "unshare",
+    ["--net", "sh", "-c", `ip link set lo up && exec chroot "$0" sh -c '${commands}'`, debian.root],
+    { encoding: "utf8" },
+  );
+  const answers = [...stdout.matchAll(/^(\d{3}) http:\/\/[^/]+(.*)$/gm)];
+  expect(answers.length, stderr).toBe(paths.length);
+  return Object.fromEntries(answers.map(([, status = "", path = ""]) => [decodeURI(path), status]));
+}
+
 /** A tarball with two leading folders, as the guide's. */
 const oldBundle = () => readFileSync(webSdkBundle("websdk-2.0.218").path);
 
@@ -41,6 +63,18 @@ describe.each([
   beforeAll(() => {
     const { status, output } = install(bundle(), stripComponents);
     expect(output, output).toSatisfy(() => status === 0);
+  });
+
+  test("are served to the last file, and nothing that is not for a browser", () => {
+    const files = readdirSync(join(debian.root, pages), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(join(debian.root, pages), join(entry.parentPath, entry.name)));
+    const answers = statuses(files.map((file) => `/wcs/${file}`));
+    const refused = files.filter((file) => answers[`/wcs/${file}`] !== "200");
+    expect(refused.filter((file) => !notForBrowsers.test(file))).toEqual([]);
+    expect(files.filter((file) => notForBrowsers.test(file) && !refused.includes(file))).toEqual([]);
+    expect(files.length - refused.length).toBeGreaterThan(300);
+    expect(answers[examplePage]).toBe("200");
   });
 
   test.each([
@@ -58,6 +92,25 @@ describe.each([
     });
     expect(runInNewContext(`with (scope) { ${script}\n setURL(); }`, { scope: proxy })).toBe(expected);
   });
+});
+
+test("what is refused is refused however it is written, and beside the bundle there is nothing", () => {
+  install(oldBundle(), 2);
+  debian.write("usr/share/nginx/html/index.html", "Welcome to nginx!");
+  debian.write(`${pages}/tests/a.js`, "");
+  debian.write(`${pages}/.git/config`, "");
+  const paths = [
+    "/",
+    "/index.html",
+    "/wcs/.git/config",
+    "/wcs/%2egit/config",
+    "/wcs/readme.MD",
+    "/wcs//README.md",
+  ];
+  paths.push("/wcs/tests/a.js", "/wcs/TEST/../test/test.html", "/wcs/examples/../test/test.html", "/other");
+  paths.push("/wcs/../../../../etc/wcs-balancer/no-websdk.html");
+  const answers = statuses(paths);
+  for (const status of Object.values(answers)) expect(["400", "404"]).toContain(status);
 });
 
 test("a bundle that is cut off leaves the pages that were there", () => {

@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ConfigError, checkLocalPackage, fromEngine, parseConfig } from "../../config";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
-import { capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
+import { addressWarnings, capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
 
 /** Certificates that the tests make are valid by then. */
 const now = new Date(Date.now() + 60_000);
@@ -249,6 +250,87 @@ test("limits that leave sockets of the nodes unused are warned of", () => {
       "last 2000 are never used. To use them: pulumi config set maxConnections 6000",
   ]);
   expect(capacityWarnings({ ...config, maxConnections: 6000 })).toEqual([]);
+});
+
+test("150 nodes fit into the desired state beside as many trusted networks as there may be", () => {
+  const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
+  // As hard to compress as real ones.
+  const trustedCidrs = Array.from({ length: 50 }, (_, index) => {
+    const digest = createHash("sha256").update(String(index)).digest();
+    return `${[...digest.subarray(0, 4)].join(".")}/32`;
+  });
+  const values = { ...minimal, nodes, trustedCidrs };
+  expect(parseConfig(values, () => false, now).trustedCidrs).toEqual(trustedCidrs);
+  expect(errorOf({ ...values, trustedCidrs: [...trustedCidrs, "192.0.2.0/24"] })).toMatch(
+    /50 networks at most/,
+  );
+  // With a cookie for each node there is less room.
+  expect(errorOf({ ...values, stickiness: true })).toMatch(
+    /^nodes has 150 names and trustedCidrs 50 networks; that is more .* put networks together into larger ones, or split/,
+  );
+});
+
+describe("the limit for each client address", () => {
+  const config = (values: Record<string, unknown>) =>
+    parseConfig({ ...minimal, ...values }, () => false, now);
+  const warned = (values: Record<string, unknown>) => addressWarnings(config(values));
+
+  test("is 100, with nobody exempted, and is not warned of with two nodes", () => {
+    expect(config({})).toMatchObject({ maxConnectionsPerAddress: 100, trustedCidrs: [] });
+    expect(warned({})).toEqual([]);
+  });
+
+  test("that lets one address fill every node is warned of", () => {
+    expect(warned({ maxConnectionsPerAddress: 200 })).toEqual([
+      "maxConnectionsPerAddress is 200, and 2 nodes with maxConnectionsPerNode 100 take 200 WebSockets: one client " +
+        "address can fill every node. To prevent it: pulumi config set maxConnectionsPerAddress 100, or more nodes",
+    ]);
+    expect(warned({ maxConnectionsPerAddress: 199 })).toEqual([]);
+    expect(warned({ nodes: ["a"] })).toHaveLength(1);
+    expect(warned({ nodes: ["a"], externalNodes: [{ name: "b", address: "192.0.2.7" }] })).toEqual([]);
+    // How many more there are is not known.
+    expect(warned({ nodes: ["a"], nodeStack: "organization/wcs-balancer/nodes" })).toEqual([]);
+  });
+
+  test.each([
+    [["0.0.0.0/0"], 100],
+    [["128.0.0.0/1", "0.0.0.0/1"], 100],
+    [["0.0.0.0/1", "10.0.0.0/8"], 50],
+    [["0.0.0.0/2", "64.0.0.0/2", "192.0.0.0/2"], 75],
+  ])("that spares %j is warned of", (trustedCidrs, percent) => {
+    expect(warned({ trustedCidrs })).toEqual([
+      `trustedCidrs covers ${percent} % of all addresses: maxConnectionsPerAddress does not protect from them. ` +
+        "To take it back: pulumi config rm trustedCidrs",
+    ]);
+  });
+
+  test("may spare a company's networks without a warning", () => {
+    expect(warned({ trustedCidrs: ["203.0.113.0/24", "10.0.0.0/8"] })).toEqual([]);
+  });
+
+  test("refuses what it cannot use", () => {
+    expect(errorOf({ ...minimal, maxConnectionsPerAddress: 9 })).toBe(
+      "maxConnectionsPerAddress is 9; it must be a number of connections from 10 to 400000. " +
+        "Set it with: pulumi config set maxConnectionsPerAddress 100",
+    );
+    expect(errorOf({ ...minimal, trustedCidrs: ["203.0.113.7/24"] })).toMatch(
+      /^trustedCidrs\[0\] is "203.0.113.7\/24"; it must be an IPv4 network .* --path 'trustedCidrs\[0\]' 203.0.113.0\/24$/,
+    );
+    expect(errorOf({ ...minimal, trustedCidrs: ["2001:db8::/32"] })).toMatch(/it must be an IPv4 network/);
+  });
+});
+
+test.each([
+  "*",
+  "https://a.example.com/",
+  "a.example.com",
+  "https://a.example.com; script-src *",
+  "'none'",
+  "http://a.b",
+])("frameAncestors refuses %j, which would be another rule", (site) => {
+  expect(errorOf({ ...minimal, frameAncestors: [site] })).toMatch(
+    /^frameAncestors\[0\] is .*; it must be a site such as/,
+  );
 });
 
 test("150 nodes fit into the desired state", () => {

@@ -32,6 +32,40 @@ describe("haproxy.cfg", () => {
     expect(files["balancer/haproxy.cfg"]).not.toMatch(/cookie/);
   });
 
+  test("lets only sites that are named show the pages in a frame of theirs", () => {
+    const { "balancer/haproxy.cfg": text } = renderStack("dev", {
+      domain: "a.example.com",
+      frameAncestors: ["https://www.example.com", "https://*.example.org:8443"],
+    });
+    expect(text).toContain(
+      `Content-Security-Policy "frame-ancestors 'self' https://www.example.com https://*.example.org:8443"\n`,
+    );
+  });
+
+  test("counts a client's connections on both of its ports, before anything else, in a table with room for all", () => {
+    const { "balancer/haproxy.cfg": text = "" } = renderStack("dev", {
+      domain: "a.example.com",
+      maxConnections: 8000,
+      maxConnectionsPerAddress: 30,
+      trustedCidrs: ["192.0.2.0/24"],
+    });
+    const [, global = "none"] = text.match(/^global[\s\S]*? maxconn (\d+)$/m) ?? [];
+    expect(text).toContain(`    stick-table type ip size ${global} `);
+    const rules = [...text.matchAll(/bind :(80|443) ?.*\n(.*)\n(.*)\n(.*)\n(.*)\n/g)].map(
+      ([, port, ...lines]) => [port, ...lines.map((line) => line.trim())],
+    );
+    const expected = [
+      "acl trusted src 192.0.2.0/24",
+      "tcp-request connection accept if trusted",
+      "tcp-request connection track-sc0 src table client_addresses",
+      "tcp-request connection reject if { sc0_conn_cur gt 30 }",
+    ];
+    expect(rules).toEqual([
+      ["80", ...expected],
+      ["443", ...expected],
+    ]);
+  });
+
   test("sends the configured thresholds with each check, in a fixed order", () => {
     expect(renderAgentRequest({ bandOut: 50, cpu: 70 })).toBe("cpu 70 band-out 50;");
   });

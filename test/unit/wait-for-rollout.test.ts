@@ -1,5 +1,14 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { expect, test } from "vitest";
-import { full, judge, removedServer, type Status, warningsOf } from "../../scripts/wait-for-rollout";
+import {
+  fetchStatus,
+  full,
+  judge,
+  removedServer,
+  type Status,
+  warningsOf,
+} from "../../scripts/wait-for-rollout";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
   revision: "r2",
@@ -148,4 +157,13 @@ test("waits for a part of the balancer that is away, and names it", () => {
 test("a balancer that is older than this program does not say what is away", () => {
   const { away: _, ...older } = status([up]);
   expect(judge(older, "r2", ["wcs-1-a"]).done).toBe(true);
+});
+
+test("a connection that is closed before its handshake is explained by the limit for each address", async () => {
+  const server = createServer((socket) => socket.resetAndDestroy()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const answer = fetchStatus({ address: "127.0.0.1", port, domain: "a.example.com", trusted: "", token: "" });
+  await expect(answer).rejects.toThrow(/maxConnectionsPerAddress connections already: .* trustedCidrs/);
+  server.close();
 });

@@ -1,0 +1,125 @@
+import { describe, expect, test } from "vitest";
+import { fetchStatus } from "../../scripts/wait-for-rollout";
+import { workers } from "./changes";
+import {
+  authority,
+  balancerAddress,
+  clientAddress,
+  cloud,
+  connect,
+  domain,
+  get,
+  http2PriorKnowledge,
+  onMachine,
+  ownAddress,
+  rawAnswer,
+  up,
+} from "./cluster";
+import { Fleet } from "./fleet";
+import { Flood, type FloodKind } from "./flood";
+
+/** What another client may have to wait, in milliseconds. */
+const atOnce = 1000;
+
+/** How often another client asks while a flood lasts. */
+const rounds = 5;
+
+/** The default of maxConnectionsPerAddress. */
+const limit = 100;
+
+const abuser = clientAddress(1);
+
+async function timed<T>(what: () => Promise<T>): Promise<T> {
+  const began = Date.now();
+  const result = await what();
+  expect(Date.now() - began).toBeLessThan(atOnce);
+  return result;
+}
+
+/** A client at another address gets the health, a page and a WebSocket, each at once. */
+async function otherClientIsServed(): Promise<void> {
+  expect((await timed(() => get("/healthz"))).status).toBe(200);
+  expect((await timed(() => get("/wcs/flashphoner.js"))).status).toBe(200);
+  const client = await timed(() => connect());
+  await client.close();
+}
+
+/** Runs something while one address floods the balancer, and gives the most connections that it had. */
+async function during(
+  kind: FloodKind,
+  count: number,
+  address: string,
+  meanwhile: () => Promise<void>,
+): Promise<number> {
+  const flood = await Flood.start(kind, count, address);
+  try {
+    await meanwhile();
+  } finally {
+    await flood.stop();
+  }
+  return flood.most;
+}
+
+describe("one address with as many connections as it likes shuts nobody out", () => {
+  test.each<[FloodKind, number]>([
+    ["idle", 4500],
+    ["sockets", 200],
+    ["readers", 520],
+    ["status", 200],
+    ["hammer", 100],
+  ])("%s: %i", async (kind, count) => {
+    const most = await during(kind, count, abuser, async () => {
+      for (let round = 0; round < rounds; round++) await otherClientIsServed();
+      const { output } = await onMachine("balancer", `ss -Htn state established dst ${abuser} | wc -l`);
+      expect(Number(output)).toBeLessThanOrEqual(limit);
+    });
+    // And it is not shut out itself.
+    expect(most).toBeGreaterThan(limit / 2);
+  });
+});
+
+describe("the limit", () => {
+  const machineIds = async () => (await cloud.call("machines", {})).map(({ id }) => id);
+
+  test("of another number, with a trusted network, comes by a reload that loses no socket, and spares that network alone", async () => {
+    const [machines, worker] = [await machineIds(), await workers()];
+    const before = await Fleet.open(20);
+    up("--config", "maxConnectionsPerAddress=50", "--config", `trustedCidrs=["${abuser}/32"]`);
+    expect(await before.finish()).toMatchObject({ sockets: 20, lost: 0, closed: 0 });
+    expect(await machineIds()).toEqual(machines);
+    expect(await workers()).not.toBe(worker);
+    expect(await during("sockets", 150, abuser, otherClientIsServed)).toBe(150);
+    expect(await during("idle", 100, clientAddress(2), otherClientIsServed)).toBe(50);
+  });
+
+  test("that the address of pulumi up has reached is named, and trustedCidrs lifts it", async () => {
+    await during("sockets", 150, ownAddress, async () => {
+      await expect(
+        fetchStatus({ address: balancerAddress, domain, trusted: authority().join(""), token: "" }),
+      ).rejects.toThrow(/maxConnectionsPerAddress connections already: .* trustedCidrs/);
+      up("--config", "maxConnectionsPerAddress=50", "--config", `trustedCidrs=["${ownAddress}/32"]`);
+    });
+  });
+});
+
+describe("HTTP/2 without asking, by which one connection would carry any number of WebSockets", () => {
+  test.each([443, 80])("is refused on %i", async (port) => {
+    expect(await rawAnswer(port, http2PriorKnowledge)).toMatch(/^HTTP\/1\.1 400 /);
+  });
+});
+
+describe("http is sent to the stack's own domain over https", () => {
+  test.each([
+    ["GET /wcs/a?b=c&d HTTP/1.1\r\nHost: evil.example", "/wcs/a?b=c&d"],
+    [`GET /wcs/ HTTP/1.1\r\nHost: ${domain}:80`, "/wcs/"],
+    ["GET / HTTP/1.0", "/"],
+    ["GET http://evil.example/x?y HTTP/1.1\r\nHost: evil.example", "/x?y"],
+    ["GET http://evil.example HTTP/1.1\r\nHost: evil.example", "/"],
+    ["GET //evil.example/x HTTP/1.1\r\nHost: evil.example", "//evil.example/x"],
+    ["HEAD /@evil.example HTTP/1.1\r\nHost: evil.example", "/@evil.example"],
+  ])("%j", async (request, path) => {
+    const answer = await rawAnswer(80, `${request}\r\nConnection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.[01] 301 /);
+    expect(answer.match(/^location: (.*)\r$/im)?.[1]).toBe(`https://${domain}${path}`);
+  });
+});
