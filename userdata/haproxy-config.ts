@@ -86,7 +86,9 @@ const cookieLines = `    # One value a node. A node that is full keeps its clien
 function renderAddressLimit({ maxConnectionsPerAddress, trustedCidrs }: HaproxySettings): string {
   const trusted = trustedCidrs.map((cidr) => `    acl trusted src ${cidr}\n`).join("");
   return `${trusted}${trusted && "    tcp-request connection accept if trusted\n"}    tcp-request connection track-sc0 src table client_addresses
-    tcp-request connection reject if { sc0_conn_cur gt ${maxConnectionsPerAddress} }
+    acl one_too_many sc0_conn_cur gt ${maxConnectionsPerAddress}
+    tcp-request connection sc-inc-gpc0(0) if one_too_many
+    tcp-request connection reject if one_too_many
 `;
 }
 
@@ -155,9 +157,10 @@ defaults
     srvtcpka-intvl 10s
     srvtcpka-cnt 3
 
-# Client addresses that have connections. Those in use are never thrown out, so there is room for all.
+# Client addresses that have connections, and how many of each were closed in the last minute, for the status. Those in
+# use are never thrown out, so there is room for all.
 backend client_addresses
-    stick-table type ip size ${allConnections} expire 10s store conn_cur
+    stick-table type ip size ${allConnections} expire 1m store conn_cur,gpc0_rate(1m)
 
 frontend redirect-to-https
     bind :80

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { fetchStatus } from "../../scripts/wait-for-rollout";
-import { workers } from "./changes";
+import { status, workers } from "./changes";
 import {
   authority,
   balancerAddress,
@@ -8,6 +8,7 @@ import {
   cloud,
   connect,
   domain,
+  eventually,
   get,
   http2PriorKnowledge,
   onMachine,
@@ -70,6 +71,14 @@ describe("one address with as many connections as it likes shuts nobody out", ()
   ])("%s: %i", async (kind, count) => {
     const most = await during(kind, count, abuser, async () => {
       for (let round = 0; round < rounds; round++) await otherClientIsServed();
+      if (count > limit)
+        await eventually(async () =>
+          expect((await status()).warnings).toContainEqual(
+            expect.stringMatching(
+              `^${abuser} is beyond maxConnectionsPerAddress: \\d+ of its connections were closed`,
+            ),
+          ),
+        );
       const { output } = await onMachine("balancer", `ss -Htn state established dst ${abuser} | wc -l`);
       expect(Number(output)).toBeLessThanOrEqual(limit);
     });

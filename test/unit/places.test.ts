@@ -26,6 +26,7 @@ describe("what the balancer's Python names is what stands elsewhere:", () => {
       "nginx",
       () => `\nbackend ${place("PAGES_BACKEND")}\n    server nginx 127.0.0.1:${place("PAGES_PORT")} `,
     ],
+    ["the table of client addresses", () => `\nbackend ${place("ADDRESSES")}\n    stick-table `],
     ["the status", () => `\n    server sync 127.0.0.1:${place("STATUS_PORT")} `],
     ["a node's port", () => `\n    tcp-check connect comment "port ${place("NODE_PORT")}"\n`],
     ["an agent's port", () => ` agent-port ${place("AGENT_PORT")} `],

@@ -51,14 +51,16 @@ describe("haproxy.cfg", () => {
     });
     const [, global = "none"] = text.match(/^global[\s\S]*? maxconn (\d+)$/m) ?? [];
     expect(text).toContain(`    stick-table type ip size ${global} `);
-    const rules = [...text.matchAll(/bind :(80|443) ?.*\n(.*)\n(.*)\n(.*)\n(.*)\n/g)].map(
+    const rules = [...text.matchAll(/bind :(80|443) ?.*\n(.*)\n(.*)\n(.*)\n(.*)\n(.*)\n(.*)\n/g)].map(
       ([, port, ...lines]) => [port, ...lines.map((line) => line.trim())],
     );
     const expected = [
       "acl trusted src 192.0.2.0/24",
       "tcp-request connection accept if trusted",
       "tcp-request connection track-sc0 src table client_addresses",
-      "tcp-request connection reject if { sc0_conn_cur gt 30 }",
+      "acl one_too_many sc0_conn_cur gt 30",
+      "tcp-request connection sc-inc-gpc0(0) if one_too_many",
+      "tcp-request connection reject if one_too_many",
     ];
     expect(rules).toEqual([
       ["80", ...expected],

@@ -12,7 +12,7 @@ from typing import Mapping, NamedTuple
 
 from . import files
 from .errors import HaproxyError
-from .places import BACKEND, MASTER_SOCKET, RUNTIME_SOCKET, SERVER_STATE
+from .places import ADDRESSES, BACKEND, MASTER_SOCKET, RUNTIME_SOCKET, SERVER_STATE
 
 ANSWER_SECONDS = 10
 # An old worker has little to do; one that hangs may not hold up what the others need.
@@ -166,6 +166,13 @@ def sockets() -> Sockets:
     """Asks every worker for its open sockets."""
     answers = ask_workers("show stat", "# pxname")
     return Sockets(count_sockets(answers.by_pid), answers.silent)
+
+
+def refused_addresses() -> dict[str, int]:
+    """Client addresses beyond their limit, and how many of their connections were closed in the last minute."""
+    answer = ask(f"show table {ADDRESSES} data.gpc0_rate gt 0")
+    found = re.findall(r" key=(\S+) .*\bgpc0_rate\(\d+\)=(\d+)", answer)
+    return {address: int(count) for address, count in found}
 
 
 def close_sockets(name: str) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 BACKEND = "wcs_back"
 """The backend of the WCS nodes."""
 PAGES_BACKEND = "wcs_web_admin"
+ADDRESSES = "client_addresses"
+"""The table of client addresses and their connections."""
 NODE_PORT = 8080
 """WCS's WebSockets, on a node."""
 AGENT_PORT = 9707

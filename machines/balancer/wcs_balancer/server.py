@@ -56,7 +56,8 @@ class Status:
         try:
             nodes = ask_node_states()
             away = parts_away(haproxy.ask("show stat"))
-            seen = Seen(nodes, known.sockets.by_server, known.sockets.silent, known.certificate_end)
+            refused = haproxy.refused_addresses()
+            seen = Seen(nodes, known.sockets.by_server, known.sockets.silent, known.certificate_end, refused)
         except Exception as problem:
             problems.append(f"HAProxy's statistics cannot be read: {in_words(problem)}")
         return full(known, seen, problems, away, setup_state(), time.monotonic(), time.time())

@@ -22,7 +22,7 @@ from .haproxy_service import HaproxyService
 from .places import SETTINGS
 from .removed_servers import RemovedServers
 from .server import Status, serve
-from .status import Snapshot, warnings
+from .status import Seen, Snapshot, warnings
 
 # How often AWS is asked.
 POLL_SECONDS = 5
@@ -96,7 +96,9 @@ class Service:
         self.sockets = haproxy.sockets()
         self.removed_servers.drain(self.sockets, rows)
         self.certificate_end = haproxy.certificate_end(self.disk.certificate)
-        found = warnings(self.sockets.silent, self.certificate_end, self.disk.changes.last_resort, time.time())
+        # Client addresses are for the status alone: they would fill the journal.
+        seen = Seen([], {}, self.sockets.silent, self.certificate_end)
+        found = warnings(seen, self.disk.changes.last_resort, time.time())
         for warning in found:
             if warning not in self.warned:
                 self.report(f"warning: {warning}")

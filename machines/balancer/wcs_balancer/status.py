@@ -44,6 +44,8 @@ class Seen(NamedTuple):
     """Workers that live and do not answer."""
     certificate_end: float | None
     """When the certificate ends that is served, in seconds since the epoch."""
+    refused_addresses: Mapping[str, int] = {}
+    """Client addresses beyond their limit, and how many of their connections were closed in the last minute."""
 
 
 NOTHING_SEEN = Seen([], {}, [], None)
@@ -83,6 +85,15 @@ def silent_worker(pid: int) -> str:
     )
 
 
+def refused_address(address: str, count: int, others: int) -> str:
+    """What to say of a client address that has more connections than one may have, of several the one with the most."""
+    more = f", and so are {others} more" if others else ""
+    return (
+        f"{address} is beyond maxConnectionsPerAddress{more}: {count} of its connections were closed in the last "
+        "minute. trustedCidrs lifts the limit for many clients who share an address"
+    )
+
+
 def draining_row(
     name: str, server: Leaving, seen: Seen, is_last_resort: bool, timeout: float, now: float
 ) -> dict[str, Any]:
@@ -107,13 +118,16 @@ def draining_row(
 
 
 def warnings(
-    silent: Collection[int], certificate_end: float | None, last_resort: Collection[str], now: float
+    seen: Seen, last_resort: Collection[str], now: float
 ) -> list[str]:
     """What is not wrong yet, or is already being dealt with."""
-    found = [silent_worker(pid) for pid in silent]
+    found = [silent_worker(pid) for pid in seen.silent]
+    if seen.refused_addresses:
+        worst = max(seen.refused_addresses, key=lambda address: seen.refused_addresses[address])
+        found.append(refused_address(worst, seen.refused_addresses[worst], len(seen.refused_addresses) - 1))
     if last_resort:
         found.append(f"every wanted node is down, so removed nodes take clients again: {', '.join(sorted(last_resort))}")
-    if warning := certificate_warning(certificate(certificate_end, now)):
+    if warning := certificate_warning(certificate(seen.certificate_end, now)):
         found.append(warning)
     return found
 
@@ -132,7 +146,7 @@ def details(
             draining_row(name, server, seen, name in last_resort, timeout, now) for name, server in leaving.items()
         ],
         "certificate": certificate(seen.certificate_end, now),
-        "warnings": warnings(seen.silent, seen.certificate_end, last_resort, now),
+        "warnings": warnings(seen, last_resort, now),
     }
 
 
