@@ -64,6 +64,7 @@ const balancer = new Balancer(
     ami: config.balancerAmi,
     subnetId: network.subnetFor("balancer"),
     securityGroup: securityGroups.balancer,
+    permissionsBoundary: config.permissionsBoundary,
     protect: config.protect,
   },
   { dependsOn: securityGroups },
@@ -90,6 +91,7 @@ const cluster = new WcsCluster(
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
     securityGroup: securityGroups.node,
+    permissionsBoundary: config.permissionsBoundary,
   },
   { dependsOn: license ? [securityGroups, license] : securityGroups },
 );

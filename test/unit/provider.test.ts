@@ -292,13 +292,13 @@ describe("S3", () => {
     const policy = { name: "read", role: "slow", policy: "{}" };
     await cloud.create("role", { name: "slow" });
     const { id } = await cloud.create("rolePolicy", policy);
-    expect(cloud.policiesOf("slow")).toEqual(["{}"]);
+    expect(cloud.rightsOf("slow").policies).toEqual(["{}"]);
     cloud.faults = { roleDelaySeconds: 60 };
-    expect(cloud.policiesOf("slow")).toEqual([]);
+    expect(cloud.rightsOf("slow").policies).toEqual([]);
     vi.setSystemTime(Date.now() + 61_000);
-    expect(cloud.policiesOf("slow")).toEqual(["{}"]);
+    expect(cloud.rightsOf("slow").policies).toEqual(["{}"]);
     await cloud.update("rolePolicy", id, policy);
-    expect(cloud.policiesOf("slow")).toEqual([]);
+    expect(cloud.rightsOf("slow").policies).toEqual([]);
     vi.useRealTimers();
     cloud.faults = {};
   });

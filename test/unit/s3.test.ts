@@ -51,7 +51,7 @@ let policies: string[];
 let fault: ObjectFault | undefined;
 const account: S3Account = {
   credentialsOf: (id) => (id === accessKeyId ? credentials : undefined),
-  policiesOf: () => policies,
+  rightsOf: () => ({ policies }),
   bucket: (bucket) => (bucket === name ? { policy: onlyTls } : undefined),
   object: (bucket, objectKey) => {
     const file = store.fileOf(bucket, objectKey);
