@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Caller } from "./cloud/caller";
 import { projectRoot } from "./paths";
@@ -38,11 +38,15 @@ export function boundaryArn(stack: string): string {
   return `arn:aws:iam::${accountId}:policy/wcs-balancer-${stack}-boundary`;
 }
 
-/** The role that deploys a stack. */
-export function deployer(stack: string, values: Record<string, unknown>): Caller {
-  return {
-    role: `wcs-balancer-deploy-${stack}`,
-    policies: [fillPolicy("deploy-role", namesOf(stack, values))],
-    file: fileOf("deploy-role"),
-  };
+/**
+ * The role that deploys a stack. Each zone and domain that the stack has had in this sandbox stays in it, as whoever
+ * moves a stack to another name keeps the old one in the role until its record is gone.
+ * @param folder where the sandbox keeps which those were
+ */
+export function deployer(folder: string, stack: string, values: Record<string, unknown>): Caller {
+  const file = join(folder, `deploy-role-${stack}.json`);
+  const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as string[]) : [];
+  const policies = [...new Set([...earlier, fillPolicy("deploy-role", namesOf(stack, values))])];
+  writeFileSync(file, JSON.stringify(policies));
+  return { role: `wcs-balancer-deploy-${stack}`, policies, file: fileOf("deploy-role") };
 }

@@ -81,7 +81,7 @@ export async function withStack<T>(
 
   const context = {
     cloud: new CloudClient(paths),
-    caller: deployer(stackName, stackValues(settings)),
+    caller: deployer(paths.engineState, stackName, stackValues(settings)),
     log: (_urn: string, message: string) => console.log(`    ${message}`),
   };
   const providers = await Promise.all(
