@@ -338,6 +338,10 @@ export class Cloud {
       const resource = kinds.map((kind) => this.resources.get(`${kind} ${id}`)).find(Boolean);
       return (resource?.inputs.tags ?? {}) as Tags;
     },
+    networkInterface: (id) => {
+      const { subnetId, securityGroups = [] } = this.find("networkInterface", id).inputs;
+      return { subnetId: String(subnetId), securityGroups: securityGroups as string[] };
+    },
     role: (name) => {
       const { inputs, outputs } = this.find("role", name);
       const boundary = inputs.permissionsBoundary;

@@ -1,7 +1,7 @@
 import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { accountId, region, subnetIds, vpcId } from "./account";
-import { everywhere } from "./calls";
+import { arnOf, everywhere, on } from "./calls";
 import { dnsRecordCalls } from "./dns-record-calls";
 import {
   egressRuleCalls,
@@ -252,7 +252,10 @@ export const awsInvokes: Record<string, Invoke> = {
   },
   // ec2/vpc_data_source.go
   "aws:ec2/getVpc:getVpc": {
-    calls: everywhere("ec2:DescribeVpcs", "ec2:DescribeVpcAttribute", "ec2:DescribeRouteTables"),
+    calls: [
+      ...everywhere("ec2:DescribeVpcs", "ec2:DescribeRouteTables"),
+      ...on({ resource: arnOf("ec2", `vpc/${vpcId}`) }, "ec2:DescribeVpcAttribute"),
+    ],
     answer: (inputs) => {
       z.strictObject({ default: z.literal(true) }).parse(inputs);
       return { id: vpcId, default: true, cidrBlock: "172.31.0.0/16" };

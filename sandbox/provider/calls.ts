@@ -37,6 +37,7 @@ export interface Subject {
 export interface Inventory {
   /** Tags of a resource of EC2, by its id; none for one that is not known. */
   tagsOf(id: string): Tags;
+  networkInterface(id: string): { subnetId: string; securityGroups: string[] };
   role(name: string): { arn: string; boundary?: string };
   instanceProfile(name: string): { arn: string; role: string };
 }

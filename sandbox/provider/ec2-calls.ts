@@ -212,6 +212,9 @@ function run({ inputs }: Subject, inventory: Inventory): ApiCall[] {
   const profile = inputs.iamInstanceProfile as string | undefined;
   const own = (inputs.primaryNetworkInterface as { networkInterfaceId: string } | undefined)
     ?.networkInterfaceId;
+  const place = own
+    ? inventory.networkInterface(own)
+    : { subnetId: inputs.subnetId, securityGroups: inputs.vpcSecurityGroupIds };
   const volumeTags = (inputs.volumeTags ?? {}) as Tags;
   const { httpTokens } = (inputs.metadataOptions ?? {}) as { httpTokens?: string };
   return [
@@ -227,8 +230,8 @@ function run({ inputs }: Subject, inventory: Inventory): ApiCall[] {
         made("volume", volumeTags),
         // AWS looks at no tags of an interface here, not even of one that exists.
         { resource: arnOf("ec2", `network-interface/${own ?? "*"}`), context: inVpc },
-        ...subnet(inputs.subnetId),
-        ...groups(inputs.vpcSecurityGroupIds, inventory),
+        ...subnet(place.subnetId),
+        ...groups(place.securityGroups, inventory),
       ],
     },
     tagged("RunInstances", tagsOf(inputs), "instance"),
@@ -241,15 +244,16 @@ function run({ inputs }: Subject, inventory: Inventory): ApiCall[] {
 export const instanceCalls: ResourceCalls = {
   source: "ec2/ec2_instance.go",
   create: run,
-  read: () =>
-    everywhere(
+  read: (subject) => [
+    ...on(ownInstance(subject), "ec2:DescribeInstanceAttribute"),
+    ...everywhere(
       "ec2:DescribeInstances",
-      "ec2:DescribeInstanceAttribute",
       "ec2:DescribeInstanceCreditSpecifications",
       "ec2:DescribeInstanceTypes",
       "ec2:DescribeTags",
       "ec2:DescribeVolumes",
     ),
+  ],
   update: {
     // Replaced where it runs; where somebody has stopped it, taken away and given anew.
     iamInstanceProfile: (subject, inventory) => {

@@ -193,6 +193,10 @@ describe("the deploy role", () => {
       about("ec2:AuthorizeSecurityGroupIngress", existing("security-group", {})),
     ],
     [
+      "changes a rule of another's group, whose tags it has put there",
+      about("ec2:ModifySecurityGroupRules", existing("security-group", {})),
+    ],
+    [
       "changes another stack's rule",
       about("ec2:ModifySecurityGroupRules", existing("security-group-rule", others)),
     ],
