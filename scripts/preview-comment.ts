@@ -14,7 +14,7 @@ const commentLimit = 65_000;
 
 export interface StackPreview {
   stack: string;
-  /** What `pulumi preview` printed; none where it may not run, as for a fork. */
+  /** What `pulumi preview` printed; none where it has not run: not approved, or a fork's. */
   preview?: string;
   /** Unified diff of the rendered files; empty where they stay the same. */
   rendered: string;
@@ -38,7 +38,7 @@ function details(summary: string, body: string): string {
 
 function describePreview(preview: string | undefined, limit: number): string[] {
   if (preview === undefined)
-    return ["No preview: that needs a credential, which a fork's code does not get."];
+    return ["No preview: nobody has approved one, or it broke off. A fork's code gets none."];
   const errors = preview.match(/^error: .*$/gm) ?? [];
   const resources = preview.match(/^Resources:\n(?: +.*\n)+/m)?.[0] ?? "";
   return [
@@ -120,7 +120,10 @@ function main(): void {
         .filter(Boolean)
         .map((stack) => ({
           stack,
-          preview: previews && read(previews, `${stack}.txt`),
+          preview:
+            previews && existsSync(join(previews, `${stack}.txt`))
+              ? read(previews, `${stack}.txt`)
+              : undefined,
           rendered: read(rendered, `${stack}.diff`),
         })),
     ),
