@@ -1,8 +1,11 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { rolePath } from "../../components/instance-role";
 import { authorize, type Caller } from "../../sandbox/cloud/caller";
 import { type Context, judge, type Statement, statementsOf } from "../../sandbox/cloud/policy";
 import { boundaryArn, fillPolicy, namesOf, type PolicyFile } from "../../sandbox/deploy-role";
+import { projectRoot } from "../../sandbox/paths";
 import { accountId, region, subnetIds, vpcId } from "../../sandbox/provider/account";
 import { awsInvokes } from "../../sandbox/provider/aws";
 import { type ApiCall, arnOf, requestTags, resourceTags } from "../../sandbox/provider/calls";
@@ -331,6 +334,16 @@ describe("the permissions boundary", () => {
   test("fits into a managed policy: 6,144 characters without white space", () => {
     expect(JSON.stringify(JSON.parse(policyOf("permissions-boundary"))).length).toBeLessThan(6144);
   });
+});
+
+test("the guide's commands replace every name in capitals", () => {
+  const guide = readFileSync(join(projectRoot, "docs/ci.md"), "utf8");
+  const replaced = [...guide.matchAll(/s([/#])([A-Z_/]+)\1/g)].flatMap(([, , name = ""]) => name.split("/"));
+  const files = readdirSync(join(projectRoot, "docs/ci")).map((name) =>
+    readFileSync(join(projectRoot, "docs/ci", name), "utf8").replaceAll("CORS", ""),
+  );
+  const inFiles = files.flatMap((text) => text.match(/\b[A-Z_]{3,}\b/g) ?? []);
+  expect([...new Set(replaced)].sort()).toEqual([...new Set(inFiles)].sort());
 });
 
 test("every name in capitals is filled in", () => {
