@@ -94,6 +94,23 @@ export function renderComment(stacks: StackPreview[]): string {
   return `## What this would do\n\n${sections.join("\n\n")}\n`;
 }
 
+/**
+ * What the jobs have left of each stack.
+ * @param rendered folder with STACK.diff
+ * @param previews folder with STACK.txt, where a preview has run
+ */
+export function readPreviews(stacks: string[], rendered: string, previews?: string): StackPreview[] {
+  const read = (folder: string | undefined, name: string) => {
+    const path = folder === undefined ? undefined : join(folder, name);
+    return path && existsSync(path) ? readFileSync(path, "utf8") : undefined;
+  };
+  return stacks.map((stack) => ({
+    stack,
+    preview: read(previews, `${stack}.txt`),
+    rendered: read(rendered, `${stack}.diff`) ?? "",
+  }));
+}
+
 function main(): void {
   const { values } = parseArgs({
     options: {
@@ -108,26 +125,8 @@ function main(): void {
     process.exitCode = values.help ? 0 : 2;
     return;
   }
-  const { rendered, previews } = values;
-  const read = (folder: string, name: string) => {
-    const path = join(folder, name);
-    return existsSync(path) ? readFileSync(path, "utf8") : "";
-  };
-  process.stdout.write(
-    renderComment(
-      values.stacks
-        .split(" ")
-        .filter(Boolean)
-        .map((stack) => ({
-          stack,
-          preview:
-            previews && existsSync(join(previews, `${stack}.txt`))
-              ? read(previews, `${stack}.txt`)
-              : undefined,
-          rendered: read(rendered, `${stack}.diff`),
-        })),
-    ),
-  );
+  const { rendered, previews, stacks } = values;
+  process.stdout.write(renderComment(readPreviews(stacks.split(" ").filter(Boolean), rendered, previews)));
 }
 
 if (require.main === module) main();

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { projectRoot } from "../../sandbox/paths";
 import { changedStacks } from "../../scripts/changed-stacks";
-import { renderComment } from "../../scripts/preview-comment";
+import { readPreviews, renderComment } from "../../scripts/preview-comment";
 
 const stacks = ["dev", "prod", "staging"];
 
@@ -79,15 +78,13 @@ describe("the comment on a pull request", () => {
   test("reads what the jobs have left, and goes on without what one has not", () => {
     const folder = mkdtempSync(join(tmpdir(), "wcs-comment-"));
     writeFileSync(join(folder, "dev.txt"), preview);
-    const asked = ["--rendered", folder, "--previews", folder, "--stacks", "dev prod"];
-    const { stdout, status } = spawnSync("npx", ["tsx", "scripts/preview-comment.ts", ...asked], {
-      cwd: projectRoot,
-      encoding: "utf8",
-    });
+    const read = readPreviews(["dev", "prod"], folder, folder);
     rmSync(folder, { recursive: true });
-    expect(status).toBe(0);
-    expect(stdout).toContain("### dev\n\n```");
-    expect(stdout).toContain("### prod\n\nNo preview:");
+    expect(read).toEqual([
+      { stack: "dev", preview, rendered: "" },
+      { stack: "prod", preview: undefined, rendered: "" },
+    ]);
+    expect(renderComment(read)).toContain("### prod\n\nNo preview:");
   });
 
   test("is never longer than GitHub takes, and says what is left out", () => {
