@@ -338,6 +338,16 @@ export const configSchema = z.strictObject({
       "Whether the Elastic IP and the key of the stack's own CA are protected: an `up` that would delete them fails",
     example: "true",
   }),
+  permissionsBoundary: text(
+    /^arn:aws[a-z-]*:iam::(\d{12}|aws):policy\/[\w+=,.@/-]+$/,
+    "the ARN of a managed policy such as arn:aws:iam::123456789012:policy/NAME",
+  )
+    .optional()
+    .meta({
+      description:
+        "The managed policy that says what roles of the machines may do at most (see docs/ci.md). Default: their own policies alone",
+      example: "arn:aws:iam::123456789012:policy/wcs-balancer-dev-boundary",
+    }),
   vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
     .optional()
     .meta({ description: "The VPC to use. Default: the default VPC", example: "vpc-0123456789abcdef0" }),

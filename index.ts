@@ -62,6 +62,7 @@ const balancer = new Balancer(
     ami: config.balancerAmi,
     subnetId: network.subnetFor("balancer"),
     securityGroup: securityGroups.balancer,
+    permissionsBoundary: config.permissionsBoundary,
     protect: config.protect,
   },
   { dependsOn: securityGroups },
@@ -88,6 +89,7 @@ const cluster = new WcsCluster(
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
     securityGroup: securityGroups.node,
+    permissionsBoundary: config.permissionsBoundary,
   },
   { dependsOn: license ? [securityGroups, license] : securityGroups },
 );

@@ -16,6 +16,8 @@ export interface BalancerArgs {
   ami?: string;
   subnetId: pulumi.Input<string>;
   securityGroup: aws.ec2.SecurityGroup;
+  /** ARN of the managed policy that limits its role. @default none */
+  permissionsBoundary?: string;
   /** Whether the Elastic IP is protected against deletion. @default false */
   protect?: boolean;
 }
@@ -45,7 +47,12 @@ export class Balancer extends pulumi.ComponentResource {
     const { stateParameter, secretParameter } = args.settings;
     const role = new InstanceRole(
       name,
-      { parameters: [stateParameter, secretParameter], objects: args.software.objects, tags },
+      {
+        parameters: [stateParameter, secretParameter],
+        objects: args.software.objects,
+        permissionsBoundary: args.permissionsBoundary,
+        tags,
+      },
       parent,
     );
 

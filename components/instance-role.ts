@@ -6,7 +6,17 @@ export interface InstanceRoleArgs {
   parameters?: string[];
   /** ARNs of the objects in S3 that it may read, `*` for all below a prefix. */
   objects: pulumi.Input<string>[];
+  /** ARN of a managed policy that says what the role may do at most. @default none */
+  permissionsBoundary?: string;
   tags: Record<string, string>;
+}
+
+/**
+ * The path in IAM of all roles and instance profiles of a stack, by which a deployment's rights can be limited to one
+ * stack. A role of another path is a new role: running instances get it without being replaced.
+ */
+export function rolePath(project: string, stack: string): string {
+  return `/${project}/${stack}/`;
 }
 
 /** A role for an instance that may read the named parameters and objects, and nothing else. */
@@ -27,9 +37,12 @@ export class InstanceRole extends pulumi.ComponentResource {
     const region = aws.getRegionOutput({}, parent).region;
     const { accountId, arn } = aws.getCallerIdentityOutput({}, parent);
     const partition = arn.apply((text) => text.split(":")[1]);
+    const path = rolePath(pulumi.getProject(), pulumi.getStack());
     const role = new aws.iam.Role(
       name,
       {
+        path,
+        permissionsBoundary: args.permissionsBoundary,
         assumeRolePolicy: JSON.stringify({
           Version: "2012-10-17",
           Statement: [
@@ -56,7 +69,7 @@ export class InstanceRole extends pulumi.ComponentResource {
     );
     this.instanceProfile = new aws.iam.InstanceProfile(
       name,
-      { role: role.name, tags: args.tags },
+      { path, role: role.name, tags: args.tags },
       parent,
     ).name;
     this.registerOutputs({ instanceProfile: this.instanceProfile });

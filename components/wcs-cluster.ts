@@ -8,6 +8,8 @@ export interface WcsClusterArgs extends Omit<WcsNodeArgs, "subnetId" | "role"> {
   /** Node names; each becomes one instance. Removing a name removes that node. */
   nodes: string[];
   network: Network;
+  /** ARN of the managed policy that limits the nodes' role. @default none */
+  permissionsBoundary?: string;
 }
 
 /** The WCS nodes by name. */
@@ -27,6 +29,7 @@ export class WcsCluster extends pulumi.ComponentResource {
       {
         objects: args.software.objects,
         parameters: licenseParameter ? [licenseParameter] : [],
+        permissionsBoundary: args.permissionsBoundary,
         tags: nodeTags,
       },
       { parent: this },

@@ -46,6 +46,12 @@ function wildcardsOf(statement: Statement): string[] {
   return [...exceptions, ...open];
 }
 
+/** The value of `permissionsBoundary` of the stack that is checked: the engine gives a pack its configuration. */
+function configuredBoundary(): string | undefined {
+  const config = JSON.parse(process.env.PULUMI_CONFIG ?? "{}") as Record<string, string>;
+  return config["wcs-balancer:permissionsBoundary"];
+}
+
 /** What no stack may do, whoever has changed its configuration or this program. */
 export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   ...portPolicies,
@@ -112,6 +118,16 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
       if (attached.length > 0) report(`the role has ${attached.join(", ")}`);
       if (/^aws:iam\/(rolePolicyAttachment|policyAttachment):/.test(type))
         report(`${props.policyArn} is attached`);
+    },
+  },
+  {
+    name: "permissions-boundary",
+    description: "Where the stack's configuration has a permissionsBoundary, each role has just that.",
+    validateResource: ({ type, props }, report) => {
+      const boundary = configuredBoundary();
+      if (type !== "aws:iam/role:Role" || boundary === undefined || props.permissionsBoundary === boundary)
+        return;
+      report(`the role has ${props.permissionsBoundary ?? "no permissionsBoundary"}, not ${boundary}`);
     },
   },
   ...bucketPolicies,

@@ -1,6 +1,8 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CommandError as EngineError, type Stack } from "@pulumi/pulumi/automation";
+import { CloudClient } from "./cloud/client";
+import { boundaryArn, fillPolicy, namesOf } from "./deploy-role";
 import { startCloud } from "./lifecycle";
 import { nameOption, projectRoot, type SandboxPaths } from "./paths";
 import { checkSpace, machinePackages, prepare } from "./prepare";
@@ -46,6 +48,13 @@ async function inEngine<T>(
   }
 }
 
+/** Makes the stack's permissions boundary, as docs/ci.md has it made by whoever administers the account. */
+async function putBoundary({ paths, stack, overrides, file }: Deployment): Promise<void> {
+  const names = namesOf(stack, stackValues(stackSettings(stack, overrides, file)));
+  const document = fillPolicy("permissions-boundary", names);
+  await new CloudClient(paths).call("putManagedPolicy", { arn: boundaryArn(stack), document });
+}
+
 /** Brings a stack up, and says what to try next. */
 export async function up(options: Deployment): Promise<void> {
   const { paths, stack } = options;
@@ -53,6 +62,7 @@ export async function up(options: Deployment): Promise<void> {
   await prepareFor(options);
   console.log("Bringing up the stack; the machines boot and install as on EC2.");
   await startCloud(paths);
+  await putBoundary(options);
   const outputs = await inEngine(options, async (opened) => (await opened.up(engineOutput)).outputs);
   const authority = join(paths.state, `ca-${stack}.pem`);
   if (outputs.certificateAuthority?.value) {

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation";
 import { parse, stringify } from "yaml";
 import { CloudClient } from "./cloud/client";
+import { boundaryArn, deployer } from "./deploy-role";
 import { wcsPackage } from "./downloads";
 import { engine } from "./engine";
 import { projectRoot, type SandboxPaths } from "./paths";
@@ -33,7 +34,10 @@ export function stackSettings(
   if (!existsSync(path)) throw new Error(`there is no ${file}`);
   const { config = {} } = parse(readFileSync(path, "utf8")) as { config?: Record<string, unknown> };
   // One of the two can be given.
-  const supplied = { [`${project}:wcsPackage`]: overrides.wcsPackageUrl ? undefined : wcsPackage().path };
+  const supplied = {
+    [`${project}:wcsPackage`]: overrides.wcsPackageUrl ? undefined : wcsPackage().path,
+    [`${project}:permissionsBoundary`]: boundaryArn(stack),
+  };
   const overridden = Object.fromEntries(
     Object.entries(overrides).map(([key, value]) => [key.includes(":") ? key : `${project}:${key}`, value]),
   );
@@ -72,10 +76,14 @@ export async function withStack<T>(
   const kept = existsSync(stackFile)
     ? (parse(readFileSync(stackFile, "utf8")) as Record<string, unknown>)
     : {};
-  writeFileSync(stackFile, stringify({ ...kept, ...stackSettings(stackName, overrides, file) }));
+  const settings = stackSettings(stackName, overrides, file);
+  writeFileSync(stackFile, stringify({ ...kept, ...settings }));
 
-  const cloud = new CloudClient(paths);
-  const context = { cloud, log: (_urn: string, message: string) => console.log(`    ${message}`) };
+  const context = {
+    cloud: new CloudClient(paths),
+    caller: deployer(paths.engineState, stackName, stackValues(settings)),
+    log: (_urn: string, message: string) => console.log(`    ${message}`),
+  };
   const providers = await Promise.all(
     Object.entries(definitions).map(async ([name, definition]) => ({
       name,

@@ -68,6 +68,7 @@ with \`tlsCertificate\`, \`adminCidrs\` with \`sshPublicKey\`.
 | \`balancerInstanceType\`, \`balancerAmi\`, \`domain\`, \`webSdkUrl\` and its companions | a new balancer at the same address; clients wait while it boots |
 | \`sshPublicKey\` | new nodes and a new balancer |
 | this project's \`machines/\` | what is of nodes: new nodes; what is of the balancer: a new balancer. The pull request's comment says which |
+| \`permissionsBoundary\` | the machines' roles, in place |
 | \`clientCidrs\`, \`adminCidrs\`, \`openPorts\`, \`directAccess\` | security group rules only |
 `;
 }

@@ -14,7 +14,7 @@ const commentLimit = 65_000;
 
 export interface StackPreview {
   stack: string;
-  /** What `pulumi preview` printed; none where it may not run, as for a fork. */
+  /** What `pulumi preview` printed; none where it has not run: not approved, or a fork's. */
   preview?: string;
   /** Unified diff of the rendered files; empty where they stay the same. */
   rendered: string;
@@ -38,7 +38,7 @@ function details(summary: string, body: string): string {
 
 function describePreview(preview: string | undefined, limit: number): string[] {
   if (preview === undefined)
-    return ["No preview: that needs a credential, which a fork's code does not get."];
+    return ["No preview: nobody has approved one, or it broke off. A fork's code gets none."];
   const errors = preview.match(/^error: .*$/gm) ?? [];
   const resources = preview.match(/^Resources:\n(?: +.*\n)+/m)?.[0] ?? "";
   return [
@@ -94,6 +94,23 @@ export function renderComment(stacks: StackPreview[]): string {
   return `## What this would do\n\n${sections.join("\n\n")}\n`;
 }
 
+/**
+ * What the jobs have left of each stack.
+ * @param rendered folder with STACK.diff
+ * @param previews folder with STACK.txt, where a preview has run
+ */
+export function readPreviews(stacks: string[], rendered: string, previews?: string): StackPreview[] {
+  const read = (folder: string | undefined, name: string) => {
+    const path = folder === undefined ? undefined : join(folder, name);
+    return path && existsSync(path) ? readFileSync(path, "utf8") : undefined;
+  };
+  return stacks.map((stack) => ({
+    stack,
+    preview: read(previews, `${stack}.txt`),
+    rendered: read(rendered, `${stack}.diff`) ?? "",
+  }));
+}
+
 function main(): void {
   const { values } = parseArgs({
     options: {
@@ -108,23 +125,8 @@ function main(): void {
     process.exitCode = values.help ? 0 : 2;
     return;
   }
-  const { rendered, previews } = values;
-  const read = (folder: string, name: string) => {
-    const path = join(folder, name);
-    return existsSync(path) ? readFileSync(path, "utf8") : "";
-  };
-  process.stdout.write(
-    renderComment(
-      values.stacks
-        .split(" ")
-        .filter(Boolean)
-        .map((stack) => ({
-          stack,
-          preview: previews && read(previews, `${stack}.txt`),
-          rendered: read(rendered, `${stack}.diff`),
-        })),
-    ),
-  );
+  const { rendered, previews, stacks } = values;
+  process.stdout.write(renderComment(readPreviews(stacks.split(" ").filter(Boolean), rendered, previews)));
 }
 
 if (require.main === module) main();

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { request } from "node:http";
 import { nameOption, type SandboxPaths } from "../paths";
+import type { Caller } from "./caller";
 
 export interface MachineStatus {
   id: string;
@@ -42,14 +43,16 @@ export interface Faults {
 export interface CloudMethods {
   ping: { args: Record<string, never>; result: { pid: number } };
   create: {
-    args: { kind: string; inputs: Record<string, unknown> };
+    args: { kind: string; inputs: Record<string, unknown>; caller?: Caller };
     result: { id: string; outputs: Record<string, unknown> };
   };
   update: {
-    args: { kind: string; id: string; inputs: Record<string, unknown> };
+    args: { kind: string; id: string; inputs: Record<string, unknown>; caller?: Caller };
     result: Record<string, unknown>;
   };
-  remove: { args: { kind: string; id: string }; result: undefined };
+  remove: { args: { kind: string; id: string; caller?: Caller }; result: undefined };
+  /** Puts a managed policy into the account, as whoever administers it does. */
+  putManagedPolicy: { args: { arn: string; document: string }; result: undefined };
   stopInstance: { args: { id: string }; result: undefined };
   startInstance: { args: { id: string }; result: undefined };
   /** Shuts the machines down, and writes what the cloud knows into the sandbox's folder. */

@@ -1,12 +1,15 @@
 import { randomBytes } from "node:crypto";
 import * as addresses from "../addresses";
 import type { Asset } from "../provider/asset";
-import { accountId, region } from "../provider/aws";
+import { accountId, awsTypes, region } from "../provider/aws";
+import type { ApiCall, Inventory, ResourceCalls, Subject, Tags } from "../provider/calls";
+import { iamArn } from "../provider/iam-calls";
+import { authorize, type Caller } from "./caller";
 import type { Faults, MachineStatus, ObjectFault } from "./client";
 import { type FirewallModel, type Interface, type Rule, renderFirewall } from "./firewall";
 import type { Machines } from "./machine";
 import type { ObjectStore } from "./objects";
-import { checkBucketPolicy } from "./policy";
+import { checkBucketPolicy, type Rights } from "./policy";
 import { type StoredObject, s3Host } from "./s3";
 import type { Credentials } from "./signature";
 
@@ -60,13 +63,23 @@ export interface SavedCloud {
   instances: [string, Instance][];
   privateCount: number;
   publicCount: number;
+  /** The text of each managed policy, by its ARN. */
+  managedPolicies?: [string, string][];
 }
+
+/** What a boundary allows whose policy is gone. */
+const noStatements = JSON.stringify({ Statement: [] });
+
+const callsOf: Record<string, ResourceCalls> = Object.fromEntries(
+  Object.values(awsTypes).flatMap(({ inCloud }) => (inCloud ? [[inCloud.kind, inCloud.calls]] : [])),
+);
 
 /** The sandbox's AWS: what exists, and what follows from it for machines and network. */
 export class Cloud {
   private readonly resources: Map<string, Resource>;
   private readonly instances: Map<string, Instance>;
   private readonly credentials = new Map<string, Credentials>();
+  private readonly managedPolicies: Map<string, string>;
   /** What tests have broken. */
   faults: Faults = {};
   private privateCount: number;
@@ -84,6 +97,7 @@ export class Cloud {
   ) {
     this.resources = new Map(saved.resources);
     this.instances = new Map(saved.instances);
+    this.managedPolicies = new Map(saved.managedPolicies);
     this.privateCount = saved.privateCount;
     this.publicCount = saved.publicCount;
   }
@@ -103,11 +117,17 @@ export class Cloud {
       instances: [...this.instances],
       privateCount: this.privateCount,
       publicCount: this.publicCount,
+      managedPolicies: [...this.managedPolicies],
     };
   }
 
-  async create(kind: string, inputs: Inputs): Promise<{ id: string; outputs: Inputs }> {
+  /**
+   * @param caller who asks; without one everything is allowed
+   * @throws Error when the caller may not make all calls that AWS would get
+   */
+  async create(kind: string, inputs: Inputs, caller?: Caller): Promise<{ id: string; outputs: Inputs }> {
     const id = this.idOf(kind, inputs);
+    if (caller) authorize(caller, this.callsToCreate(kind, id, inputs));
     // An object that was retained is still there when a program makes it again, and S3 just overwrites it.
     if (this.resources.has(`${kind} ${id}`) && kind !== "bucketObject")
       throw new Error(`${kind} ${id} exists already`);
@@ -117,10 +137,13 @@ export class Cloud {
     return { id, outputs };
   }
 
-  async update(kind: string, id: string, inputs: Inputs): Promise<Inputs> {
+  /** The same for what exists. */
+  async update(kind: string, id: string, inputs: Inputs, caller?: Caller): Promise<Inputs> {
     const resource = this.find(kind, id);
+    if (caller) authorize(caller, this.callsToUpdate(kind, id, inputs));
     // These are put anew, with what belongs to it.
     if (kind === "bucketPolicy" || kind === "bucketObject") await this.outputsOf(kind, id, inputs);
+    if (kind === "role") this.checkBoundary(inputs);
     resource.inputs = inputs;
     resource.changed = Date.now();
     if (kind === "parameter") resource.outputs.version = Number(resource.outputs.version) + 1;
@@ -141,8 +164,10 @@ export class Cloud {
     return resource.outputs;
   }
 
-  async remove(kind: string, id: string): Promise<void> {
+  /** The same for what is to go. */
+  async remove(kind: string, id: string, caller?: Caller): Promise<void> {
     this.find(kind, id);
+    if (caller) authorize(caller, this.callsToRemove(kind, id));
     if (kind === "networkInterface" && this.instanceWith(id)) {
       throw new Error(`InvalidNetworkInterface.InUse: ${id} is in use by ${this.instanceWith(id)?.id}`);
     }
@@ -157,6 +182,40 @@ export class Cloud {
     if (kind === "bucket") await this.emptyBucket(id);
     this.resources.delete(`${kind} ${id}`);
     this.applyFirewall();
+  }
+
+  /** Makes a managed policy, or gives it another text. */
+  putManagedPolicy(arn: string, document: string): void {
+    this.managedPolicies.set(arn, document);
+  }
+
+  /** The calls that AWS gets when the real provider makes a resource. */
+  callsToCreate(kind: string, id: string, inputs: Inputs): ApiCall[] {
+    const subject = { id, inputs, outputs: {} };
+    return this.callsFor(kind, subject, (calls) => calls.create(subject, this.inventory));
+  }
+
+  /** Those when it changes one in place. */
+  callsToUpdate(kind: string, id: string, inputs: Inputs): ApiCall[] {
+    const { inputs: olds, outputs } = this.find(kind, id);
+    const subject = { id, inputs, olds, outputs };
+    const changed = Object.keys({ ...olds, ...inputs }).filter(
+      (key) => JSON.stringify(olds[key]) !== JSON.stringify(inputs[key]),
+    );
+    return this.callsFor(kind, subject, ({ update }) =>
+      changed.flatMap((property) => {
+        const calls = update[property];
+        if (!calls) throw new Error(`the sandbox does not know the calls that change ${property} of ${kind}`);
+        return calls(subject, this.inventory);
+      }),
+    );
+  }
+
+  /** Those when it deletes one. */
+  callsToRemove(kind: string, id: string): ApiCall[] {
+    const { inputs, outputs } = this.find(kind, id);
+    const subject = { id, inputs, outputs };
+    return this.callsFor(kind, subject, (calls) => calls.remove(subject, this.inventory));
   }
 
   async stopInstance(id: string): Promise<void> {
@@ -235,10 +294,11 @@ export class Cloud {
   issueCredentials(instance: Instance): Credentials | undefined {
     const profile = this.resources.get(`instanceProfile ${instance.inputs.iamInstanceProfile}`);
     if (!profile) return undefined;
+    const role = String(profile.inputs.role);
     const known = this.credentials.get(instance.id);
-    if (known && known.expiration.getTime() > Date.now() + 600_000) return known;
+    if (known?.role === role && known.expiration.getTime() > Date.now() + 600_000) return known;
     const credentials = {
-      role: String(profile.inputs.role),
+      role,
       accessKeyId: `ASIA${randomBytes(8).toString("hex").toUpperCase()}`,
       secretAccessKey: randomBytes(30).toString("base64"),
       token: randomBytes(120).toString("base64"),
@@ -255,14 +315,55 @@ export class Cloud {
     );
   }
 
-  /** The policies of a role that count by now. */
-  policiesOf(role: string): string[] {
+  /** What a role may do by now. */
+  rightsOf(role: string): Rights {
     const delay = (this.faults.roleDelaySeconds ?? 0) * 1000;
     const isKnown = (resource?: Resource) => resource !== undefined && Date.now() >= resource.changed + delay;
-    if (!isKnown(this.resources.get(`role ${role}`))) return [];
-    return this.all("rolePolicy")
-      .filter((policy) => policy.inputs.role === role && isKnown(policy))
-      .map(({ inputs }) => String(inputs.policy));
+    const known = this.resources.get(`role ${role}`);
+    if (!isKnown(known)) return { policies: [] };
+    const boundary = known?.inputs.permissionsBoundary;
+    return {
+      policies: this.all("rolePolicy")
+        .filter((policy) => policy.inputs.role === role && isKnown(policy))
+        .map(({ inputs }) => String(inputs.policy)),
+      boundary:
+        boundary === undefined ? undefined : (this.managedPolicies.get(String(boundary)) ?? noStatements),
+    };
+  }
+
+  /** What policies can ask for of that which exists. */
+  private readonly inventory: Inventory = {
+    tagsOf: (id) => {
+      const kinds = ["securityGroup", "networkInterface", "elasticIp"];
+      const resource = kinds.map((kind) => this.resources.get(`${kind} ${id}`)).find(Boolean);
+      return (resource?.inputs.tags ?? {}) as Tags;
+    },
+    networkInterface: (id) => {
+      const { subnetId, securityGroups = [] } = this.find("networkInterface", id).inputs;
+      return { subnetId: String(subnetId), securityGroups: securityGroups as string[] };
+    },
+    role: (name) => {
+      const { inputs, outputs } = this.find("role", name);
+      const boundary = inputs.permissionsBoundary;
+      return { arn: String(outputs.arn), boundary: boundary === undefined ? undefined : String(boundary) };
+    },
+    instanceProfile: (name) => {
+      const { inputs, outputs } = this.find("instanceProfile", name);
+      return { arn: String(outputs.arn), role: String(inputs.role) };
+    },
+  };
+
+  private callsFor(kind: string, subject: Subject, own: (calls: ResourceCalls) => ApiCall[]): ApiCall[] {
+    const calls = callsOf[kind];
+    if (!calls) throw new Error(`the sandbox does not know the calls for ${kind}`);
+    // The provider reads what it has made or changed, and waits for what it has deleted to be gone.
+    return [...own(calls), ...calls.read(subject, this.inventory)];
+  }
+
+  /** @throws Error when a role's boundary is a policy that does not exist */
+  private checkBoundary({ permissionsBoundary: arn }: Inputs): void {
+    if (arn !== undefined && !this.managedPolicies.has(String(arn)))
+      throw new Error(`NoSuchEntity: Scope ARN: ${arn} does not exist or is not attachable.`);
   }
 
   private idOf(kind: string, inputs: Inputs): string {
@@ -327,8 +428,11 @@ export class Cloud {
         this.find("networkInterface", String(inputs.networkInterfaceId));
         return { publicIp: this.find("elasticIp", String(inputs.allocationId)).outputs.publicIp };
       case "role":
+        this.checkBoundary(inputs);
+        return { arn: iamArn("role", inputs), uniqueId: newId("A") };
       case "instanceProfile":
-        return { arn: `arn:aws:iam::${accountId}:${kind}/${id}`, uniqueId: newId("A") };
+        this.find("role", String(inputs.role));
+        return { arn: iamArn("instance-profile", inputs), uniqueId: newId("A") };
       case "rolePolicy":
         this.find("role", String(inputs.role));
         return {};

@@ -77,10 +77,14 @@ async function main(name: string): Promise<void> {
   );
   const handlers: Handlers = {
     ping: () => ({ pid: process.pid }),
-    create: ({ kind, inputs }) => cloud.create(kind, inputs),
-    update: ({ kind, id, inputs }) => cloud.update(kind, id, inputs),
-    remove: async ({ kind, id }) => {
-      await cloud.remove(kind, id);
+    create: ({ kind, inputs, caller }) => cloud.create(kind, inputs, caller),
+    update: ({ kind, id, inputs, caller }) => cloud.update(kind, id, inputs, caller),
+    remove: async ({ kind, id, caller }) => {
+      await cloud.remove(kind, id, caller);
+      return undefined;
+    },
+    putManagedPolicy: ({ arn, document }) => {
+      cloud.putManagedPolicy(arn, document);
       return undefined;
     },
     stopInstance: async ({ id }) => {

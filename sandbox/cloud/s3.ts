@@ -5,7 +5,7 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { accountId, region } from "../provider/aws";
 import type { ObjectFault } from "./client";
-import { judge } from "./policy";
+import { judge, type Rights, refusal } from "./policy";
 import { type Credentials, SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 export const s3Host = `s3.${region}.amazonaws.com`;
@@ -28,7 +28,7 @@ export interface StoredObject {
 /** What the service has to know of the account. */
 export interface S3Account {
   credentialsOf(accessKeyId: string): Credentials | undefined;
-  policiesOf(role: string): string[];
+  rightsOf(role: string): Rights;
   bucket(name: string): { policy?: string } | undefined;
   object(bucket: string, key: string): StoredObject | undefined;
   /** What a test has broken for who asks from this address. */
@@ -113,16 +113,13 @@ function find(request: IncomingMessage, name: string, account: S3Account, secure
   const { role } = authenticate(request, account);
   const bucket = account.bucket(name);
   if (!bucket) throw new S3Error(404, "NoSuchBucket", "The specified bucket does not exist");
-  const policies = account.policiesOf(role);
+  const rights = account.rightsOf(role);
+  const context = { "aws:SecureTransport": String(secure) };
   const authorize = (action: string, resource: string) => {
-    const answer = judge({ policies, resourcePolicy: bucket.policy, action, resource, secure });
+    const answer = judge({ ...rights, resourcePolicy: bucket.policy, action, resource, context });
     if (answer === "allowed") return;
-    const why =
-      answer === "denied"
-        ? "with an explicit deny in a resource-based policy"
-        : `because no identity-based policy allows the ${action} action`;
     const user = `arn:aws:sts::${accountId}:assumed-role/${role}`;
-    const message = `User: ${user} is not authorized to perform: ${action} on resource: "${resource}" ${why}`;
+    const message = `User: ${user} is not authorized to perform: ${action} on resource: "${resource}" ${refusal(answer, action)}`;
     throw new S3Error(403, "AccessDenied", message);
   };
   const key = keyOf(url);

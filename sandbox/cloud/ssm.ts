@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { accountId, region } from "../provider/aws";
 import type { Cloud } from "./cloud";
-import { isAllowed } from "./policy";
+import { judge, type Rights, refusal } from "./policy";
 import { SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 /** A refusal as SSM words it. */
@@ -27,8 +27,8 @@ const signatureTypes: Record<SignatureFault, string> = {
   mismatch: "InvalidSignatureException",
 };
 
-/** Checks who asks, and gives the role's policies. */
-function authenticate(request: IncomingMessage, body: string, cloud: Cloud): string[] {
+/** Checks who asks, and gives what its role may do. */
+function authenticate(request: IncomingMessage, body: string, cloud: Cloud): Rights {
   try {
     const { role } = verifySignature(request, {
       service: "ssm",
@@ -36,22 +36,25 @@ function authenticate(request: IncomingMessage, body: string, cloud: Cloud): str
       body,
       credentialsOf: (accessKeyId) => cloud.credentialsOf(accessKeyId),
     });
-    return cloud.policiesOf(role);
+    return cloud.rightsOf(role);
   } catch (error) {
     throw error instanceof SignatureError ? new SsmError(signatureTypes[error.fault], error.message) : error;
   }
 }
 
-function getParameter(body: string, policies: string[], cloud: Cloud): unknown {
+function getParameter(body: string, rights: Rights, cloud: Cloud): unknown {
   const { Name: name, WithDecryption: decrypt } = JSON.parse(body) as {
     Name: string;
     WithDecryption?: boolean;
   };
   const arn = `arn:aws:ssm:${region}:${accountId}:parameter${name}`;
-  if (!isAllowed(policies, "ssm:GetParameter", arn)) {
+  const action = "ssm:GetParameter";
+  const verdict = judge({ ...rights, action, resource: arn, context: { "aws:SecureTransport": "true" } });
+  if (verdict !== "allowed") {
+    const why = refusal(verdict, action);
     throw new SsmError(
       "AccessDeniedException",
-      `User is not authorized to perform: ssm:GetParameter on resource: ${arn} because no identity-based policy allows the ssm:GetParameter action`,
+      `User is not authorized to perform: ${action} on resource: ${arn} ${why}`,
     );
   }
   const parameter = cloud.parameter(name);
@@ -82,12 +85,12 @@ export async function answerSsm(
   try {
     let body = "";
     for await (const part of request.setEncoding("utf8")) body += part;
-    const policies = authenticate(request, body, cloud);
+    const rights = authenticate(request, body, cloud);
     const target = request.headers["x-amz-target"];
     if (request.method !== "POST" || target !== "AmazonSSM.GetParameter") {
       throw new SsmError("UnknownOperationException", `the sandbox does not know ${target}`);
     }
-    answer = getParameter(body, policies, cloud);
+    answer = getParameter(body, rights, cloud);
   } catch (error) {
     status = error instanceof SsmError ? 400 : 500;
     answer = {

@@ -1,14 +1,25 @@
 import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
+import { accountId, region, subnetIds, vpcId } from "./account";
+import { arnOf, everywhere, on } from "./calls";
+import { dnsRecordCalls } from "./dns-record-calls";
+import {
+  egressRuleCalls,
+  elasticIpAssociationCalls,
+  elasticIpCalls,
+  ingressRuleCalls,
+  instanceCalls,
+  networkInterfaceCalls,
+  securityGroupCalls,
+} from "./ec2-calls";
+import { instanceProfileCalls, roleCalls, rolePolicyCalls } from "./iam-calls";
+import { parameterCalls } from "./parameter-calls";
 import { type Invoke, inCloud, type ResourceType, type Values } from "./resource-type";
 import { s3Types } from "./s3";
 import { json, tags, text } from "./values";
 
-/** The account that the sandbox plays. */
-export const accountId = "123456789012";
-export const region = "eu-central-1";
-const vpcId = "vpc-0a1b2c3d4e5f60718";
-const subnetIds = ["subnet-0a1b2c3d4e5f60718"];
+export { accountId, region } from "./account";
+
 /** Debian publishes a newer one now and then. */
 const debianAmi = process.env.WCS_SANDBOX_NEWEST_AMI ?? "ami-0d3b1a13000000001";
 
@@ -75,6 +86,12 @@ const instance = z
     '"primaryNetworkInterface": conflicts with vpcSecurityGroupIds, subnetId and associatePublicIpAddress',
   );
 
+/** IAM wants a slash at both ends. */
+const iamPath = text
+  .max(512)
+  .regex(/^\/([!-~]+\/)?$/, "must begin and end with /")
+  .optional();
+
 const parameter = z
   .strictObject({
     name: text.regex(/^\/[a-zA-Z0-9_./-]+$/),
@@ -100,7 +117,7 @@ const parameter = z
 
 export const awsTypes: Record<string, ResourceType> = {
   ...s3Types,
-  "aws:ec2/securityGroup:SecurityGroup": inCloud("securityGroup", {
+  "aws:ec2/securityGroup:SecurityGroup": inCloud("securityGroup", securityGroupCalls, {
     inputs: z.strictObject({
       name: text.refine(
         (name) => !name.startsWith("sg-"),
@@ -115,19 +132,19 @@ export const awsTypes: Record<string, ResourceType> = {
     computed: ["arn"],
     updatable: true,
   }),
-  "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": inCloud("ingressRule", {
+  "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": inCloud("ingressRule", ingressRuleCalls, {
     inputs: securityGroupRule,
     replaceOn: ["securityGroupId"],
     computed: ["securityGroupRuleId", "arn"],
     updatable: true,
   }),
-  "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": inCloud("egressRule", {
+  "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": inCloud("egressRule", egressRuleCalls, {
     inputs: securityGroupRule,
     replaceOn: ["securityGroupId"],
     computed: ["securityGroupRuleId", "arn"],
     updatable: true,
   }),
-  "aws:ec2/networkInterface:NetworkInterface": inCloud("networkInterface", {
+  "aws:ec2/networkInterface:NetworkInterface": inCloud("networkInterface", networkInterfaceCalls, {
     inputs: z.strictObject({
       subnetId: text,
       securityGroups: z.array(text).optional(),
@@ -138,19 +155,19 @@ export const awsTypes: Record<string, ResourceType> = {
     computed: ["privateIp", "arn", "macAddress"],
     updatable: true,
   }),
-  "aws:ec2/eip:Eip": inCloud("elasticIp", {
+  "aws:ec2/eip:Eip": inCloud("elasticIp", elasticIpCalls, {
     inputs: z.strictObject({ domain: z.literal("vpc"), tags }),
     replaceOn: ["domain"],
     computed: ["allocationId", "publicIp", "arn"],
     updatable: true,
   }),
-  "aws:ec2/eipAssociation:EipAssociation": inCloud("elasticIpAssociation", {
+  "aws:ec2/eipAssociation:EipAssociation": inCloud("elasticIpAssociation", elasticIpAssociationCalls, {
     inputs: z.strictObject({ allocationId: text, networkInterfaceId: text }),
     replaceOn: ["allocationId", "networkInterfaceId"],
     computed: ["publicIp"],
     updatable: false,
   }),
-  "aws:ec2/instance:Instance": inCloud("instance", {
+  "aws:ec2/instance:Instance": inCloud("instance", instanceCalls, {
     inputs: instance,
     replaceOn: (_olds, news) => [
       "ami",
@@ -162,28 +179,35 @@ export const awsTypes: Record<string, ResourceType> = {
     computed: ["arn", "privateIp", "publicIp", "instanceState", "primaryNetworkInterfaceId"],
     updatable: true,
   }),
-  "aws:iam/role:Role": inCloud("role", {
-    inputs: z.strictObject({ name: text, assumeRolePolicy: json, description: text.optional(), tags }),
+  "aws:iam/role:Role": inCloud("role", roleCalls, {
+    inputs: z.strictObject({
+      name: text.max(64),
+      path: iamPath,
+      assumeRolePolicy: json,
+      permissionsBoundary: text.regex(/^arn:/, "is an invalid ARN").optional(),
+      description: text.optional(),
+      tags,
+    }),
     autoName: "name",
-    replaceOn: ["name"],
+    replaceOn: ["name", "path"],
     computed: ["arn", "uniqueId"],
     updatable: true,
   }),
-  "aws:iam/rolePolicy:RolePolicy": inCloud("rolePolicy", {
+  "aws:iam/rolePolicy:RolePolicy": inCloud("rolePolicy", rolePolicyCalls, {
     inputs: z.strictObject({ name: text, role: text, policy: json }),
     autoName: "name",
     replaceOn: ["name", "role"],
     computed: [],
     updatable: true,
   }),
-  "aws:iam/instanceProfile:InstanceProfile": inCloud("instanceProfile", {
-    inputs: z.strictObject({ name: text, role: text, tags }),
+  "aws:iam/instanceProfile:InstanceProfile": inCloud("instanceProfile", instanceProfileCalls, {
+    inputs: z.strictObject({ name: text, path: iamPath, role: text, tags }),
     autoName: "name",
-    replaceOn: ["name"],
+    replaceOn: ["name", "path"],
     computed: ["arn", "uniqueId"],
     updatable: true,
   }),
-  "aws:route53/record:Record": inCloud("dnsRecord", {
+  "aws:route53/record:Record": inCloud("dnsRecord", dnsRecordCalls, {
     inputs: z.strictObject({
       zoneId: text,
       name: text,
@@ -195,7 +219,7 @@ export const awsTypes: Record<string, ResourceType> = {
     computed: ["fqdn"],
     updatable: true,
   }),
-  "aws:ssm/parameter:Parameter": inCloud("parameter", {
+  "aws:ssm/parameter:Parameter": inCloud("parameter", parameterCalls, {
     inputs: parameter,
     replaceOn: ["name"],
     computed: ["arn", "version"],
@@ -212,25 +236,47 @@ function knownFilters(allowed: string[], inputs: Values): void {
 }
 
 export const awsInvokes: Record<string, Invoke> = {
-  "aws:index/getRegion:getRegion": () => ({ id: region, region, name: region }),
-  "aws:index/getCallerIdentity:getCallerIdentity": () => ({
-    id: accountId,
-    accountId,
-    arn: `arn:aws:iam::${accountId}:user/sandbox`,
-    userId: "AIDASANDBOX",
-  }),
-  "aws:ec2/getVpc:getVpc": (inputs) => {
-    z.strictObject({ default: z.literal(true) }).parse(inputs);
-    return { id: vpcId, default: true, cidrBlock: "172.31.0.0/16" };
+  "aws:index/getRegion:getRegion": {
+    calls: [],
+    answer: () => ({ id: region, region, name: region }),
   },
-  "aws:ec2/getSubnets:getSubnets": (inputs) => {
-    knownFilters(["vpc-id", "default-for-az"], inputs);
-    return { id: region, ids: subnetIds };
+  // sts:GetCallerIdentity, which needs no right.
+  "aws:index/getCallerIdentity:getCallerIdentity": {
+    calls: [],
+    answer: () => ({
+      id: accountId,
+      accountId,
+      arn: `arn:aws:iam::${accountId}:user/sandbox`,
+      userId: "AIDASANDBOX",
+    }),
   },
-  "aws:ec2/getAmi:getAmi": (inputs) => {
-    knownFilters(["name", "architecture", "virtualization-type"], inputs);
-    if (debianAmi === "none")
-      throw new Error("Your query returned no results. Please change your search criteria and try again.");
-    return { id: debianAmi, imageId: debianAmi, name: "debian-13-amd64-sandbox", architecture: "x86_64" };
+  // ec2/vpc_data_source.go
+  "aws:ec2/getVpc:getVpc": {
+    calls: [
+      ...everywhere("ec2:DescribeVpcs", "ec2:DescribeRouteTables"),
+      ...on({ resource: arnOf("ec2", `vpc/${vpcId}`) }, "ec2:DescribeVpcAttribute"),
+    ],
+    answer: (inputs) => {
+      z.strictObject({ default: z.literal(true) }).parse(inputs);
+      return { id: vpcId, default: true, cidrBlock: "172.31.0.0/16" };
+    },
+  },
+  // ec2/vpc_subnets_data_source.go
+  "aws:ec2/getSubnets:getSubnets": {
+    calls: everywhere("ec2:DescribeSubnets"),
+    answer: (inputs) => {
+      knownFilters(["vpc-id", "default-for-az"], inputs);
+      return { id: region, ids: subnetIds };
+    },
+  },
+  // ec2/ec2_ami_data_source.go
+  "aws:ec2/getAmi:getAmi": {
+    calls: everywhere("ec2:DescribeImages"),
+    answer: (inputs) => {
+      knownFilters(["name", "architecture", "virtualization-type"], inputs);
+      if (debianAmi === "none")
+        throw new Error("Your query returned no results. Please change your search criteria and try again.");
+      return { id: debianAmi, imageId: debianAmi, name: "debian-13-amd64-sandbox", architecture: "x86_64" };
+    },
   },
 };

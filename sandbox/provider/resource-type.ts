@@ -1,5 +1,7 @@
 import type { z } from "zod";
+import type { Caller } from "../cloud/caller";
 import type { CloudClient } from "../cloud/client";
+import type { ApiCall, ResourceCalls } from "./calls";
 
 export type Values = Record<string, unknown>;
 
@@ -8,6 +10,8 @@ export const unknownValue = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 export interface Context {
   cloud: CloudClient;
+  /** As whom the cloud is asked. @default as somebody who may do everything */
+  caller?: Caller;
   /** Shown by the engine under the resource while it is worked on. */
   log(urn: string, message: string): void;
   /** When the engine cancels, as at Ctrl-C. */
@@ -16,6 +20,8 @@ export interface Context {
 
 /** One resource type that the stand-in knows. Whatever is not named here is refused. */
 export interface ResourceType {
+  /** What its resources are called in the sandbox's cloud, and the calls that AWS would get for them. */
+  inCloud?: { kind: string; calls: ResourceCalls };
   /** Every property that the program may set: strict, with the rules that the real provider has. */
   inputs: z.ZodType;
   /** The logical name gives this property a value when the program sets none, as in the real provider. */
@@ -32,21 +38,28 @@ export interface ResourceType {
   remove?(id: string, outputs: Values, context: Context): Promise<void>;
 }
 
-export type Invoke = (inputs: Values) => Values;
+/** A function that the program may call. */
+export interface Invoke {
+  /** The calls that AWS would get. */
+  calls: ApiCall[];
+  answer(inputs: Values): Values;
+}
 
 /** A type whose resources live in the sandbox's cloud under their type's name. */
 export function inCloud(
   kind: string,
+  calls: ResourceCalls,
   definition: Pick<ResourceType, "inputs" | "replaceOn" | "computed" | "autoName"> & { updatable: boolean },
 ): ResourceType {
   const { updatable, ...rest } = definition;
   return {
     ...rest,
-    create: (inputs, context) => context.cloud.call("create", { kind, inputs }),
+    inCloud: { kind, calls },
+    create: (inputs, { cloud, caller }) => cloud.call("create", { kind, inputs, caller }),
     update: updatable
-      ? (id: string, inputs: Values, _outputs: Values, context: Context) =>
-          context.cloud.call("update", { kind, id, inputs })
+      ? (id: string, inputs: Values, _outputs: Values, { cloud, caller }: Context) =>
+          cloud.call("update", { kind, id, inputs, caller })
       : undefined,
-    remove: (id, _outputs, context) => context.cloud.call("remove", { kind, id }),
+    remove: (id, _outputs, { cloud, caller }) => cloud.call("remove", { kind, id, caller }),
   };
 }

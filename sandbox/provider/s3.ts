@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { asset } from "./asset";
 import { inCloud, type ResourceType } from "./resource-type";
+import {
+  bucketCalls,
+  bucketEncryptionCalls,
+  bucketObjectCalls,
+  bucketPolicyCalls,
+  ownershipControlsCalls,
+  publicAccessBlockCalls,
+} from "./s3-calls";
 import { json, tags, text } from "./values";
 
 /** The provider appends 26 digits, and a bucket's name has 63 at most. */
@@ -43,37 +51,46 @@ const bucketObject = z.strictObject({
 });
 
 export const s3Types: Record<string, ResourceType> = {
-  "aws:s3/bucket:Bucket": inCloud("bucket", {
+  "aws:s3/bucket:Bucket": inCloud("bucket", bucketCalls, {
     inputs: bucket,
     replaceOn: ["bucket", "bucketPrefix"],
     computed: ["bucket", "arn", "bucketDomainName", "bucketRegionalDomainName", "bucketRegion", "region"],
     updatable: true,
   }),
-  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": inCloud("bucketPublicAccessBlock", {
-    inputs: z.strictObject({
-      bucket: text,
-      blockPublicAcls: z.boolean().optional(),
-      blockPublicPolicy: z.boolean().optional(),
-      ignorePublicAcls: z.boolean().optional(),
-      restrictPublicBuckets: z.boolean().optional(),
-    }),
-    replaceOn: ["bucket"],
-    computed: [],
-    updatable: true,
-  }),
-  "aws:s3/bucketOwnershipControls:BucketOwnershipControls": inCloud("bucketOwnershipControls", {
-    inputs: z.strictObject({
-      bucket: text,
-      rule: z.strictObject({
-        objectOwnership: z.enum(["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"]),
+  "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": inCloud(
+    "bucketPublicAccessBlock",
+    publicAccessBlockCalls,
+    {
+      inputs: z.strictObject({
+        bucket: text,
+        blockPublicAcls: z.boolean().optional(),
+        blockPublicPolicy: z.boolean().optional(),
+        ignorePublicAcls: z.boolean().optional(),
+        restrictPublicBuckets: z.boolean().optional(),
       }),
-    }),
-    replaceOn: ["bucket"],
-    computed: [],
-    updatable: true,
-  }),
+      replaceOn: ["bucket"],
+      computed: [],
+      updatable: true,
+    },
+  ),
+  "aws:s3/bucketOwnershipControls:BucketOwnershipControls": inCloud(
+    "bucketOwnershipControls",
+    ownershipControlsCalls,
+    {
+      inputs: z.strictObject({
+        bucket: text,
+        rule: z.strictObject({
+          objectOwnership: z.enum(["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"]),
+        }),
+      }),
+      replaceOn: ["bucket"],
+      computed: [],
+      updatable: true,
+    },
+  ),
   "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": inCloud(
     "bucketEncryption",
+    bucketEncryptionCalls,
     {
       inputs: z.strictObject({
         bucket: text,
@@ -92,13 +109,13 @@ export const s3Types: Record<string, ResourceType> = {
       updatable: true,
     },
   ),
-  "aws:s3/bucketPolicy:BucketPolicy": inCloud("bucketPolicy", {
+  "aws:s3/bucketPolicy:BucketPolicy": inCloud("bucketPolicy", bucketPolicyCalls, {
     inputs: z.strictObject({ bucket: text, policy: json }),
     replaceOn: ["bucket"],
     computed: [],
     updatable: true,
   }),
-  "aws:s3/bucketObjectv2:BucketObjectv2": inCloud("bucketObject", {
+  "aws:s3/bucketObjectv2:BucketObjectv2": inCloud("bucketObject", bucketObjectCalls, {
     inputs: bucketObject,
     replaceOn: ["bucket", "key"],
     computed: ["arn"],

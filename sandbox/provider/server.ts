@@ -4,6 +4,7 @@ import * as grpc from "@grpc/grpc-js";
 import { Empty } from "google-protobuf/google/protobuf/empty_pb";
 import { type JavaScriptValue, Struct } from "google-protobuf/google/protobuf/struct_pb";
 import { ZodError, type z } from "zod";
+import { authorize } from "../cloud/caller";
 import { assetHash } from "./asset";
 import { type Context, type Invoke, type ResourceType, unknownValue, type Values } from "./resource-type";
 
@@ -180,7 +181,8 @@ export async function serveProvider(
       const token: string = request.getTok();
       const invoke = invokes[token];
       if (!invoke) throw new Error(`the sandbox does not know the function ${token}`);
-      return new messages.InvokeResponse().setReturn(structOf(invoke(valuesOf(request.getArgs()))));
+      if (context.caller) authorize(context.caller, invoke.calls);
+      return new messages.InvokeResponse().setReturn(structOf(invoke.answer(valuesOf(request.getArgs()))));
     },
   };
 

@@ -79,6 +79,18 @@ describe("bad input", () => {
   });
 });
 
+test("what the deploy role does not allow ends an up with AWS's words and the file that decides", () => {
+  const { status, output } = sandbox(
+    "up",
+    "--config",
+    "permissionsBoundary=arn:aws:iam::123456789012:policy/other",
+  );
+  expect(status).toBe(1);
+  expect(output).toMatch(
+    /AccessDenied: User: arn:aws:sts::123456789012:assumed-role\/wcs-balancer-deploy-dev\/sandbox is not authorized to perform: iam:PutRolePermissionsBoundary on resource: arn:aws:iam::123456789012:role\/wcs-balancer\/dev\/\w+-\w+ because no identity-based policy allows the iam:PutRolePermissionsBoundary action\. The sandbox judges each call by docs\/ci\/deploy-role\.json/,
+  );
+});
+
 test("more nodes than the balancer has connections for: preview says so", () => {
   const { output } = sandbox("preview", "--nodes", "3", "--config", "maxConnections=100");
   expect(output).toContain(

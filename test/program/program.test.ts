@@ -100,6 +100,28 @@ test("the balancer's role reads its software and its two parameters, and nothing
   ]);
 });
 
+describe("roles", () => {
+  const path = "/wcs-balancer/dev/";
+  const roles = (list: Registered[]) =>
+    list.filter(({ type }) => type === "aws:iam/role:Role").map(({ inputs }) => inputs);
+
+  test("and profiles have the stack's path, by which a deployment's rights can be limited", () => {
+    expect(roles(resources).map(({ path }) => path)).toEqual([path, path]);
+    const profiles = ofType("aws:iam/instanceProfile:InstanceProfile");
+    expect(profiles.map(({ inputs }) => inputs.path)).toEqual([path, path]);
+  });
+
+  test("have the boundary that is configured, and none without", async () => {
+    expect(roles(resources).every((role) => !("permissionsBoundary" in role))).toBe(true);
+    const permissionsBoundary = "arn:aws:iam::123456789012:policy/limits";
+    const limited = await runProgram({ ...minimal, permissionsBoundary });
+    expect(roles(limited.resources)).toEqual([
+      expect.objectContaining({ permissionsBoundary }),
+      expect.objectContaining({ permissionsBoundary }),
+    ]);
+  });
+});
+
 describe("secrets", () => {
   test("the certificate's key goes into a SecureString, as a secret", () => {
     const parameter = resources.find(({ name }) => name === "desired-state-secret");

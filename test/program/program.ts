@@ -68,7 +68,7 @@ export async function runProgram(
       call({ token, inputs }) {
         const invoke = awsInvokes[token];
         if (!invoke) throw new Error(`no mock for the function ${token}`);
-        return invoke(inputs);
+        return invoke.answer(inputs);
       },
     },
     "wcs-balancer",

@@ -104,6 +104,11 @@ describe("each mistake gives one message with key, value, what is allowed and th
       'wcsProperties["ws.port"] is "1\\nip=2"; it must be a value on one line. Set it with: pulumi config set --path \'wcsProperties["ws.port"]\' 31001',
     ],
     [
+      "a permissions boundary by its name",
+      { permissionsBoundary: "limits" },
+      'permissionsBoundary is "limits"; it must be the ARN of a managed policy such as arn:aws:iam::123456789012:policy/NAME. Set it with: pulumi config set permissionsBoundary arn:aws:iam::123456789012:policy/wcs-balancer-dev-boundary',
+    ],
+    [
       "a heap without a unit",
       { wcsHeap: "4" },
       'wcsHeap is "4"; it must be a number of megabytes or gigabytes such as 2048m or 4g. Set it with: pulumi config set wcsHeap 4g',

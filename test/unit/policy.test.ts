@@ -1,5 +1,5 @@
 import { gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { policies } from "../../policy/policies";
 import { type CheckedResource, stackViolations, unknownBucket, violations } from "../violations";
 
@@ -315,6 +315,8 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "arn:x is attached",
     ],
   ],
+  // Its cases need a configuration: below.
+  "permissions-boundary": [],
   "private-buckets": [
     ["a public bucket", bucket({ acl: "public-read" }), "acl is public-read, not private"],
     ["a public object", s3("BucketObjectv2", { acl: "public-read", tags }), "acl is public-read"],
@@ -390,7 +392,42 @@ test("each policy has cases that violate it", () => {
   expect(Object.keys(cases)).toEqual(policies.map(({ name }) => name));
 });
 
-describe.each(Object.entries(cases))("%s refuses", (name, violating) => {
+describe("with permissionsBoundary in the stack's configuration", () => {
+  const boundary = "arn:aws:iam::123456789012:policy/limits";
+  const configure = (values: Record<string, string>) =>
+    // As the engine gives it to policy packs.
+    vi.stubEnv("PULUMI_CONFIG", JSON.stringify(values));
+  afterEach(() => void vi.unstubAllEnvs());
+
+  test.each([
+    ["no boundary", {}, "the role has no permissionsBoundary"],
+    [
+      "another boundary",
+      { permissionsBoundary: "arn:aws:iam::aws:policy/AdministratorAccess" },
+      "the role has arn:aws:iam::aws:policy/AdministratorAccess",
+    ],
+  ])("a role with %s is refused", (_, inputs, message) => {
+    configure({ "wcs-balancer:permissionsBoundary": boundary });
+    expect(violations(role(inputs)).join("\n")).toContain(`permissions-boundary: ${message}`);
+  });
+
+  test("a role with it is in order, and without the key every role is", () => {
+    configure({ "wcs-balancer:permissionsBoundary": boundary });
+    expect(violations(role({ permissionsBoundary: boundary }))).toEqual([]);
+    configure({ "wcs-balancer:domain": "wcs.example.com" });
+    expect(violations(role({}))).toEqual([]);
+  });
+
+  test("a boundary excuses nothing that a role's own policy may not say", () => {
+    configure({ "wcs-balancer:permissionsBoundary": boundary });
+    const open = violations(rolePolicy({ Action: "*", Resource: "*" }));
+    expect(open).toEqual(["no-wildcards: * has a wildcard", "no-wildcards: * has a wildcard"]);
+  });
+});
+
+describe.each(
+  Object.entries(cases).filter(([, violating]) => violating.length > 0),
+)("%s refuses", (name, violating) => {
   test.each(violating)("%s", (_, resource, message) => {
     const all = Array.isArray(resource) ? stackViolations(resource) : violations(resource);
     const found = all.filter((violation) => violation.startsWith(`${name}: `));

@@ -179,6 +179,108 @@ describe("a certificate of the stack's own CA", () => {
   });
 });
 
+describe("roles of another path", () => {
+  const roleType = "aws:iam/role:Role";
+  const profileType = "aws:iam/instanceProfile:InstanceProfile";
+  const instanceType = "aws:ec2/instance:Instance";
+
+  test("are new ones, and so are their profiles, but no machine is", async () => {
+    const [olds, news] = [{ name: "a" }, { name: "a", path: "/wcs-balancer/dev/" }];
+    for (const type of [roleType, profileType])
+      expect((await diff(type, olds, news)).replaces).toEqual(["path"]);
+    const change = await diff(instanceType, { iamInstanceProfile: "a" }, { iamInstanceProfile: "b" });
+    expect(change).toEqual({ diffs: ["iamInstanceProfile"], replaces: [] });
+    expect((await diff(roleType, {}, { permissionsBoundary: "arn:x" })).replaces).toEqual([]);
+  });
+
+  test("have it in their ARN", async () => {
+    const path = "/wcs-balancer/dev/";
+    const role = await cloud.create("role", { name: "pathed", path });
+    expect(role.outputs.arn).toBe("arn:aws:iam::123456789012:role/wcs-balancer/dev/pathed");
+    const profile = await cloud.create("instanceProfile", { name: "pathed", path, role: "pathed" });
+    expect(profile.outputs.arn).toBe("arn:aws:iam::123456789012:instance-profile/wcs-balancer/dev/pathed");
+  });
+
+  test("a path without slashes at its ends fails the check", async () => {
+    const inputs = { assumeRolePolicy: "{}", path: "wcs" };
+    expect(await failuresOf(roleType, inputs)).toEqual(["must begin and end with /"]);
+  });
+
+  test("a machine gets credentials of the role that its profile has now", async () => {
+    for (const name of ["first", "second"]) {
+      await cloud.create("role", { name });
+      await cloud.create("instanceProfile", { name, role: name });
+    }
+    const instance = (iamInstanceProfile: string) => ({
+      id: "i-1",
+      privateAddress: "172.31.0.99",
+      inputs: { ami: "", instanceType: "", iamInstanceProfile },
+    });
+    expect(cloud.issueCredentials(instance("first"))?.role).toBe("first");
+    expect(cloud.issueCredentials(instance("second"))?.role).toBe("second");
+  });
+});
+
+describe("a permissions boundary", () => {
+  const arn = "arn:aws:iam::123456789012:policy/limits";
+
+  test("has to exist", async () => {
+    await expect(cloud.create("role", { name: "none", permissionsBoundary: arn })).rejects.toThrow(
+      `NoSuchEntity: Scope ARN: ${arn} does not exist`,
+    );
+  });
+
+  test("limits what the role's policies allow", async () => {
+    cloud.putManagedPolicy(arn, "limits");
+    await cloud.create("role", { name: "limited", permissionsBoundary: arn });
+    await cloud.create("rolePolicy", { name: "p", role: "limited", policy: "allows" });
+    expect(cloud.rightsOf("limited")).toEqual({ policies: ["allows"], boundary: "limits" });
+  });
+});
+
+test("who may not make a resource makes none, and reads why", async () => {
+  const policy = JSON.stringify({ Statement: { Effect: "Allow", Action: "iam:Get*", Resource: "*" } });
+  const caller = { role: "deploy", policies: [policy], file: "docs/ci/deploy-role.json" };
+  await expect(cloud.create("role", { name: "unmade" }, caller)).rejects.toThrow(
+    /^AccessDenied: .*not authorized to perform: iam:CreateRole on resource: arn:aws:iam::\d+:role\/unmade because/,
+  );
+  expect(cloud.rightsOf("unmade")).toEqual({ policies: [] });
+  await cloud.create("role", { name: "made" });
+  await expect(cloud.update("role", "made", { name: "made", description: "x" }, caller)).rejects.toThrow(
+    "iam:UpdateRoleDescription",
+  );
+  await expect(cloud.remove("role", "made", caller)).rejects.toThrow("AccessDenied");
+});
+
+test("a change whose calls the table does not know is an error", async () => {
+  await cloud.create("role", { name: "strange" });
+  await expect(async () => cloud.callsToUpdate("role", "strange", { colour: "red" })).rejects.toThrow(
+    "the sandbox does not know the calls that change name of role",
+  );
+});
+
+test("a look-up is judged as well", async () => {
+  const provider = await serveProvider(
+    { version: "1.0.0", types: awsTypes, invokes: awsInvokes },
+    {
+      cloud: cloudClient as unknown as CloudClient,
+      caller: { role: "deploy", policies: [], file: "the file" },
+      log: () => {},
+    },
+  );
+  const asked = new ResourceProviderClient(`127.0.0.1:${provider.port}`, grpc.credentials.createInsecure());
+  const request = new messages.InvokeRequest().setTok("aws:ec2/getAmi:getAmi").setArgs(new Struct());
+  await expect(
+    new Promise((resolve, reject) => {
+      asked.invoke(request, (error: Error | null, answer: unknown) =>
+        error ? reject(error) : resolve(answer),
+      );
+    }),
+  ).rejects.toThrow("not authorized to perform: ec2:DescribeImages on resource: *");
+  asked.close();
+  provider.stop();
+});
+
 describe("S3", () => {
   const bucketType = "aws:s3/bucket:Bucket";
   const objectType = "aws:s3/bucketObjectv2:BucketObjectv2";
@@ -340,13 +442,13 @@ describe("S3", () => {
     const policy = { name: "read", role: "slow", policy: "{}" };
     await cloud.create("role", { name: "slow" });
     const { id } = await cloud.create("rolePolicy", policy);
-    expect(cloud.policiesOf("slow")).toEqual(["{}"]);
+    expect(cloud.rightsOf("slow").policies).toEqual(["{}"]);
     cloud.faults = { roleDelaySeconds: 60 };
-    expect(cloud.policiesOf("slow")).toEqual([]);
+    expect(cloud.rightsOf("slow").policies).toEqual([]);
     vi.setSystemTime(Date.now() + 61_000);
-    expect(cloud.policiesOf("slow")).toEqual(["{}"]);
+    expect(cloud.rightsOf("slow").policies).toEqual(["{}"]);
     await cloud.update("rolePolicy", id, policy);
-    expect(cloud.policiesOf("slow")).toEqual([]);
+    expect(cloud.rightsOf("slow").policies).toEqual([]);
     vi.useRealTimers();
     cloud.faults = {};
   });

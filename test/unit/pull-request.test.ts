@@ -1,10 +1,11 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { projectRoot } from "../../sandbox/paths";
 import { changedStacks } from "../../scripts/changed-stacks";
-import { renderComment } from "../../scripts/preview-comment";
+import { readPreviews, renderComment } from "../../scripts/preview-comment";
 
 const stacks = ["dev", "prod", "staging"];
 
@@ -68,8 +69,22 @@ describe("the comment on a pull request", () => {
     expect(comment).toContain("The machines' files stay the same.");
   });
 
-  test("of a fork has no preview", () => {
-    expect(renderComment([{ stack: "dev", rendered: "" }])).toContain("a fork's code does not get");
+  test("says of a stack without a preview why there may be none", () => {
+    expect(renderComment([{ stack: "dev", rendered: "" }])).toContain(
+      "No preview: nobody has approved one, or it broke off. A fork's code gets none.",
+    );
+  });
+
+  test("reads what the jobs have left, and goes on without what one has not", () => {
+    const folder = mkdtempSync(join(tmpdir(), "wcs-comment-"));
+    writeFileSync(join(folder, "dev.txt"), preview);
+    const read = readPreviews(["dev", "prod"], folder, folder);
+    rmSync(folder, { recursive: true });
+    expect(read).toEqual([
+      { stack: "dev", preview, rendered: "" },
+      { stack: "prod", preview: undefined, rendered: "" },
+    ]);
+    expect(renderComment(read)).toContain("### prod\n\nNo preview:");
   });
 
   test("is never longer than GitHub takes, and says what is left out", () => {
@@ -92,11 +107,20 @@ describe("the comment on a pull request", () => {
 interface Step {
   uses?: string;
   run?: string;
+  shell?: string;
+  with?: Record<string, string>;
 }
 interface Workflow {
   on: Record<string, unknown>;
   permissions?: Record<string, string>;
-  jobs: Record<string, { permissions?: Record<string, string>; steps?: Step[]; concurrency?: object }>;
+  jobs: Record<string, Job>;
+}
+interface Job {
+  permissions?: Record<string, string>;
+  environment?: string;
+  strategy?: object;
+  steps?: Step[];
+  concurrency?: object;
 }
 
 const folder = join(projectRoot, ".github/workflows");
@@ -129,6 +153,59 @@ describe.each(names)("the workflow %s", (name) => {
     for (const { run } of Object.values(jobs).flatMap(({ steps = [] }) => steps))
       expect(run ?? "").not.toContain("${{");
   });
+});
+
+describe("a job that gets a credential of AWS", () => {
+  const jobs = names.flatMap((name) =>
+    Object.entries(workflowOf(name).jobs).map(([job, content]) => ({ job: `${name} ${job}`, ...content })),
+  );
+  const takes = ({ steps = [] }: Job, action: string) => steps.some(({ uses }) => uses?.includes(action));
+  const withCredential = jobs.filter((job) => takes(job, "configure-aws-credentials"));
+
+  test.each(withCredential)("$job waits for its environment, and cannot write to the repository", (job) => {
+    expect(job.environment).toMatch(/\$\{\{ (inputs|matrix)\.stack \}\}$/);
+    expect(job.permissions).toEqual({ contents: "read", "id-token": "write" });
+  });
+
+  test("is the only one that can get one", () => {
+    const able = jobs.filter(({ permissions, steps }) => steps && permissions?.["id-token"]);
+    expect(able.map(({ job }) => job)).toEqual(withCredential.map(({ job }) => job));
+    expect(withCredential.map(({ job }) => job)).toEqual(["deploy-stack.yml up", "preview.yml preview"]);
+  });
+
+  test("has run no script of a package's installation, and no script of a download", () => {
+    const setup = readFileSync(join(projectRoot, ".github/actions/setup/action.yml"), "utf8");
+    expect(setup.match(/npm ci.*/g)).toEqual(["npm ci --ignore-scripts"]);
+    for (const text of [setup, ...names.map(textOf)]) {
+      expect(text).not.toMatch(/\|\s*(ba)?sh\b/);
+      expect(text).not.toMatch(/\b(curl|wget)\b/);
+    }
+    for (const line of setup.match(/uses: .*/g) ?? [])
+      expect(line).toMatch(/^uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
+  });
+
+  test("fails when its preview fails, though what it prints goes through a pipe", () => {
+    const piped = jobs
+      .flatMap(({ steps = [] }) => steps)
+      .filter(({ run }) => run?.includes("| tee") || run?.includes("|\n"));
+    // GitHub's default has no pipefail; bash by name has.
+    expect(piped.map(({ shell }) => shell)).toEqual(["bash"]);
+  });
+
+  test("previews one stack in that stack's environment", () => {
+    const { preview } = workflowOf("preview.yml").jobs;
+    expect(preview?.environment).toMatch(/^preview-\$\{\{ matrix\.stack \}\}$/);
+    expect(JSON.stringify(preview?.strategy)).toContain("fromJSON(needs.render.outputs.matrix)");
+  });
+});
+
+test("the job that comments has no credential, and runs the base branch's code", () => {
+  const { comment } = workflowOf("preview.yml").jobs;
+  expect(comment?.permissions).toEqual({ contents: "read", "pull-requests": "write" });
+  const [checkout, ...others] = comment?.steps ?? [];
+  expect(checkout?.uses).toContain("actions/checkout@");
+  expect(checkout?.with?.ref).toContain("github.event.pull_request.base.sha");
+  expect(others.some(({ uses }) => uses?.includes("checkout"))).toBe(false);
 });
 
 test("a deployment is never cancelled half way, and there is one at a time", () => {

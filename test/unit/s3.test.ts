@@ -48,10 +48,11 @@ const onlyTls = JSON.stringify({
 });
 
 let policies: string[];
+let boundary: string | undefined;
 let fault: ObjectFault | undefined;
 const account: S3Account = {
   credentialsOf: (id) => (id === accessKeyId ? credentials : undefined),
-  policiesOf: () => policies,
+  rightsOf: () => ({ policies, boundary }),
   bucket: (bucket) => (bucket === name ? { policy: onlyTls } : undefined),
   object: (bucket, objectKey) => {
     const file = store.fileOf(bucket, objectKey);
@@ -88,6 +89,7 @@ afterAll(() => {
 
 beforeEach(() => {
   policies = [readNode];
+  boundary = undefined;
   fault = undefined;
 });
 
@@ -197,6 +199,15 @@ describe("S3 refuses", () => {
     ["what the sandbox does not know", () => signed(`/?list-type=2`), "501 NotImplemented"],
   ])("%s", async (_, asked, expected) => {
     expect(await refusal(asked())).toBe(expected);
+  });
+
+  test("what the role's policy allows and its permissions boundary does not", async () => {
+    boundary = readNode;
+    expect((await get(signed(`/${key}`))).status).toBe(200);
+    boundary = listBucket;
+    const { status, body } = await get(signed(`/${key}`));
+    expect(status).toBe(403);
+    expect(body).toContain("because no permissions boundary allows the s3:GetObject action");
   });
 
   test("a key that is not there, as its own secret from who may not list the bucket", async () => {

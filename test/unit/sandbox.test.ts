@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { renderFirewall } from "../../sandbox/cloud/firewall";
-import { isAllowed, judge } from "../../sandbox/cloud/policy";
+import { type Context, judge } from "../../sandbox/cloud/policy";
 import { awsTypes } from "../../sandbox/provider/aws";
 import { tlsTypes } from "../../sandbox/provider/tls";
 
@@ -103,6 +103,11 @@ describe("role policies", () => {
     ],
   });
   const deny = JSON.stringify({ Statement: { Effect: "Deny", Action: "ssm:*", Resource: "*" } });
+  const context = { "aws:SecureTransport": "true" };
+  const statement = { Effect: "Allow", Action: "s3:GetObject", Resource: "arn:b/*" };
+  const policyOf = (changes: Record<string, unknown>) =>
+    JSON.stringify({ Statement: { ...statement, ...changes } });
+  const question = { policies: [policyOf({})], action: "s3:GetObject", resource: "arn:b/x", context };
 
   test.each([
     ["ssm:GetParameter", "arn:a:parameter/x/one", true],
@@ -110,38 +115,94 @@ describe("role policies", () => {
     ["ssm:GetParameter", "arn:a:parameter/x/one-more", false],
     ["ssm:PutParameter", "arn:a:parameter/x/one", false],
   ])("%s on %s: %s", (action, resource, allowed) => {
-    expect(isAllowed([policy], action, resource)).toBe(allowed);
+    expect(judge({ policies: [policy], action, resource, context })).toBe(
+      allowed ? "allowed" : "not allowed",
+    );
   });
 
   test("a deny wins, and nothing allows nothing", () => {
-    expect(isAllowed([policy, deny], "ssm:GetParameter", "arn:a:parameter/x/one")).toBe(false);
-    expect(isAllowed([], "ssm:GetParameter", "arn:a:parameter/x/one")).toBe(false);
+    const one = { action: "ssm:GetParameter", resource: "arn:a:parameter/x/one", context };
+    expect(judge({ policies: [policy, deny], ...one })).toBe("denied");
+    expect(judge({ policies: [], ...one })).toBe("not allowed");
   });
 
-  test("a condition that the sandbox cannot judge is an error, not a yes", () => {
-    const conditional = JSON.stringify({
-      Statement: { Effect: "Allow", Action: "*", Resource: "*", Condition: {} },
-    });
-    expect(() => isAllowed([conditional], "ssm:GetParameter", "x")).toThrow("Condition");
+  test("a permissions boundary limits what policies allow, and allows nothing itself", () => {
+    const one = { action: "ssm:GetParameter", resource: "arn:a:parameter/x/one", context };
+    expect(judge({ policies: [policy], boundary: policy, ...one })).toBe("allowed");
+    expect(judge({ policies: [], boundary: policy, ...one })).toBe("not allowed");
+    expect(judge({ policies: [policy], boundary: deny, ...one })).toBe("denied");
+    const other = { ...one, resource: "arn:a:parameter/y/any" };
+    const narrow = policyOf({ Action: "ssm:*", Resource: "arn:a:parameter/x/*" });
+    expect(judge({ policies: [policy], boundary: narrow, ...other })).toBe("not allowed by the boundary");
   });
 
-  const statement = { Effect: "Allow", Action: "s3:GetObject", Resource: "arn:b/*" };
-  const policyOf = (changes: Record<string, unknown>) =>
-    JSON.stringify({ Statement: { ...statement, ...changes } });
-  const question = { policies: [policyOf({})], action: "s3:GetObject", resource: "arn:b/x" };
+  const tag = "aws:RequestTag/Stack";
+  test.each<[string, Context, Record<string, unknown>, boolean]>([
+    ["equals", { [tag]: "dev" }, { StringEquals: { [tag]: "dev" } }, true],
+    ["equals one of several", { [tag]: "dev" }, { StringEquals: { [tag]: ["prod", "dev"] } }, true],
+    ["equals another", { [tag]: "dev" }, { StringEquals: { [tag]: "prod" } }, false],
+    ["equals, in other letters", { [tag]: "Dev" }, { StringEquals: { [tag]: "dev" } }, false],
+    ["equals, and the key is missing", {}, { StringEquals: { [tag]: "dev" } }, false],
+    ["equals if it exists", {}, { StringEqualsIfExists: { [tag]: "dev" } }, true],
+    ["does not equal", { [tag]: "dev" }, { StringNotEquals: { [tag]: "dev" } }, false],
+    ["does not equal, and the key is missing", {}, { StringNotEquals: { [tag]: "dev" } }, true],
+    ["is like", { "s3:prefix": "dev/.pulumi" }, { StringLike: { "s3:prefix": "dev/*" } }, true],
+    [
+      "is like, with letters of expressions",
+      { "s3:prefix": "devX" },
+      { StringLike: { "s3:prefix": "dev." } },
+      false,
+    ],
+    [
+      "is an ARN whose wildcard reaches no further than its part",
+      { "ec2:Vpc": "arn:aws:ec2:eu:1:vpc/a" },
+      { ArnLike: { "ec2:Vpc": "arn:aws:ec2:*:vpc/a" } },
+      false,
+    ],
+    ["is null", {}, { Null: { [tag]: "true" } }, true],
+    ["is not null", {}, { Null: { [tag]: "false" } }, false],
+    ["all of none", {}, { "ForAllValues:StringEquals": { "aws:TagKeys": "a" } }, true],
+    ["all", { "aws:TagKeys": ["a", "b"] }, { "ForAllValues:StringEquals": { "aws:TagKeys": ["a"] } }, false],
+    [
+      "none of",
+      { "aws:TagKeys": ["a", "b"] },
+      { "ForAllValues:StringNotEquals": { "aws:TagKeys": "b" } },
+      false,
+    ],
+    ["any", { "aws:TagKeys": ["a", "b"] }, { "ForAnyValue:StringEquals": { "aws:TagKeys": "b" } }, true],
+    [
+      "two keys, one of them not",
+      { [tag]: "dev" },
+      { StringEquals: { [tag]: "dev", "s3:prefix": "x" } },
+      false,
+    ],
+  ])("a condition that %s", (_, given, Condition, holds) => {
+    const policies = [policyOf({ Condition })];
+    expect(judge({ ...question, policies, context: given })).toBe(holds ? "allowed" : "not allowed");
+  });
 
   test.each([
-    ["false", false, "denied"],
+    ["operator", { NumericLessThan: { "s3:prefix": "1" } }],
+    ["key", { StringEquals: { "aws:PrincipalArn": "x" } }],
+    ["variable", { StringEquals: { "s3:prefix": ["$", "{aws:username}"].join("") } }],
+  ])("a condition with an %s that the sandbox cannot judge is an error, not a yes", (_, Condition) => {
+    // The statement is about something else: an error wherever it stands.
+    const policies = [policyOf({ Action: "ec2:RunInstances", Condition })];
+    expect(() => judge({ ...question, policies })).toThrow("does not know this Condition");
+  });
+
+  test.each([
+    ["false", false, "denied by the resource"],
     ["false", true, "allowed"],
     ["true", false, "allowed"],
   ])("a deny where aws:SecureTransport is %s, over TLS: %s", (value, secure, answer) => {
     const Condition = { Bool: { "aws:SecureTransport": value } };
     const resourcePolicy = policyOf({ Effect: "Deny", Action: "s3:*", Principal: "*", Condition });
-    expect(judge({ ...question, resourcePolicy, secure })).toBe(answer);
+    const over = { "aws:SecureTransport": String(secure) };
+    expect(judge({ ...question, resourcePolicy, context: over })).toBe(answer);
   });
 
   test.each([
-    ["another operator", { Condition: { StringEquals: { "aws:SecureTransport": "false" } } }, "Condition"],
     ["another key", { Condition: { Bool: { "aws:ViaAWSService": "false" } } }, "Condition"],
     ["two keys", { Condition: { Bool: { "aws:SecureTransport": "false", x: "true" } } }, "Condition"],
     ["somebody", { Principal: { AWS: "arn:aws:iam::1:root" } }, "Principal"],
@@ -149,12 +210,12 @@ describe("role policies", () => {
     ["every action but one", { NotAction: "s3:PutObject" }, "NotAction"],
   ])("%s in a resource's policy is an error", (_, changes, message) => {
     const resourcePolicy = policyOf({ Effect: "Deny", Principal: "*", ...changes });
-    expect(() => judge({ ...question, resourcePolicy, secure: true })).toThrow(message);
+    expect(() => judge({ ...question, resourcePolicy })).toThrow(message);
   });
 
   test("a principal in a role's own policy is an error", () => {
     const policies = [policyOf({ Principal: "*" })];
-    expect(() => judge({ ...question, policies, secure: true })).toThrow("Principal");
+    expect(() => judge({ ...question, policies })).toThrow("Principal");
   });
 });
 

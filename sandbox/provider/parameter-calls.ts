@@ -1,0 +1,47 @@
+import {
+  arnOf,
+  changedTags,
+  everywhere,
+  on,
+  type ResourceCalls,
+  requestTags,
+  type Subject,
+  tagsOf,
+} from "./calls";
+
+const parameter = ({ inputs }: Subject) => ({ resource: arnOf("ssm", `parameter${inputs.name}`) });
+const put = (subject: Subject) => on(parameter(subject), "ssm:PutParameter");
+
+export const parameterCalls: ResourceCalls = {
+  source: "ssm/parameter.go",
+  create: (subject) =>
+    on(
+      { ...parameter(subject), context: requestTags(tagsOf(subject.inputs)) },
+      "ssm:PutParameter",
+      "ssm:AddTagsToResource",
+    ),
+  read: (subject) => [
+    ...on(parameter(subject), "ssm:GetParameter", "ssm:ListTagsForResource"),
+    ...everywhere("ssm:DescribeParameters"),
+  ],
+  update: {
+    type: put,
+    tier: put,
+    value: put,
+    insecureValue: put,
+    description: put,
+    tags: (subject) => {
+      const { set, gone } = changedTags(tagsOf(subject.olds ?? {}), tagsOf(subject.inputs));
+      const target = parameter(subject);
+      return [
+        ...(gone.length > 0
+          ? on({ ...target, context: { "aws:TagKeys": gone } }, "ssm:RemoveTagsFromResource")
+          : []),
+        ...(Object.keys(set).length > 0
+          ? on({ ...target, context: requestTags(set) }, "ssm:AddTagsToResource")
+          : []),
+      ];
+    },
+  },
+  remove: (subject) => on(parameter(subject), "ssm:DeleteParameter"),
+};

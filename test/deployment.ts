@@ -1,0 +1,158 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Cloud } from "../sandbox/cloud/cloud";
+import type { Machines } from "../sandbox/cloud/machine";
+import { ObjectStore } from "../sandbox/cloud/objects";
+import { boundaryArn } from "../sandbox/deploy-role";
+import { subnetIds, vpcId } from "../sandbox/provider/account";
+import { assetMark } from "../sandbox/provider/asset";
+import { awsInvokes } from "../sandbox/provider/aws";
+import type { ApiCall } from "../sandbox/provider/calls";
+
+type Inputs = Record<string, unknown>;
+
+const tags = { Project: "wcs-balancer", Stack: "dev", Name: "dev-x", Role: "node" };
+const otherTags = { Project: "wcs-balancer", Stack: "dev", Name: "dev-y", Added: "1" };
+const text = (value: string) => ({ ...assetMark, hash: value.repeat(64), text: value });
+
+export const zone = "Z0123456789ABC";
+export const domain = "wcs.dev.example.com";
+
+/**
+ * Every call of the table: each type of resources made, changed in each property that can change in place, and deleted,
+ * in the way of the stack dev; and each look-up.
+ */
+export async function callsOfDeployment(): Promise<ApiCall[]> {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-deployment-"));
+  const machines = { start: async () => {}, remove: async () => {} } as unknown as Machines;
+  const cloud = new Cloud(machines, new ObjectStore(folder), () => {});
+  const calls: ApiCall[] = Object.values(awsInvokes).flatMap((invoke) => invoke.calls);
+  const made: [string, string][] = [];
+
+  const create = async (kind: string, inputs: Inputs) => {
+    const resource = await cloud.create(kind, inputs);
+    calls.push(...cloud.callsToCreate(kind, resource.id, inputs));
+    made.push([kind, resource.id]);
+    const change = async (changes: Inputs) => {
+      for (const [property, value] of Object.entries(changes)) {
+        const changed = { ...inputs, [property]: value };
+        calls.push(...cloud.callsToUpdate(kind, resource.id, changed));
+      }
+    };
+    return { ...resource, change };
+  };
+
+  cloud.putManagedPolicy(boundaryArn("dev"), "{}");
+  const path = "/wcs-balancer/dev/";
+  const role = await create("role", {
+    name: "node-1",
+    path,
+    assumeRolePolicy: "{}",
+    permissionsBoundary: boundaryArn("dev"),
+    tags,
+  });
+  await role.change({ tags: otherTags });
+  // One that was made before there was a boundary.
+  const older = { id: "node-0", inputs: { name: "node-0", path, assumeRolePolicy: "{}", tags } };
+  await cloud.create("role", older.inputs);
+  const bounded = { ...older.inputs, permissionsBoundary: boundaryArn("dev") };
+  calls.push(...cloud.callsToUpdate("role", older.id, bounded));
+  const rolePolicy = await create("rolePolicy", { name: "node", role: role.id, policy: "{}" });
+  await rolePolicy.change({ policy: '{"Statement":[]}' });
+  const profile = await create("instanceProfile", { name: "node-1", path, role: role.id, tags });
+  await profile.change({ tags: otherTags, role: older.id });
+  const secondProfile = await cloud.create("instanceProfile", { name: "node-2", path, role: role.id, tags });
+
+  const group = await create("securityGroup", { name: "wcs", description: "x", vpcId, tags });
+  await group.change({ tags: otherTags });
+  for (const kind of ["ingressRule", "egressRule"]) {
+    const rule = await create(kind, {
+      securityGroupId: group.id,
+      ipProtocol: "-1",
+      cidrIpv4: "0.0.0.0/0",
+      tags,
+    });
+    await rule.change({
+      ipProtocol: "tcp",
+      fromPort: 1,
+      toPort: 1,
+      cidrIpv4: undefined,
+      referencedSecurityGroupId: group.id,
+      description: "x",
+      tags: otherTags,
+    });
+  }
+  const inSubnet = { subnetId: subnetIds[0] };
+  const networkInterface = await create("networkInterface", {
+    ...inSubnet,
+    securityGroups: [group.id],
+    tags,
+  });
+  await networkInterface.change({ securityGroups: [group.id, group.id], description: "x", tags: otherTags });
+  const address = await create("elasticIp", { domain: "vpc", tags });
+  await address.change({ tags: otherTags });
+  await create("elasticIpAssociation", { allocationId: address.id, networkInterfaceId: networkInterface.id });
+  const instance = {
+    ami: "ami-0123456789abcdef0",
+    instanceType: "t3.small",
+    iamInstanceProfile: profile.id,
+    metadataOptions: { httpTokens: "required" },
+    tags,
+    volumeTags: tags,
+  };
+  const node = await create("instance", { ...instance, ...inSubnet, vpcSecurityGroupIds: [group.id] });
+  await node.change({
+    iamInstanceProfile: secondProfile.id,
+    metadataOptions: { httpTokens: "optional" },
+    userDataReplaceOnChange: true,
+    tags: otherTags,
+    volumeTags: otherTags,
+  });
+  await create("instance", {
+    ...instance,
+    primaryNetworkInterface: { networkInterfaceId: networkInterface.id },
+  });
+
+  const record = await create("dnsRecord", {
+    zoneId: zone,
+    name: domain,
+    type: "A",
+    ttl: 60,
+    records: ["192.0.2.1"],
+  });
+  await record.change({ ttl: 61, records: ["192.0.2.2"] });
+  const parameter = await create("parameter", {
+    name: "/wcs-balancer/dev/secret",
+    type: "SecureString",
+    value: "x",
+    tags,
+  });
+  await parameter.change({
+    type: "String",
+    tier: "Advanced",
+    value: undefined,
+    insecureValue: "y",
+    description: "x",
+    tags: otherTags,
+  });
+
+  const bucket = await create("bucket", { bucketPrefix: "wcs-balancer-dev-", forceDestroy: true, tags });
+  await bucket.change({ forceDestroy: false, tags: otherTags });
+  const settings: Record<string, Inputs> = {
+    bucketPublicAccessBlock: { blockPublicAcls: true },
+    bucketOwnershipControls: { rule: { objectOwnership: "BucketOwnerEnforced" } },
+    bucketEncryption: { rules: [] },
+    bucketPolicy: { policy: '{"Statement":[]}' },
+  };
+  for (const [kind, setting] of Object.entries(settings)) {
+    const made = await create(kind, { bucket: bucket.id, ...setting });
+    await made.change(Object.fromEntries(Object.keys(setting).map((key) => [key, "other"])));
+  }
+  const object = await create("bucketObject", { bucket: bucket.id, key: "node/a", source: text("a"), tags });
+  await object.change({ source: text("b"), contentType: "text/plain", tags: otherTags });
+
+  for (const [kind, id] of made.reverse()) calls.push(...cloud.callsToRemove(kind, id));
+  rmSync(folder, { recursive: true });
+  return calls;
+}
