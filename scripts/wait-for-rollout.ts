@@ -105,6 +105,23 @@ export function full(status: Status, servers: string[]): string[] {
     .map(({ server, reason }) => `${server}: full${reason ? `: ${reason}` : ""}`);
 }
 
+/** How many of the nodes are in which state, for the end of a rollout. */
+export function inWhichState(status: Status, servers: string[]): string {
+  const count = (state: NodeStatus["state"]) =>
+    status.nodes.filter((node) => node.state === state && servers.includes(node.server)).length;
+  const verb = (number: number) => (number === 1 ? "is" : "are");
+  const others = [
+    ["full", "full"],
+    ["maint", "in maintenance"],
+  ] as const;
+  return [
+    `${count("up")} of ${servers.length} nodes ${verb(count("up"))} up`,
+    ...others.map(([state, words]) => (count(state) ? `${count(state)} ${verb(count(state))} ${words}` : "")),
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
 /** Judges a status: pure, so that every case can be tested. */
 export function judge(status: Status, revision: string, servers: string[]): Verdict {
   if (status.revision !== revision) {
@@ -122,8 +139,11 @@ export function judge(status: Status, revision: string, servers: string[]): Verd
   // An error of another revision that was wanted meanwhile: it has not been looked at again since.
   if (status.refused) waitingFor.push(`the balancer to leave revision ${status.refused}, which it refuses`);
   if (status.setup) {
-    waitingFor.push(`the balancer's ${status.setup}`);
     failed = status.setup.startsWith("setup failed");
+    const step = status.setup.replace("setup running: ", "");
+    waitingFor.push(
+      failed ? `the balancer's ${status.setup}` : `the balancer to finish its set-up (${step})`,
+    );
   }
   waitingFor.push(...(status.away ?? []).map((part) => `the balancer: ${part}`));
   const missing = notUp(status, servers);
@@ -264,12 +284,14 @@ async function main(): Promise<void> {
     let verdict: Verdict;
     let furtherDown: string[] = [];
     let fullNodes: string[] = [];
+    let states = "";
     const asked = Date.now();
     try {
       const status = await fetchStatus(target);
       verdict = judge(status, revision, servers);
       furtherDown = notUp(status, furtherServers);
       fullNodes = full(status, [...servers, ...furtherServers]);
+      states = inWhichState(status, servers);
       reached = true;
       for (const warning of warningsOf(status, revision).filter((text) => !warned.has(text))) {
         console.log(`warning: ${warning}`);
@@ -282,7 +304,7 @@ async function main(): Promise<void> {
     if (verdict.done && (furtherDown.length === 0 || patience.further <= 0)) {
       for (const reason of furtherDown) console.log(`warning: ${reason}`);
       for (const reason of fullNodes) console.log(`${reason}; it takes no new clients until it is below`);
-      console.log(`revision ${revision} is applied, ${servers.length} of ${servers.length} nodes are up`);
+      console.log(`revision ${revision} is applied, ${states}`);
       return;
     }
     const message = (verdict.done ? furtherDown : verdict.waitingFor).join("; ");

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import {
   fetchStatus,
   full,
+  inWhichState,
   judge,
   removedServer,
   type Status,
@@ -57,6 +58,17 @@ test("names the threshold that a full node has reached", () => {
   ]);
 });
 
+test("says at its end how many nodes are in which state", () => {
+  const inState = (server: string, state: Status["nodes"][number]["state"]) => ({ ...up, server, state });
+  const nodes = [inState("a", "up"), inState("b", "full"), inState("c", "maint"), inState("x", "maint")];
+  expect(inWhichState(status(nodes), ["a", "b", "c"])).toBe(
+    "1 of 3 nodes is up, 1 is full, 1 is in maintenance",
+  );
+  expect(inWhichState(status([inState("a", "up"), inState("b", "up")]), ["a", "b"])).toBe(
+    "2 of 2 nodes are up",
+  );
+});
+
 test("does not wait for a node in maintenance", () => {
   expect(judge(status([{ ...up, state: "maint" }]), "r2", ["wcs-1-a"]).done).toBe(true);
 });
@@ -99,7 +111,7 @@ test("waits for the balancer's set-up, and gives up when it has failed", () => {
     done: false,
     failed: false,
     onlyDrains: false,
-    waitingFor: ["the balancer's setup running: websdk-download"],
+    waitingFor: ["the balancer to finish its set-up (websdk-download)"],
   });
   const failed = judge(status([up], { setup: "setup failed: websdk-download" }), "r2", ["wcs-1-a"]);
   expect(failed.failed).toBe(true);

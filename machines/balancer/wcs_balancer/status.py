@@ -44,8 +44,8 @@ class Seen(NamedTuple):
     """Workers that live and do not answer."""
     certificate_end: float | None
     """When the certificate ends that is served, in seconds since the epoch."""
-    refused_addresses: Mapping[str, int] = {}
-    """Client addresses beyond their limit, and how many of their connections were closed in the last minute."""
+    refused_addresses: Collection[str] = ()
+    """Client addresses that had more connections in the last minute than one may have."""
 
 
 NOTHING_SEEN = Seen([], {}, [], None)
@@ -85,12 +85,14 @@ def silent_worker(pid: int) -> str:
     )
 
 
-def refused_address(address: str, count: int, others: int) -> str:
-    """What to say of a client address that has more connections than one may have, of several the one with the most."""
-    more = f", and so are {others} more" if others else ""
+def refused(addresses: Collection[str]) -> str:
+    """What to say of client addresses that want more connections than one may have. Without numbers, which would make
+    a new warning each time."""
+    first, *others = addresses
+    more = " and others are" if others else " is"
     return (
-        f"{address} is beyond maxConnectionsPerAddress{more}: {count} of its connections were closed in the last "
-        "minute. trustedCidrs lifts the limit for many clients who share an address"
+        f"{first}{more} at maxConnectionsPerAddress, and what is more is closed. trustedCidrs lifts the limit for many "
+        "clients who share an address"
     )
 
 
@@ -123,8 +125,7 @@ def warnings(
     """What is not wrong yet, or is already being dealt with."""
     found = [silent_worker(pid) for pid in seen.silent]
     if seen.refused_addresses:
-        worst = max(seen.refused_addresses, key=lambda address: seen.refused_addresses[address])
-        found.append(refused_address(worst, seen.refused_addresses[worst], len(seen.refused_addresses) - 1))
+        found.append(refused(seen.refused_addresses))
     if last_resort:
         found.append(f"every wanted node is down, so removed nodes take clients again: {', '.join(sorted(last_resort))}")
     if warning := certificate_warning(certificate(seen.certificate_end, now)):
