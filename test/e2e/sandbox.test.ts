@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { cgroupRoots } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
-import { paths, sandbox } from "./cluster";
+import { balancerAddress, canConnect, closePort, paths, sandbox, up } from "./cluster";
 import { commandsOf, documentedPages, runDocumented } from "./documented";
 import { keepEvidenceOf } from "./evidence";
 
@@ -61,6 +61,32 @@ test("the VPC's router keeps its hardware address whatever machine comes, so tha
   } finally {
     run("ip", [...vpc, "link", "delete", "low"]);
   }
+});
+
+describe("a refresh", () => {
+  const nothing = "Everything is as the state has it.";
+
+  test("finds nothing where nobody has changed anything, and shows no secret", () => {
+    const { status, output } = sandbox("refresh");
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+    expect(output).toContain(nothing);
+    expect(output).toMatch(/^Resources:\n {4}\d+ unchanged$/m);
+    expect(output).not.toContain("PRIVATE KEY");
+  });
+
+  test("finds a rule that was changed behind Pulumi's back, which the next up puts right", async () => {
+    expect(canConnect(balancerAddress, 80)).toBe(true);
+    await closePort(80, 1);
+    expect(canConnect(balancerAddress, 80)).toBe(false);
+    const { status, output } = sandbox("refresh");
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+    expect(output).toMatch(/SecurityGroupIngressRule \S+ has changed: fromPort, toPort/);
+    expect(output).toMatch(/^ {4}~ 1 updated$/m);
+    expect(canConnect(balancerAddress, 80)).toBe(false);
+    up();
+    expect(canConnect(balancerAddress, 80)).toBe(true);
+    expect(sandbox("refresh").output).toContain(nothing);
+  });
 });
 
 test("down leaves no mount, namespace, process or file outside the cache", async () => {

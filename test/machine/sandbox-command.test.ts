@@ -135,6 +135,6 @@ underLock("signal", "busy", use).then(
 test("help lists the commands", () => {
   const { status, output } = sandbox({ args: ["help"] });
   expect(status).toBe(0);
-  for (const command of ["up", "preview", "status", "shell NAME", "logs NAME", "down"])
+  for (const command of ["up", "preview", "refresh", "status", "shell NAME", "logs NAME", "down"])
     expect(output).toContain(`  ${command}`);
 });
