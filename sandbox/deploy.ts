@@ -119,6 +119,8 @@ export async function refresh(options: Deployment, clearPendingCreates: boolean)
   await inEngine(options, (opened) =>
     opened.refresh({
       ...engineOutput,
+      // No refresh changes them.
+      suppressOutputs: true,
       clearPendingCreates,
       onEvent({ resOutputsEvent }) {
         if (!resOutputsEvent) return;

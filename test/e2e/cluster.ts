@@ -62,6 +62,8 @@ export interface Running {
   ended: Promise<{ status: number | null; output: string }>;
   /** What Ctrl-C does. */
   interrupt(): void;
+  /** Ends it and all that it has started, without a chance to tidy up. */
+  kill(): void;
 }
 
 export function startSandbox(
@@ -85,6 +87,9 @@ export function startSandbox(
     ),
     interrupt: () => {
       if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGINT");
+    },
+    kill: () => {
+      if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGKILL");
     },
   };
   for (const stream of [child.stdout, child.stderr]) {
@@ -314,8 +319,14 @@ export interface StateResource {
   inputs: Record<string, unknown>;
 }
 
+/** What an `up` was doing when it was killed. */
+interface PendingOperation {
+  type: "creating" | "updating" | "deleting";
+  resource: StateResource;
+}
+
 /** What the engine has of the stack dev. */
-export function engineState(): { resources: StateResource[]; pending_operations?: { type: string }[] } {
+export function engineState(): { resources: StateResource[]; pending_operations?: PendingOperation[] } {
   const file = join(paths.engineState, "backend/.pulumi/stacks/wcs-balancer/dev.json");
   return JSON.parse(readFileSync(file, "utf8")).checkpoint.latest;
 }
