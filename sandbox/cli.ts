@@ -216,6 +216,9 @@ async function main(): Promise<number> {
   if (!/^[a-z][a-z0-9]{0,15}$/.test(values.name)) {
     throw new Error(`--name is "${values.name}"; it must be up to 16 lower-case letters and digits`);
   }
+  if (values["clear-pending-creates"] && name !== "refresh") {
+    throw new Error(`--clear-pending-creates stands with ${name}; it goes with refresh only`);
+  }
   if (process.platform !== "linux") {
     throw new Error(
       `the sandbox needs Linux, and this is ${process.platform}; npm run test:unit runs everywhere`,

@@ -105,7 +105,7 @@ interface Drift {
 }
 
 function describeDrift({ type, name, properties, isGone }: Drift): string {
-  const what = isGone ? "is gone" : `has changed: ${properties.join(", ") || "in what AWS tells of it"}`;
+  const what = isGone ? "is gone" : `has changed: ${properties.join(", ")}`;
   return `  ${type.split(":").at(-1)} ${name} ${what}`;
 }
 
@@ -132,12 +132,12 @@ export async function refresh(options: Deployment, clearPendingCreates: boolean)
     }),
   );
   if (found.length === 0) {
-    console.log("\nEverything is as the state has it.");
+    // The engine takes other outputs into the state without a word, such as a machine's new public address.
+    console.log("Nothing that the program sets was changed behind Pulumi's back.");
     return;
   }
   const suffix = nameOption(options.paths);
-  console.log(`
-Changed behind Pulumi's back:
+  console.log(`Changed behind Pulumi's back:
 ${found.map(describeDrift).sort().join("\n")}
 The state has it now. Next:
   npm run sandbox --${suffix} preview    # what would be put right

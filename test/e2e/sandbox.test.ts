@@ -77,7 +77,7 @@ test("the VPC's router keeps its hardware address whatever machine comes, so tha
 });
 
 describe("a refresh", () => {
-  const nothing = "Everything is as the state has it.";
+  const nothing = "Nothing that the program sets was changed behind Pulumi's back.";
 
   test("finds nothing where nobody has changed anything, and shows no secret", () => {
     const { status, output } = sandbox("refresh");
@@ -96,6 +96,7 @@ describe("a refresh", () => {
     expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
     expect(output).toMatch(/SecurityGroupIngressRule \S+ has changed: fromPort, toPort/);
     expect(output).toMatch(/^ {4}~ 1 updated$/m);
+    expect(engineState().resources.map(({ inputs }) => inputs?.fromPort)).toContain(1);
     expect(canConnect(balancerAddress, 80)).toBe(false);
     up();
     expect(canConnect(balancerAddress, 80)).toBe(true);
