@@ -133,7 +133,7 @@ if (long)
     expect(pending()).toEqual(["wcs-3 creating"]);
     expect(sandbox("refresh", "--clear-pending-creates").status).toBe(0);
     expect(pending()).toEqual([]);
-    expect(sandbox("preview").output).not.toContain("pending operations");
+    expect(sandbox("up").output).not.toContain("pending operations");
   });
 
 test("down leaves no mount, namespace, process or file outside the cache", async () => {
