@@ -123,7 +123,7 @@ if (long)
       process.kill(pid, "SIGCONT");
     }
     expect(pending()).toEqual(["wcs-3 creating"]);
-    expect((await machine("wcs-3")).state).toBe("running");
+    await eventually(async () => expect((await machine("wcs-3")).state).toBe("running"));
 
     const { status, output } = sandbox("up");
     expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
