@@ -20,6 +20,7 @@ The whole cluster on this machine, without AWS.
 Commands:
   up                    bring the stack up, or to what its file says now (the default)
   preview               show what 'up' would change
+  refresh               take what there is into the state, and say what was changed behind Pulumi's back
   status                the machines, and what the balancer says of its nodes
   shell NAME [CMD...]   a shell on a machine, or one command there; options of this program stand before CMD, and
                         what stands behind CMD is CMD's (with -- before CMD even a --name)
@@ -39,6 +40,8 @@ Options:
   --stack NAME          the stack to use (default dev); one sandbox can hold several
   --file FILE           the file to read the stack's configuration from (default Pulumi.STACK.yaml)
   --port PORT           with open: the port on localhost (default 8443; a node's 8081; HAProxy's 8404)
+  --clear-pending-creates
+                        with refresh: forget what a killed 'up' was making
   --name NAME           the sandbox to use, so that several can stand side by side
                         (default $WCS_SANDBOX_NAME, or else default)
 `;
@@ -51,12 +54,14 @@ const optionTypes = {
   file: { type: "string" },
   port: { type: "string" },
   name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
+  "clear-pending-creates": { type: "boolean", default: false },
   help: { type: "boolean", short: "h" },
 } as const satisfies ParseArgsConfig["options"];
 
 interface Options extends Deployment {
   /** Of this machine's localhost. */
   port: number | undefined;
+  clearPendingCreates: boolean;
   /** What stands behind the command. */
   rest: string[];
 }
@@ -185,6 +190,10 @@ const commands: Record<string, { changes: boolean; run(options: Options): unknow
   // The engine's SDK takes a second to load: only these need it, and not before they have the lock.
   up: { changes: true, run: async (options) => (await import("./deploy.js")).up(options) },
   preview: { changes: true, run: async (options) => (await import("./deploy.js")).preview(options) },
+  refresh: {
+    changes: true,
+    run: async (options) => (await import("./deploy.js")).refresh(options, options.clearPendingCreates),
+  },
   status: { changes: false, run: status },
   shell: { changes: false, run: shell },
   logs: { changes: false, run: logs },
@@ -207,6 +216,9 @@ async function main(): Promise<number> {
   if (!/^[a-z][a-z0-9]{0,15}$/.test(values.name)) {
     throw new Error(`--name is "${values.name}"; it must be up to 16 lower-case letters and digits`);
   }
+  if (values["clear-pending-creates"] && name !== "refresh") {
+    throw new Error(`--clear-pending-creates stands with ${name}; it goes with refresh only`);
+  }
   if (process.platform !== "linux") {
     throw new Error(
       `the sandbox needs Linux, and this is ${process.platform}; npm run test:unit runs everywhere`,
@@ -227,6 +239,7 @@ async function main(): Promise<number> {
     secrets: Object.fromEntries((values.secret ?? []).map((pair) => parsePair("secret", pair))),
     file: values.file,
     port: parsePort(values.port),
+    clearPendingCreates: values["clear-pending-creates"],
     rest: [...rest, ...machineCommand],
   };
   const run = async () => {

@@ -95,6 +95,55 @@ export async function preview(options: Deployment): Promise<void> {
   );
 }
 
+/** A resource that is not as the state had it. */
+interface Drift {
+  type: string;
+  name: string;
+  /** Names of properties, not values: there are secrets among those. Empty for a resource that is gone. */
+  properties: string[];
+  isGone: boolean;
+}
+
+function describeDrift({ type, name, properties, isGone }: Drift): string {
+  const what = isGone ? "is gone" : `has changed: ${properties.join(", ")}`;
+  return `  ${type.split(":").at(-1)} ${name} ${what}`;
+}
+
+/**
+ * Takes what there is into the state, as `pulumi refresh` does, and says what was changed behind Pulumi's back.
+ * @param clearPendingCreates forgets what a killed `up` was making
+ */
+export async function refresh(options: Deployment, clearPendingCreates: boolean): Promise<void> {
+  await new CloudClient(options.paths).call("ping", {});
+  const found: Drift[] = [];
+  await inEngine(options, (opened) =>
+    opened.refresh({
+      ...engineOutput,
+      // No refresh changes them.
+      suppressOutputs: true,
+      clearPendingCreates,
+      onEvent({ resOutputsEvent }) {
+        if (!resOutputsEvent) return;
+        const { op, urn, type, diffs = [] } = resOutputsEvent.metadata;
+        if (op !== "update" && op !== "delete") return;
+        const name = urn.split("::").at(-1) ?? urn;
+        found.push({ type, name, properties: diffs, isGone: op === "delete" });
+      },
+    }),
+  );
+  if (found.length === 0) {
+    // The engine takes other outputs into the state without a word, such as a machine's new public address.
+    console.log("Nothing that the program sets was changed behind Pulumi's back.");
+    return;
+  }
+  const suffix = nameOption(options.paths);
+  console.log(`Changed behind Pulumi's back:
+${found.map(describeDrift).sort().join("\n")}
+The state has it now. Next:
+  npm run sandbox --${suffix} preview    # what would be put right
+  npm run sandbox --${suffix} up`);
+}
+
 /** Deletes what the stack has made. */
 export async function destroy(options: Deployment): Promise<void> {
   await inEngine(options, (opened) => opened.destroy(engineOutput));

@@ -6,6 +6,7 @@ import { CloudClient } from "./cloud/client";
 import { boundaryArn, deployer } from "./deploy-role";
 import { wcsPackage } from "./downloads";
 import { engine } from "./engine";
+import { endFailedPrograms } from "./failed-program";
 import { projectRoot, type SandboxPaths } from "./paths";
 import { awsInvokes, awsTypes, region } from "./provider/aws";
 import { commandTypes } from "./provider/command";
@@ -90,6 +91,7 @@ export async function withStack<T>(
       ...(await serveProvider(definition, context)),
     })),
   );
+  endFailedPrograms();
   try {
     const stack = await LocalWorkspace.createOrSelectStack(
       {

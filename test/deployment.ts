@@ -20,8 +20,8 @@ export const zone = "Z0123456789ABC";
 export const domain = "wcs.dev.example.com";
 
 /**
- * Every call of the table: each type of resources made, changed in each property that can change in place, and deleted,
- * in the way of the stack dev; and each look-up.
+ * Every call of the table: each type of resources made, read, changed in each property that can change in place, and
+ * deleted, in the way of the stack dev; and each look-up.
  */
 export async function callsOfDeployment(): Promise<ApiCall[]> {
   const folder = mkdtempSync(join(tmpdir(), "wcs-deployment-"));
@@ -32,7 +32,7 @@ export async function callsOfDeployment(): Promise<ApiCall[]> {
 
   const create = async (kind: string, inputs: Inputs) => {
     const resource = await cloud.create(kind, inputs);
-    calls.push(...cloud.callsToCreate(kind, resource.id, inputs));
+    calls.push(...cloud.callsToCreate(kind, resource.id, inputs), ...cloud.callsToRead(kind, resource.id));
     made.push([kind, resource.id]);
     const change = async (changes: Inputs) => {
       for (const [property, value] of Object.entries(changes)) {

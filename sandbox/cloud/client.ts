@@ -51,6 +51,11 @@ export interface CloudMethods {
     result: Record<string, unknown>;
   };
   remove: { args: { kind: string; id: string; caller?: Caller }; result: undefined };
+  /** What a resource is like now; nothing when it is gone. */
+  read: {
+    args: { kind: string; id: string; caller?: Caller };
+    result: { inputs: Record<string, unknown>; outputs: Record<string, unknown> } | undefined;
+  };
   /** Puts a managed policy into the account, as whoever administers it does. */
   putManagedPolicy: { args: { arn: string; document: string }; result: undefined };
   stopInstance: { args: { id: string }; result: undefined };

@@ -74,6 +74,16 @@ const callsOf: Record<string, ResourceCalls> = Object.fromEntries(
   Object.values(awsTypes).flatMap(({ inCloud }) => (inCloud ? [[inCloud.kind, inCloud.calls]] : [])),
 );
 
+/** What goes with a resource of a kind, and the property that names that; a role's as when the console deletes it. */
+const partKinds: Record<string, { kinds: string[]; property: string }> = {
+  securityGroup: { kinds: ["ingressRule", "egressRule"], property: "securityGroupId" },
+  role: { kinds: ["rolePolicy", "instanceProfile"], property: "role" },
+  bucket: {
+    kinds: ["bucketPublicAccessBlock", "bucketOwnershipControls", "bucketEncryption", "bucketPolicy"],
+    property: "bucket",
+  },
+};
+
 /** The sandbox's AWS: what exists, and what follows from it for machines and network. */
 export class Cloud {
   private readonly resources: Map<string, Resource>;
@@ -180,8 +190,31 @@ export class Cloud {
     }
     if (kind === "bucketObject") await this.removeObject(id);
     if (kind === "bucket") await this.emptyBucket(id);
+    for (const part of this.partsOf(kind, id)) this.resources.delete(part);
     this.resources.delete(`${kind} ${id}`);
     this.applyFirewall();
+  }
+
+  /**
+   * What a resource is like now, whoever has changed it; nothing when it is gone. Whether the caller may ask is judged
+   * where there is one: the ARN of what is gone is not known.
+   */
+  read(kind: string, id: string, caller?: Caller): { inputs: Inputs; outputs: Inputs } | undefined {
+    const resource = this.resources.get(`${kind} ${id}`);
+    if (!resource) return undefined;
+    if (caller) authorize(caller, this.callsToRead(kind, id));
+    const { inputs, outputs } = resource;
+    const instance = this.instances.get(id);
+    if (!instance) return { inputs, outputs };
+    const { state } = this.machines.status(id);
+    return {
+      inputs,
+      outputs: {
+        ...outputs,
+        publicIp: this.publicAddressOf(instance) ?? "",
+        instanceState: state === "running" ? "running" : "stopped",
+      },
+    };
   }
 
   /** Makes a managed policy, or gives it another text. */
@@ -216,6 +249,12 @@ export class Cloud {
     const { inputs, outputs } = this.find(kind, id);
     const subject = { id, inputs, outputs };
     return this.callsFor(kind, subject, (calls) => calls.remove(subject, this.inventory));
+  }
+
+  /** Those when it reads one, as for `pulumi refresh`. */
+  callsToRead(kind: string, id: string): ApiCall[] {
+    const { inputs, outputs } = this.find(kind, id);
+    return this.callsFor(kind, { id, inputs, outputs }, () => []);
   }
 
   async stopInstance(id: string): Promise<void> {
@@ -532,6 +571,17 @@ export class Cloud {
       throw new Error(`BucketNotEmpty: the bucket ${name} you tried to delete is not empty`);
     for (const { id } of objects) this.resources.delete(`bucketObject ${id}`);
     await this.objects.removeBucket(name);
+  }
+
+  /** Keys of the resources that are settings of another one and go with it. */
+  private partsOf(kind: string, id: string): string[] {
+    const names = partKinds[kind];
+    if (!names) return [];
+    return names.kinds.flatMap((part) =>
+      this.all(part)
+        .filter(({ inputs }) => inputs[names.property] === id)
+        .map((resource) => `${part} ${resource.id}`),
+    );
   }
 
   private find(kind: string, id: string): Resource {

@@ -83,6 +83,7 @@ async function main(name: string): Promise<void> {
       await cloud.remove(kind, id, caller);
       return undefined;
     },
+    read: ({ kind, id, caller }) => cloud.read(kind, id, caller),
     putManagedPolicy: ({ arn, document }) => {
       cloud.putManagedPolicy(arn, document);
       return undefined;

@@ -36,6 +36,11 @@ export interface ResourceType {
   /** Changes a resource in place and gives its outputs. @default the type cannot be updated */
   update?(id: string, inputs: Values, outputs: Values, context: Context, urn: string): Promise<Values>;
   remove?(id: string, outputs: Values, context: Context): Promise<void>;
+  /**
+   * What a resource is like now: its inputs, and the outputs that are no inputs; nothing when it is gone.
+   * @default what the state has, for types whose resources are nowhere else
+   */
+  read?(id: string, context: Context): Promise<{ inputs: Values; outputs: Values } | undefined>;
 }
 
 /** A function that the program may call. */
@@ -61,5 +66,6 @@ export function inCloud(
           cloud.call("update", { kind, id, inputs, caller })
       : undefined,
     remove: (id, _outputs, { cloud, caller }) => cloud.call("remove", { kind, id, caller }),
+    read: (id, { cloud, caller }) => cloud.call("read", { kind, id, caller }),
   };
 }

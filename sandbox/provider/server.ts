@@ -73,6 +73,13 @@ function changedKeys(olds: Values, news: Values): string[] {
   );
 }
 
+/** What was read, with the state's assets: AWS tells no file that an object was made from (s3/object.go). */
+function withAssetsOf(olds: Values, news: Values): Values {
+  return Object.fromEntries(
+    Object.entries(news).map(([key, value]) => [key, assetHash(olds[key]) ? olds[key] : value]),
+  );
+}
+
 function replacedBy(type: ResourceType, olds: Values, news: Values): string[] {
   const keys = typeof type.replaceOn === "function" ? type.replaceOn(olds, news) : type.replaceOn;
   return changedKeys(olds, news).filter((key) => keys.includes(key) || !type.update);
@@ -169,6 +176,28 @@ export async function serveProvider(
           ? {}
           : await type.update(request.getId(), inputs, olds, context, urn);
       return new messages.UpdateResponse().setProperties(structOf({ ...kept, ...inputs, ...outputs }));
+    },
+
+    async read(request) {
+      const type = lookUp(request.getUrn());
+      const id: string = request.getId();
+      const [inputs, outputs] = [valuesOf(request.getInputs()), valuesOf(request.getProperties())];
+      if (!type.read) {
+        // With `pulumi import` there is no state yet.
+        if (Object.keys(outputs).length === 0)
+          throw new Error(`the sandbox cannot import ${typeOf(request.getUrn())}`);
+        return new messages.ReadResponse()
+          .setId(id)
+          .setInputs(request.getInputs())
+          .setProperties(request.getProperties());
+      }
+      const now = await type.read(id, context);
+      // An empty id says that the resource is gone.
+      if (!now) return new messages.ReadResponse().setId("");
+      return new messages.ReadResponse()
+        .setId(id)
+        .setInputs(structOf(withAssetsOf(inputs, now.inputs)))
+        .setProperties(structOf(withAssetsOf(outputs, { ...now.inputs, ...now.outputs })));
     },
 
     async delete(request) {

@@ -2,7 +2,18 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { wcsPackage } from "../../sandbox/downloads";
-import { cloud, connect, eventually, get, machine, onMachine, paths, sandbox, sandboxAsync } from "./cluster";
+import {
+  cloud,
+  connect,
+  eventually,
+  get,
+  machine,
+  onMachine,
+  paths,
+  sandbox,
+  sandboxAsync,
+  startSandbox,
+} from "./cluster";
 
 describe("bad input", () => {
   const revision = async () =>
@@ -32,6 +43,15 @@ describe("bad input", () => {
     expect(status).toBe(1);
     expect(output).toContain("tlsPrivateKey is");
   });
+
+  test("a look-up that finds nothing ends the command, with one error", async () => {
+    const { status, output } = await startSandbox(["preview"], { WCS_SANDBOX_NEWEST_AMI: "none" }).ended;
+    expect(status).toBe(1);
+    expect(output.match(/^ *error: .*$/gm)).toEqual([
+      expect.stringContaining("the newest image of Debian 13 (debian-13-amd64-*) was not found"),
+    ]);
+    expect(output.trim().split("\n").at(-1)).toBe("sandbox: the engine ended with an error, see above");
+  }, 60_000);
 
   test("a command that changes the sandbox waits for no other", async () => {
     const results = await Promise.all([sandboxAsync("preview"), sandboxAsync("preview")]);

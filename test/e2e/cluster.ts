@@ -62,6 +62,8 @@ export interface Running {
   ended: Promise<{ status: number | null; output: string }>;
   /** What Ctrl-C does. */
   interrupt(): void;
+  /** Ends it and all that it has started, without a chance to tidy up. */
+  kill(): void;
 }
 
 export function startSandbox(
@@ -85,6 +87,9 @@ export function startSandbox(
     ),
     interrupt: () => {
       if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGINT");
+    },
+    kill: () => {
+      if (child.exitCode === null) process.kill(-(child.pid ?? 0), "SIGKILL");
     },
   };
   for (const stream of [child.stdout, child.stderr]) {
@@ -304,6 +309,44 @@ export function clientAddress(number: number): string {
 export function canConnect(address: string, port: number): boolean {
   const { status } = spawnSync("timeout", ["1", "bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`]);
   return status === 0;
+}
+
+/** What the engine keeps of a resource. */
+export interface StateResource {
+  urn: string;
+  id: string;
+  type: string;
+  inputs: Record<string, unknown>;
+}
+
+/** What an `up` was doing when it was killed. */
+interface PendingOperation {
+  type: "creating" | "updating" | "deleting";
+  resource: StateResource;
+}
+
+/** What the engine has of the stack dev. */
+export function engineState(): { resources: StateResource[]; pending_operations?: PendingOperation[] } {
+  const file = join(paths.engineState, "backend/.pulumi/stacks/wcs-balancer/dev.json");
+  return JSON.parse(readFileSync(file, "utf8")).checkpoint.latest;
+}
+
+/**
+ * Closes the port where a range begins behind Pulumi's back, as in the console; gives what opens it again.
+ *
+ * @param count of the rules that it takes, one for each group and protocol
+ */
+export async function closePort(fromPort: number, count: number): Promise<() => Promise<void>> {
+  const rules = engineState().resources.filter(
+    ({ type, inputs }) => type.endsWith(":SecurityGroupIngressRule") && inputs.fromPort === fromPort,
+  );
+  expect(rules).toHaveLength(count);
+  const update = async (ports: Record<string, number>) => {
+    for (const { id, inputs } of rules)
+      await cloud.call("update", { kind: "ingressRule", id, inputs: { ...inputs, ...ports } });
+  };
+  await update({ fromPort: 1, toPort: 1 });
+  return () => update({});
 }
 
 /** What the balancer answers to a client. */

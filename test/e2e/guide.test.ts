@@ -1,17 +1,14 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Chromium, screenshot, TwoWayStreaming } from "./browser";
 import {
   balancerAddress,
-  cloud,
+  closePort,
   domain,
   eventually,
   long,
   machine,
-  paths,
   startSandbox,
   statisticsPage,
 } from "./cluster";
@@ -121,7 +118,7 @@ describe("the guide's test", () => {
   });
 
   test("with the media ports closed in the security group it fails on media, and only there", async () => {
-    const open = await closeMediaPorts();
+    const open = await closePort(30_000, 2);
     try {
       const connectedOnly = { ...nobody, websockets: 1 };
       const failure = "FAILED: Other: Failed by ICE timeout";
@@ -140,27 +137,6 @@ describe("the guide's test", () => {
     }
   });
 });
-
-/** Closes 30000-33000 behind Pulumi's back, as in the console; gives what opens it again. */
-async function closeMediaPorts(): Promise<() => Promise<void>> {
-  interface Rule {
-    id: string;
-    type: string;
-    inputs: Record<string, unknown>;
-  }
-  const state = join(paths.engineState, "backend/.pulumi/stacks/wcs-balancer/dev.json");
-  const { resources } = JSON.parse(readFileSync(state, "utf8")).checkpoint.latest as { resources: Rule[] };
-  const rules = resources.filter(
-    ({ type, inputs }) => type.endsWith(":SecurityGroupIngressRule") && inputs.fromPort === 30_000,
-  );
-  expect(rules).toHaveLength(2);
-  const update = async (ports: Record<string, number>) => {
-    for (const { id, inputs } of rules)
-      await cloud.call("update", { kind: "ingressRule", id, inputs: { ...inputs, ...ports } });
-  };
-  await update({ fromPort: 1, toPort: 1 });
-  return () => update({});
-}
 
 /** In milliseconds. It is one or two tenths of a second; a stream that has to begin anew takes longer than three. */
 const longestGapAllowed = long ? 1000 : 3000;

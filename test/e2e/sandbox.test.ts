@@ -4,7 +4,20 @@ import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { cgroupRoots } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
-import { paths, sandbox } from "./cluster";
+import {
+  balancerAddress,
+  canConnect,
+  closePort,
+  cloud,
+  engineState,
+  eventually,
+  long,
+  machine,
+  paths,
+  sandbox,
+  startSandbox,
+  up,
+} from "./cluster";
 import { commandsOf, documentedPages, runDocumented } from "./documented";
 import { keepEvidenceOf } from "./evidence";
 
@@ -62,6 +75,66 @@ test("the VPC's router keeps its hardware address whatever machine comes, so tha
     run("ip", [...vpc, "link", "delete", "low"]);
   }
 });
+
+describe("a refresh", () => {
+  const nothing = "Nothing that the program sets was changed behind Pulumi's back.";
+
+  test("finds nothing where nobody has changed anything, and shows no secret", () => {
+    const { status, output } = sandbox("refresh");
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+    expect(output).toContain(nothing);
+    expect(output).toMatch(/^Resources:\n {4}\d+ unchanged$/m);
+    expect(output).not.toContain("PRIVATE KEY");
+    expect(JSON.stringify(engineState())).not.toContain("PRIVATE KEY");
+  });
+
+  test("finds a rule that was changed behind Pulumi's back, which the next up puts right", async () => {
+    expect(canConnect(balancerAddress, 80)).toBe(true);
+    await closePort(80, 1);
+    expect(canConnect(balancerAddress, 80)).toBe(false);
+    const { status, output } = sandbox("refresh");
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+    expect(output).toMatch(/SecurityGroupIngressRule \S+ has changed: fromPort, toPort/);
+    expect(output).toMatch(/^ {4}~ 1 updated$/m);
+    expect(engineState().resources.map(({ inputs }) => inputs?.fromPort)).toContain(1);
+    expect(canConnect(balancerAddress, 80)).toBe(false);
+    up();
+    expect(canConnect(balancerAddress, 80)).toBe(true);
+    expect(sandbox("refresh").output).toContain(nothing);
+  });
+});
+
+if (long)
+  test("a killed up leaves what it was making pending, until a refresh is told to forget it", async () => {
+    const pending = () =>
+      (engineState().pending_operations ?? []).map(
+        ({ type, resource }) => `${resource.urn.split("::").at(-1)} ${type}`,
+      );
+    const killed = startSandbox(["up", "--nodes", "3"]);
+    // The cloud stands still, gets the request, and goes on when nobody waits any more.
+    await eventually(() => expect(killed.output).toContain("Updating (dev):"), 60);
+    const { pid } = await cloud.call("ping", {});
+    process.kill(pid, "SIGSTOP");
+    try {
+      await eventually(() => expect(killed.output).toContain("aws:ec2:Instance wcs-3 creating"), 60);
+    } finally {
+      killed.kill();
+      await killed.ended;
+      process.kill(pid, "SIGCONT");
+    }
+    expect(pending()).toEqual(["wcs-3 creating"]);
+    await eventually(async () => expect((await machine("wcs-3")).state).toBe("running"));
+
+    const { status, output } = sandbox("up");
+    expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
+    expect(output).toContain("with 1 pending operations from previous deployment");
+    expect(output).toMatch(/Instance::wcs-3, interrupted while creating/);
+    expect(sandbox("refresh").status).toBe(0);
+    expect(pending()).toEqual(["wcs-3 creating"]);
+    expect(sandbox("refresh", "--clear-pending-creates").status).toBe(0);
+    expect(pending()).toEqual([]);
+    expect(sandbox("up").output).not.toContain("pending operations");
+  });
 
 test("down leaves no mount, namespace, process or file outside the cache", async () => {
   const name = paths.name;

@@ -53,6 +53,10 @@ test.each([
     ["shell", "wcs-1", "ls"],
     "sandbox: --name stands behind the command ls, and would go to that; to name the sandbox write: npm run sandbox -- --name NAME shell wcs-1 ls ...; to give it to ls write: npm run sandbox -- shell wcs-1 -- ls ...",
   ],
+  [
+    ["up", "--clear-pending-creates"],
+    "sandbox: --clear-pending-creates stands with up; it goes with refresh only",
+  ],
   [["fly"], 'sandbox: there is no command "fly"; see: npm run sandbox -- help'],
   [["up", "--nodes", "none"], 'sandbox: --nodes is "none"; it must be a number from 1 on'],
   [["up", "--config", "cpu"], 'sandbox: --config is "cpu"; it must be KEY=VALUE'],
@@ -135,6 +139,6 @@ underLock("signal", "busy", use).then(
 test("help lists the commands", () => {
   const { status, output } = sandbox({ args: ["help"] });
   expect(status).toBe(0);
-  for (const command of ["up", "preview", "status", "shell NAME", "logs NAME", "down"])
+  for (const command of ["up", "preview", "refresh", "status", "shell NAME", "logs NAME", "down"])
     expect(output).toContain(`  ${command}`);
 });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import type { Caller } from "../../sandbox/cloud/caller";
 import type { CloudClient } from "../../sandbox/cloud/client";
 import { Cloud } from "../../sandbox/cloud/cloud";
 import type { Machines } from "../../sandbox/cloud/machine";
@@ -23,11 +24,14 @@ const folder = mkdtempSync(join(tmpdir(), "wcs-provider-"));
 const objects = new ObjectStore(join(folder, "objects"));
 /** Without machines and packets, which these tests have none of. */
 const cloud = new Cloud({} as Machines, objects, () => {});
+/** As whom reads are judged. */
+let caller: Caller | undefined;
 const cloudClient = {
   internetNamespace: "",
   async call(method: string, args: { kind: string; id: string; inputs: Record<string, unknown> }) {
     if (method === "create") return cloud.create(args.kind, args.inputs);
     if (method === "update") return cloud.update(args.kind, args.id, args.inputs);
+    if (method === "read") return cloud.read(args.kind, args.id, caller);
     return cloud.remove(args.kind, args.id);
   },
 };
@@ -279,6 +283,110 @@ test("a look-up is judged as well", async () => {
   ).rejects.toThrow("not authorized to perform: ec2:DescribeImages on resource: *");
   asked.close();
   provider.stop();
+});
+
+describe("a refresh", () => {
+  const tcp = { securityGroupId: "", ipProtocol: "tcp", fromPort: 443, toPort: 443, cidrIpv4: "0.0.0.0/0" };
+
+  async function read(type: string, id: string, inputs: Values, outputs: Values) {
+    const request = new messages.ReadRequest()
+      .setUrn(urn(type))
+      .setId(id)
+      .setInputs(structOf(inputs))
+      .setProperties(structOf(outputs));
+    const response = await call("read", request);
+    return {
+      id: response.getId() as string,
+      inputs: response.getInputs()?.toJavaScript(),
+      outputs: response.getProperties()?.toJavaScript(),
+    };
+  }
+
+  async function makeRule() {
+    const group = await cloud.create("securityGroup", { name: "refreshed" });
+    const inputs = { ...tcp, securityGroupId: group.id };
+    const made = await cloud.create("ingressRule", inputs);
+    return { group, inputs, id: made.id, outputs: { ...inputs, ...made.outputs } };
+  }
+
+  test("finds what the state has where nobody has changed anything", async () => {
+    const { id, inputs, outputs } = await makeRule();
+    expect(await read(rule, id, inputs, outputs)).toEqual({ id, inputs, outputs });
+  });
+
+  test("finds a change that somebody else has made, which the next up then puts right", async () => {
+    const { id, inputs, outputs } = await makeRule();
+    await cloud.update("ingressRule", id, { ...inputs, fromPort: 1, toPort: 1 });
+    const found = await read(rule, id, inputs, outputs);
+    expect(found.inputs).toEqual({ ...inputs, fromPort: 1, toPort: 1 });
+    expect(found.outputs).toMatchObject({ fromPort: 1, toPort: 1 });
+    expect(await diff(rule, found.inputs, inputs)).toEqual({ diffs: ["fromPort", "toPort"], replaces: [] });
+  });
+
+  test("says that a resource is gone, and so is what belonged to it", async () => {
+    const { group, id, inputs, outputs } = await makeRule();
+    await cloud.remove("securityGroup", group.id);
+    expect(await read(rule, id, inputs, outputs)).toMatchObject({ id: "" });
+    expect(await read("aws:ec2/securityGroup:SecurityGroup", group.id, {}, {})).toMatchObject({ id: "" });
+  });
+
+  test("gives back what is nowhere but in the state", async () => {
+    const key = { algorithm: "ECDSA", ecdsaCurve: "P256" };
+    const state = { ...key, privateKeyPem: "a" };
+    const type = "tls:index/privateKey:PrivateKey";
+    expect(await read(type, "key", key, state)).toEqual({ id: "key", inputs: key, outputs: state });
+    const command = { create: "true" };
+    expect(await read("command:local:Command", "command-1", command, { ...command, stdout: "" })).toEqual({
+      id: "command-1",
+      inputs: command,
+      outputs: { ...command, stdout: "" },
+    });
+    await expect(read(type, "key", {}, {})).rejects.toThrow(`the sandbox cannot import ${type}`);
+  });
+
+  test("leaves the file that an object was made from as the state has it, since S3 does not tell", async () => {
+    const { id: bucket } = await cloud.create("bucket", { bucketPrefix: "refreshed-" });
+    const hash = createHash("sha256").update("x").digest("hex");
+    const made = { bucket, key: "node/a", source: { ...assetMark, hash, text: "x" } };
+    const { id, outputs } = await cloud.create("bucketObject", made);
+    const inputs = { ...made, source: { ...assetMark, hash, path: "/another/checkout" } };
+    await cloud.update("bucketObject", id, { ...made, source: { ...made.source, text: "y" } });
+    const state = { ...inputs, ...outputs };
+    const object = "aws:s3/bucketObjectv2:BucketObjectv2";
+    expect(await read(object, id, inputs, state)).toEqual({ id, inputs, outputs: state });
+  });
+
+  test("is judged by the role that asks", async () => {
+    const { id, inputs, outputs } = await makeRule();
+    caller = { role: "deploy", policies: [], file: "the file" };
+    await expect(read(rule, id, inputs, outputs)).rejects.toThrow(
+      "not authorized to perform: ec2:DescribeSecurityGroupRules on resource: *",
+    );
+    caller = undefined;
+  });
+
+  test("knows an instance that was stopped and started, with its new address", async () => {
+    let state = "running";
+    const machines = {
+      start: async () => {},
+      stop: async () => {
+        state = "stopped";
+      },
+      startAgain: () => {
+        state = "running";
+      },
+      status: () => ({ state }),
+    } as unknown as Machines;
+    const own = new Cloud(machines, objects, () => {});
+    const { id, outputs } = await own.create("instance", { ami: "ami-1", associatePublicIpAddress: true });
+    const seen = () => own.read("instance", id)?.outputs;
+    expect(seen()).toEqual(outputs);
+    await own.stopInstance(id);
+    expect(seen()?.instanceState).toBe("stopped");
+    own.startInstance(id);
+    expect(seen()?.instanceState).toBe("running");
+    expect(seen()?.publicIp).not.toBe(outputs.publicIp);
+  });
 });
 
 describe("S3", () => {
