@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { sizeProblems } from "./cluster/sizes";
 import { Balancer } from "./components/balancer";
 import { Certificate } from "./components/certificate";
 import { DesiredState } from "./components/desired-state";
@@ -11,7 +12,7 @@ import { SecurityGroups } from "./components/security-groups";
 import { tagResources } from "./components/tags";
 import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
-import { loadConfig } from "./config";
+import { loadConfig } from "./config/load";
 import {
   balancerSettings,
   haproxySettings,
@@ -24,7 +25,7 @@ import { examplePage } from "./userdata/balancer";
 import { renderHaproxyBase } from "./userdata/haproxy-config";
 
 const now = new Date();
-const config = loadConfig(now);
+const config = loadConfig(now, sizeProblems);
 const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
 const settings = balancerSettings(config, parameterPath);
 const haproxyBase = renderHaproxyBase(haproxySettings(config));

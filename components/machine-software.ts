@@ -2,10 +2,11 @@ import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { type MachineKind, packMachineSoftware } from "../cluster/machine-software";
 import { packWebSdk } from "../cluster/websdk";
+import { hashFile, type LocalFile } from "../config/local-file";
 import type { BalancerPackages } from "../userdata/balancer";
 import type { NodePackages } from "../userdata/node";
 import type { Package } from "../userdata/user-data";
-import { hashFile, type LocalFile, writeArchive } from "./local-file";
+import { writeArchive } from "./archive-file";
 import { balancerTags, bucketTags, nodeTags } from "./tags";
 
 /** A file of this computer, an object that is in S3 already, or a download. */

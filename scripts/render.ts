@@ -4,8 +4,11 @@ import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
 import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
+import { sizeProblems } from "../cluster/sizes";
 import { packWebSdk } from "../cluster/websdk";
-import { ConfigError, certificatesIn, parseConfig } from "../config";
+import { certificatesIn } from "../config/certificate";
+import { ConfigError } from "../config/messages";
+import { parseConfig } from "../config/parse";
 import { balancerSettings, haproxySettings, nodeSettings, packageSources } from "../settings";
 import { renderBalancerUserData } from "../userdata/balancer";
 import { renderDesiredState, sha256 } from "../userdata/desired-state";
@@ -62,7 +65,7 @@ function wcsOf(stack: string, config: Parameters<typeof packageSources>[0]): Pac
 export function renderStack(stack: string, values: Record<string, unknown>): Record<string, string> {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
-  const config = parseConfig({ ...own, ...others }, () => true, new Date());
+  const config = parseConfig({ ...own, ...others }, () => true, new Date(), sizeProblems);
   if (typeof tlsCertificate === "string") {
     if (!certificatesIn(tlsCertificate).length)
       throw new ConfigError("tlsCertificate holds no PEM CERTIFICATE");

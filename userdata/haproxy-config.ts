@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { AgentChecks } from "../config";
+import type { AgentChecks } from "../config/schema";
 import { busyPage, certificatePath, examplePage } from "./balancer";
 
 export interface HaproxySettings {

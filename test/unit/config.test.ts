@@ -4,7 +4,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ConfigError, checkLocalPackage, fromEngine, parseConfig } from "../../config";
+import { sizeProblems } from "../../cluster/sizes";
+import { ConfigError } from "../../config/messages";
+import { fromEngine, parseConfig as parse } from "../../config/parse";
+import { checkLocalPackage } from "../../config/wcs-package";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
 import { addressWarnings, capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
 
@@ -15,6 +18,9 @@ const minimal = {
   wcsPackageUrl: "https://downloads.example.com/wcs.tar.gz",
   wcsPackageSha256: "a".repeat(64),
 };
+
+const parseConfig = (values: Record<string, unknown>, isSecret: (key: string) => boolean, now: Date) =>
+  parse(values, isSecret, now, sizeProblems);
 
 function errorOf(values: Record<string, unknown>, isSecret = true): string {
   try {

@@ -4,13 +4,13 @@ import { expect, test } from "vitest";
 import { projectRoot } from "../../sandbox/paths";
 
 /** What `pulumi preview` and `pulumi up` run, the policy pack and the scripts of the preview workflow included. */
-const folders = ["cluster", "components", "policy", "scripts", "userdata"];
+const folders = ["cluster", "components", "config", "policy", "scripts", "userdata"];
 /** Run by developers only. */
 const forDevelopers = ["scripts/docs.ts", "scripts/test.ts"];
 
 test("what the program, a preview and the policy pack import is there after npm ci --omit=dev", () => {
   const sources = [
-    ...["index.ts", "config.ts", "settings.ts"],
+    ...["index.ts", "settings.ts"],
     ...folders.flatMap((folder) => readdirSync(join(projectRoot, folder)).map((name) => `${folder}/${name}`)),
   ].filter((name) => name.endsWith(".ts") && !forDevelopers.includes(name));
   const { dependencies } = JSON.parse(readFileSync(join(projectRoot, "package.json"), "utf8"));
