@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { renderHaproxyBase } from "./cluster/haproxy-config";
 import { sizeProblems } from "./cluster/sizes";
 import { Balancer } from "./components/balancer";
 import { Certificate } from "./components/certificate";
@@ -22,7 +23,6 @@ import {
   warnings,
 } from "./settings";
 import { examplePage } from "./userdata/balancer";
-import { renderHaproxyBase } from "./userdata/haproxy-config";
 
 const now = new Date();
 const config = loadConfig(now, sizeProblems);
@@ -86,7 +86,6 @@ const cluster = new WcsCluster(
     balancerAddresses: [balancer.privateAddress, ...config.balancerCidrs],
     settings: nodeSettings(config, license?.parameter),
     software: software.node,
-    stickiness: config.stickiness,
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
     securityGroup: securityGroups.node,
@@ -98,16 +97,15 @@ const nodes = Object.entries(cluster.nodes);
 const furtherNodes = new FurtherNodes("further-nodes", {
   externalNodes: config.externalNodes,
   nodeStack: config.nodeStack,
-  stickiness: config.stickiness,
 });
 
 const desiredState = new DesiredState("desired-state", {
   stateParameter: settings.stateParameter,
   secretParameter: settings.secretParameter,
   haproxyBase,
-  serverLines: pulumi
-    .all([pulumi.all(nodes.map(([, node]) => node.serverLine)), furtherNodes.serverLines])
-    .apply(([own, further]) => [...own, ...further]),
+  stickiness: config.stickiness,
+  nodes: Object.fromEntries(nodes.map(([name, node]) => [name, node.backend])),
+  furtherBackends: furtherNodes.backends,
   certificate,
   drainTimeoutSeconds: config.drainTimeoutSeconds,
 });
@@ -121,7 +119,7 @@ if (config.rollout === "wait") {
       balancerInstanceId: balancer.instanceId,
       revision: desiredState.revision,
       serverNames: nodes.map(([, node]) => node.serverName),
-      furtherServerNames: furtherNodes.serverNames,
+      furtherBackends: furtherNodes.backends,
       drainTimeoutSeconds: config.drainTimeoutSeconds,
       trusted: certificate.trusted,
       statusToken: certificate.statusToken,
@@ -142,12 +140,7 @@ export const wcsNodes = nodes.map(([name, node]) => ({
   publicAddress: node.publicAddress,
   instanceId: node.instanceId,
 }));
-/** haproxy.cfg, one value a server: an address that is not known yet hides only its own line in a preview. */
-export const haproxyConfig = {
-  base: haproxyBase,
-  servers: Object.fromEntries(nodes.map(([name, node]) => [name, node.serverLine])),
-  furtherServers: furtherNodes.serverLines,
-};
+export const haproxyConfig = desiredState.haproxyConfig;
 /** What to trust besides the system's CAs; none with a certificate of one's own. */
 export const certificateAuthority = certificate.certificateAuthority ?? null;
 export const revision = desiredState.revision;

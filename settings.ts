@@ -1,12 +1,12 @@
 import { X509Certificate } from "node:crypto";
 import * as ipaddr from "ipaddr.js";
+import type { HaproxySettings } from "./cluster/haproxy-config";
 import type { CertificateArgs } from "./components/certificate";
 import type { MachineSoftwareArgs } from "./components/machine-software";
 import type { StackConfig } from "./config/load";
 import type { PublicConfig } from "./config/schema";
 import { localWcsPackage } from "./config/wcs-package";
 import type { BalancerSettings } from "./userdata/balancer";
-import type { HaproxySettings } from "./userdata/haproxy-config";
 import { type NodeSettings, propertyWarnings } from "./userdata/node";
 import { defaultPatienceSeconds } from "./userdata/user-data";
 

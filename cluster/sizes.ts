@@ -1,6 +1,7 @@
 import type { ConfigValues } from "../config/schema";
 import { haproxySettings } from "../settings";
-import { checkStateFits, renderPem, renderSecret, TooLargeError } from "../userdata/desired-state";
+import { renderDesiredState, renderPem, renderSecret, sha256, TooLargeError } from "./desired-state";
+import { type HaproxySettings, renderHaproxyBase, serverName } from "./haproxy-config";
 
 /** What does not fit into the documents that the balancer gets, one line each. The certificate has to be readable. */
 export function sizeProblems(config: ConfigValues): string[] {
@@ -15,5 +16,37 @@ export function sizeProblems(config: ConfigValues): string[] {
   } catch (error) {
     if (error instanceof TooLargeError) return [error.message];
     throw error;
+  }
+}
+
+/**
+ * Checks before anything is created that the desired state of so many nodes will fit, with instance ids and
+ * addresses that compress as badly as real ones.
+ * @throws TooLargeError that names the key
+ */
+function checkStateFits(settings: HaproxySettings, nodes: string[]): void {
+  const backends = nodes.map((name, index) => {
+    const digest = Buffer.from(sha256(`${name} ${index}`), "hex");
+    return {
+      serverName: serverName(name, digest.toString("hex", 0, 8)),
+      address: `172.${digest[8]}.${digest[9]}.${digest[10]}`,
+    };
+  });
+  try {
+    renderDesiredState({
+      haproxyBase: renderHaproxyBase(settings),
+      backends,
+      stickiness: settings.stickiness,
+      certificateHash: sha256(settings.domain),
+      drainTimeoutSeconds: 0,
+    });
+  } catch (error) {
+    if (!(error instanceof TooLargeError)) throw error;
+    const networks = settings.trustedCidrs.length;
+    const andNetworks = networks > 0 ? ` and trustedCidrs ${networks} networks` : "";
+    throw new TooLargeError(
+      `nodes has ${nodes.length} names${andNetworks}; that is more than the desired state can hold (${error.message}). ` +
+        `It must be fewer: ${networks > 0 ? "put networks together into larger ones, or " : ""}split them over several stacks.`,
+    );
   }
 }

@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as tls from "@pulumi/tls";
-import { renderPem, sha256 } from "../userdata/desired-state";
+import { renderPem, sha256 } from "../cluster/desired-state";
 
 export interface CertificateArgs {
   /** The name that the certificate is for. */

@@ -1,6 +1,7 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { renderDesiredState, renderSecret } from "../userdata/desired-state";
+import { renderDesiredState, renderSecret } from "../cluster/desired-state";
+import { type Backend, renderServer } from "../cluster/haproxy-config";
 import type { Certificate } from "./certificate";
 import { balancerTags as tags } from "./tags";
 
@@ -9,9 +10,13 @@ export interface DesiredStateArgs {
   stateParameter: string;
   /** Name of the parameter that holds the certificate's key. */
   secretParameter: string;
-  /** haproxy.cfg without the servers, and one line a node: a preview shows what is known of it. */
+  /** haproxy.cfg without the servers. */
   haproxyBase: string;
-  serverLines: pulumi.Input<string[]>;
+  /** Whether a server's line in haproxy.cfg has a cookie. */
+  stickiness: boolean;
+  /** This stack's nodes by their names, and then the servers that it does not make. */
+  nodes: Record<string, pulumi.Output<Backend>>;
+  furtherBackends: pulumi.Output<Backend[]>;
   certificate: Certificate;
   drainTimeoutSeconds: number;
 }
@@ -19,18 +24,26 @@ export interface DesiredStateArgs {
 /** What the balancer is to run, where it fetches it. */
 export class DesiredState extends pulumi.ComponentResource {
   readonly revision: pulumi.Output<string>;
+  /** haproxy.cfg, one value a server: an address that is not known yet hides only its own line in a preview. */
+  readonly haproxyConfig: {
+    base: string;
+    servers: Record<string, pulumi.Output<string>>;
+    furtherServers: pulumi.Output<string[]>;
+  };
 
   constructor(name: string, args: DesiredStateArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:DesiredState", name, {}, opts);
-    const { certificate } = args;
+    const { haproxyBase, stickiness, nodes, furtherBackends, certificate, drainTimeoutSeconds } = args;
     const state = pulumi
-      .all([args.serverLines, certificate.hash])
-      .apply(([lines, hash]) =>
-        renderDesiredState(
-          args.haproxyBase + lines.map((line) => `${line}\n`).join(""),
-          hash,
-          args.drainTimeoutSeconds,
-        ),
+      .all([pulumi.all(Object.values(nodes)), furtherBackends, certificate.hash])
+      .apply(([own, further, certificateHash]) =>
+        renderDesiredState({
+          haproxyBase,
+          backends: [...own, ...further],
+          stickiness,
+          certificateHash,
+          drainTimeoutSeconds,
+        }),
       );
     const secret = new aws.ssm.Parameter(
       `${name}-secret`,
@@ -60,6 +73,14 @@ export class DesiredState extends pulumi.ComponentResource {
       { parent: this, dependsOn: secret },
     );
     this.revision = state.revision;
+    const lineOf = (backend: Backend) => renderServer(backend, stickiness);
+    this.haproxyConfig = {
+      base: haproxyBase,
+      servers: Object.fromEntries(
+        Object.entries(nodes).map(([node, backend]) => [node, backend.apply(lineOf)]),
+      ),
+      furtherServers: furtherBackends.apply((backends) => backends.map(lineOf)),
+    };
     this.registerOutputs({ revision: this.revision });
   }
 }

@@ -1,13 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
-import { externalServerName, renderServer, serverName } from "../userdata/haproxy-config";
+import { type Backend, externalServerName, serverName } from "../cluster/haproxy-config";
 
 export interface FurtherNodesArgs {
   /** WCS servers that exist already. */
   externalNodes: { name: string; address: string }[];
   /** Another stack of this program whose nodes to use too. @default none */
   nodeStack?: string;
-  /** Whether a server's line in haproxy.cfg has a cookie. */
-  stickiness: boolean;
 }
 
 /** A node that another stack has as an output. */
@@ -19,9 +17,7 @@ interface OutputNode {
 
 /** The balancer's servers that this stack does not make: external ones and those of another stack. */
 export class FurtherNodes extends pulumi.ComponentResource {
-  readonly serverNames: pulumi.Output<string[]>;
-  /** Their lines in haproxy.cfg. */
-  readonly serverLines: pulumi.Output<string[]>;
+  readonly backends: pulumi.Output<Backend[]>;
 
   constructor(name: string, args: FurtherNodesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:FurtherNodes", name, {}, opts);
@@ -39,11 +35,9 @@ export class FurtherNodes extends pulumi.ComponentResource {
             })),
           )
       : pulumi.output([]);
-    const backends = ofStack.apply((nodes) =>
+    this.backends = ofStack.apply((nodes) =>
       [...external, ...nodes].sort((one, other) => (one.serverName < other.serverName ? -1 : 1)),
     );
-    this.serverNames = backends.apply((all) => all.map(({ serverName }) => serverName));
-    this.serverLines = backends.apply((all) => all.map((backend) => renderServer(backend, args.stickiness)));
     this.registerOutputs({});
   }
 }

@@ -1,5 +1,6 @@
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import type { Backend } from "../cluster/haproxy-config";
 
 export interface RolloutArgs {
   domain: string;
@@ -10,8 +11,8 @@ export interface RolloutArgs {
   revision: pulumi.Input<string>;
   /** Server names of the nodes that must be up. */
   serverNames: pulumi.Input<string>[];
-  /** Those of servers that this stack does not make: one that is down is a warning. */
-  furtherServerNames: pulumi.Input<string[]>;
+  /** Servers that this stack does not make: one that is down is a warning. */
+  furtherBackends: pulumi.Output<Backend[]>;
   drainTimeoutSeconds: number;
   /** Certificates to trust besides the system's, PEM. */
   trusted: pulumi.Input<string>;
@@ -41,7 +42,9 @@ export class Rollout extends pulumi.ComponentResource {
           DOMAIN: args.domain,
           REVISION: args.revision,
           SERVERS: pulumi.all(args.serverNames).apply((names) => names.join(" ")),
-          FURTHER_SERVERS: pulumi.output(args.furtherServerNames).apply((names) => names.join(" ")),
+          FURTHER_SERVERS: args.furtherBackends.apply((all) =>
+            all.map(({ serverName }) => serverName).join(" "),
+          ),
           DRAIN_TIMEOUT_SECONDS: String(args.drainTimeoutSeconds),
           TRUSTED: args.trusted,
           STATUS_TOKEN: args.statusToken,

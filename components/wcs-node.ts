@@ -1,6 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { renderServer, serverName } from "../userdata/haproxy-config";
+import { type Backend, serverName } from "../cluster/haproxy-config";
 import { type NodePackages, type NodeSettings, renderNodeUserData } from "../userdata/node";
 import { encodeUserData } from "../userdata/user-data";
 import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
@@ -15,8 +15,6 @@ export interface WcsNodeArgs {
   instanceType: string;
   /** @default the newest Debian 13 when the node is made */
   ami?: string;
-  /** Whether the node's line in haproxy.cfg has a cookie. */
-  stickiness: boolean;
   software: FetchedSoftware<NodePackages>;
   /** What the node may do at AWS. */
   role: InstanceRole;
@@ -28,8 +26,8 @@ export interface WcsNodeArgs {
 export class WcsNode extends pulumi.ComponentResource {
   /** Unique to the instance. */
   readonly serverName: pulumi.Output<string>;
-  /** The node's line in haproxy.cfg. */
-  readonly serverLine: pulumi.Output<string>;
+  /** The node as HAProxy sees it. */
+  readonly backend: pulumi.Output<Backend>;
   readonly instanceId: pulumi.Output<string>;
   readonly privateAddress: pulumi.Output<string>;
   readonly publicAddress: pulumi.Output<string>;
@@ -66,9 +64,9 @@ export class WcsNode extends pulumi.ComponentResource {
     this.privateAddress = instance.privateIp;
     this.publicAddress = instance.publicIp;
     this.serverName = instance.id.apply((id) => serverName(name, id));
-    this.serverLine = pulumi
+    this.backend = pulumi
       .all([this.serverName, this.privateAddress])
-      .apply(([serverName, address]) => renderServer({ serverName, address }, args.stickiness));
+      .apply(([serverName, address]) => ({ serverName, address }));
     this.registerOutputs({ instanceId: this.instanceId, privateAddress: this.privateAddress });
   }
 }

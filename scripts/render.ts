@@ -3,6 +3,8 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
+import { renderDesiredState, sha256 } from "../cluster/desired-state";
+import { renderHaproxyBase, renderHaproxyConfig, serverName } from "../cluster/haproxy-config";
 import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
 import { sizeProblems } from "../cluster/sizes";
 import { packWebSdk } from "../cluster/websdk";
@@ -11,8 +13,6 @@ import { ConfigError } from "../config/messages";
 import { parseConfig } from "../config/parse";
 import { balancerSettings, haproxySettings, nodeSettings, packageSources } from "../settings";
 import { renderBalancerUserData } from "../userdata/balancer";
-import { renderDesiredState, sha256 } from "../userdata/desired-state";
-import { renderHaproxyConfig, serverName } from "../userdata/haproxy-config";
 import { renderNodeUserData } from "../userdata/node";
 import { encodeUserData, type Package, userDataLimitBytes } from "../userdata/user-data";
 
@@ -75,7 +75,8 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
     serverName: serverName(name, `i-0000000000000${String(index + 1).padStart(4, "0")}`),
     address: `10.0.1.${index + 1}`,
   }));
-  const haproxyConfig = renderHaproxyConfig(haproxySettings(config), backends);
+  const haproxyBase = renderHaproxyBase(haproxySettings(config));
+  const { stickiness, drainTimeoutSeconds } = config;
   const license = config.wcsLicenseKey ? `/wcs-balancer/${stack}/wcs-license` : undefined;
   const node = { ...nodeSettings(config, license), balancerAddresses: [balancerAddress] };
   const software = (kind: MachineKind) => inBucket(stack, kind, "software", packMachineSoftware(kind).sha256);
@@ -93,12 +94,14 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
       websdk,
     }),
     ...filesOf("balancer", machineSoftware("balancer")),
-    "balancer/haproxy.cfg": haproxyConfig,
-    "balancer/desired-state.base64": renderDesiredState(
-      haproxyConfig,
-      sha256(config.domain),
-      config.drainTimeoutSeconds,
-    ).document,
+    "balancer/haproxy.cfg": renderHaproxyConfig(haproxyBase, backends, stickiness),
+    "balancer/desired-state.base64": renderDesiredState({
+      haproxyBase,
+      backends,
+      stickiness,
+      certificateHash: sha256(config.domain),
+      drainTimeoutSeconds,
+    }).document,
   };
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { AgentChecks } from "../config/schema";
-import { busyPage, certificatePath, examplePage } from "./balancer";
+import { busyPage, certificatePath, examplePage } from "../userdata/balancer";
 
 export interface HaproxySettings {
   domain: string;
@@ -58,9 +58,14 @@ export function renderAgentRequest(checks: AgentChecks): string {
   return `${words.join(" ")};`;
 }
 
-/** The `server` line of a node. Everything that is the same for all nodes stands in `default-server`. */
-export function renderServer({ serverName, address }: Backend, stickiness: boolean): string {
-  return `    server ${serverName} ${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
+/** A node's address and own options. Everything that is the same for all nodes stands in `default-server`. */
+export function renderServerOptions({ serverName, address }: Backend, stickiness: boolean): string {
+  return `${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
+}
+
+/** The `server` line of a node. */
+export function renderServer(backend: Backend, stickiness: boolean): string {
+  return `    server ${backend.serverName} ${renderServerOptions(backend, stickiness)}`;
 }
 
 /** HAProxy's runtime API, for root only. */
@@ -239,10 +244,7 @@ ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
 `;
 }
 
-/** The whole haproxy.cfg. */
-export function renderHaproxyConfig(settings: HaproxySettings, backends: Backend[]): string {
-  return (
-    renderHaproxyBase(settings) +
-    backends.map((backend) => `${renderServer(backend, settings.stickiness)}\n`).join("")
-  );
+/** The whole haproxy.cfg: what `renderHaproxyBase` gives, and then the servers. */
+export function renderHaproxyConfig(base: string, backends: Backend[], stickiness: boolean): string {
+  return base + backends.map((backend) => `${renderServer(backend, stickiness)}\n`).join("");
 }
