@@ -41,6 +41,22 @@ export function externalServerName(name: string, address: string): string {
   return `${name}-${createHash("sha256").update(address).digest("hex").slice(0, 8)}`;
 }
 
+/** A node that another stack has in its output `wcsNodes`. */
+export interface OutputNode {
+  name: string;
+  privateAddress: string;
+  instanceId: string;
+}
+
+/** The servers that this stack does not make, in an order that depends on nothing but their names. */
+export function furtherBackends(external: Backend[], ofStack: OutputNode[]): Backend[] {
+  const nodes = ofStack.map(({ name, privateAddress, instanceId }) => ({
+    serverName: serverName(name, instanceId),
+    address: privateAddress,
+  }));
+  return [...external, ...nodes].sort((one, other) => (one.serverName < other.serverName ? -1 : 1));
+}
+
 const agentWords: Record<keyof AgentChecks, string> = {
   cpu: "cpu",
   publishers: "publishers",

@@ -1,14 +1,13 @@
 import type { ConfigValues } from "../config/schema";
-import { haproxySettings } from "../settings";
+import { type ClusterDescription, describeCluster } from "./description";
 import { renderDesiredState, renderPem, renderSecret, sha256, TooLargeError } from "./desired-state";
-import { type HaproxySettings, renderHaproxyBase, serverName } from "./haproxy-config";
+import { serverName } from "./haproxy-config";
 
 /** What does not fit into the documents that the balancer gets, one line each. The certificate has to be readable. */
 export function sizeProblems(config: ConfigValues): string[] {
   const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
   try {
-    const names = [...config.nodes, ...config.externalNodes.map(({ name }) => name)];
-    checkStateFits(haproxySettings(config), names);
+    checkStateFits(describeCluster(config, ""), config.trustedCidrs.length);
     if (tlsCertificate && tlsPrivateKey) {
       renderSecret(renderPem(tlsCertificate, tlsChain, tlsPrivateKey), "0".repeat(64));
     }
@@ -21,31 +20,25 @@ export function sizeProblems(config: ConfigValues): string[] {
 
 /**
  * Checks before anything is created that the desired state of so many nodes will fit, with instance ids and
- * addresses that compress as badly as real ones.
+ * addresses of nodes that compress as badly as real ones.
  * @throws TooLargeError that names the key
  */
-function checkStateFits(settings: HaproxySettings, nodes: string[]): void {
-  const backends = nodes.map((name, index) => {
+function checkStateFits(cluster: ClusterDescription, networks: number): void {
+  const nodes = cluster.nodes.map((name, index) => {
     const digest = Buffer.from(sha256(`${name} ${index}`), "hex");
     return {
       serverName: serverName(name, digest.toString("hex", 0, 8)),
       address: `172.${digest[8]}.${digest[9]}.${digest[10]}`,
     };
   });
+  const backends = [...nodes, ...cluster.externalNodes];
   try {
-    renderDesiredState({
-      haproxyBase: renderHaproxyBase(settings),
-      backends,
-      stickiness: settings.stickiness,
-      certificateHash: sha256(settings.domain),
-      drainTimeoutSeconds: 0,
-    });
+    renderDesiredState({ ...cluster, backends, certificateHash: sha256("any certificate") });
   } catch (error) {
     if (!(error instanceof TooLargeError)) throw error;
-    const networks = settings.trustedCidrs.length;
     const andNetworks = networks > 0 ? ` and trustedCidrs ${networks} networks` : "";
     throw new TooLargeError(
-      `nodes has ${nodes.length} names${andNetworks}; that is more than the desired state can hold (${error.message}). ` +
+      `nodes has ${backends.length} names${andNetworks}; that is more than the desired state can hold (${error.message}). ` +
         `It must be fewer: ${networks > 0 ? "put networks together into larger ones, or " : ""}split them over several stacks.`,
     );
   }

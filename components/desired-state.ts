@@ -1,24 +1,17 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { ClusterDescription } from "../cluster/description";
 import { renderDesiredState, renderSecret } from "../cluster/desired-state";
 import { type Backend, renderServer } from "../cluster/haproxy-config";
 import type { Certificate } from "./certificate";
 import { balancerTags as tags } from "./tags";
 
 export interface DesiredStateArgs {
-  /** Name of the parameter that the balancer polls. */
-  stateParameter: string;
-  /** Name of the parameter that holds the certificate's key. */
-  secretParameter: string;
-  /** haproxy.cfg without the servers. */
-  haproxyBase: string;
-  /** Whether a server's line in haproxy.cfg has a cookie. */
-  stickiness: boolean;
+  cluster: ClusterDescription;
   /** This stack's nodes by their names, and then the servers that it does not make. */
   nodes: Record<string, pulumi.Output<Backend>>;
   furtherBackends: pulumi.Output<Backend[]>;
   certificate: Certificate;
-  drainTimeoutSeconds: number;
 }
 
 /** What the balancer is to run, where it fetches it. */
@@ -33,22 +26,17 @@ export class DesiredState extends pulumi.ComponentResource {
 
   constructor(name: string, args: DesiredStateArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:DesiredState", name, {}, opts);
-    const { haproxyBase, stickiness, nodes, furtherBackends, certificate, drainTimeoutSeconds } = args;
+    const { cluster, nodes, furtherBackends, certificate } = args;
+    const { stateParameter, secretParameter } = cluster.balancer;
     const state = pulumi
       .all([pulumi.all(Object.values(nodes)), furtherBackends, certificate.hash])
       .apply(([own, further, certificateHash]) =>
-        renderDesiredState({
-          haproxyBase,
-          backends: [...own, ...further],
-          stickiness,
-          certificateHash,
-          drainTimeoutSeconds,
-        }),
+        renderDesiredState({ ...cluster, backends: [...own, ...further], certificateHash }),
       );
     const secret = new aws.ssm.Parameter(
       `${name}-secret`,
       {
-        name: args.secretParameter,
+        name: secretParameter,
         type: "SecureString",
         tier: "Advanced",
         description: "Certificate, chain and key of the balancer, and the token for its detailed status",
@@ -62,7 +50,7 @@ export class DesiredState extends pulumi.ComponentResource {
     new aws.ssm.Parameter(
       `${name}-document`,
       {
-        name: args.stateParameter,
+        name: stateParameter,
         type: "String",
         tier: "Advanced",
         description: "What the balancer is to run: gzip and base64 of JSON",
@@ -73,9 +61,9 @@ export class DesiredState extends pulumi.ComponentResource {
       { parent: this, dependsOn: secret },
     );
     this.revision = state.revision;
-    const lineOf = (backend: Backend) => renderServer(backend, stickiness);
+    const lineOf = (backend: Backend) => renderServer(backend, cluster.stickiness);
     this.haproxyConfig = {
-      base: haproxyBase,
+      base: cluster.haproxyBase,
       servers: Object.fromEntries(
         Object.entries(nodes).map(([node, backend]) => [node, backend.apply(lineOf)]),
       ),

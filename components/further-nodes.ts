@@ -1,18 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
-import { type Backend, externalServerName, serverName } from "../cluster/haproxy-config";
+import { type Backend, furtherBackends, type OutputNode } from "../cluster/haproxy-config";
 
 export interface FurtherNodesArgs {
   /** WCS servers that exist already. */
-  externalNodes: { name: string; address: string }[];
+  externalNodes: Backend[];
   /** Another stack of this program whose nodes to use too. @default none */
   nodeStack?: string;
-}
-
-/** A node that another stack has as an output. */
-interface OutputNode {
-  name: string;
-  privateAddress: string;
-  instanceId: string;
 }
 
 /** The balancer's servers that this stack does not make: external ones and those of another stack. */
@@ -21,23 +14,10 @@ export class FurtherNodes extends pulumi.ComponentResource {
 
   constructor(name: string, args: FurtherNodesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:FurtherNodes", name, {}, opts);
-    const external = args.externalNodes.map(({ name, address }) => ({
-      serverName: externalServerName(name, address),
-      address,
-    }));
     const ofStack = args.nodeStack
-      ? new pulumi.StackReference(args.nodeStack, {}, { parent: this })
-          .requireOutput("wcsNodes")
-          .apply((nodes) =>
-            (nodes as OutputNode[]).map(({ name, privateAddress, instanceId }) => ({
-              serverName: serverName(name, instanceId),
-              address: privateAddress,
-            })),
-          )
+      ? new pulumi.StackReference(args.nodeStack, {}, { parent: this }).requireOutput("wcsNodes")
       : pulumi.output([]);
-    this.backends = ofStack.apply((nodes) =>
-      [...external, ...nodes].sort((one, other) => (one.serverName < other.serverName ? -1 : 1)),
-    );
+    this.backends = ofStack.apply((nodes) => furtherBackends(args.externalNodes, nodes as OutputNode[]));
     this.registerOutputs({});
   }
 }

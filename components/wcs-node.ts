@@ -9,9 +9,9 @@ import type { FetchedSoftware } from "./machine-software";
 import { nodeTags } from "./tags";
 
 export interface WcsNodeArgs {
-  /** Private addresses and networks of the balancers, the only ones that the agent answers. */
-  balancerAddresses: pulumi.Input<string>[];
-  settings: Omit<NodeSettings, "balancerAddresses">;
+  settings: NodeSettings;
+  /** Private address of the balancer. */
+  balancerAddress: pulumi.Input<string>;
   instanceType: string;
   /** @default the newest Debian 13 when the node is made */
   ami?: string;
@@ -35,9 +35,9 @@ export class WcsNode extends pulumi.ComponentResource {
   constructor(name: string, args: WcsNodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:WcsNode", name, {}, opts);
     const userData = pulumi
-      .all([pulumi.all(args.balancerAddresses), args.software.packages])
-      .apply(([balancerAddresses, packages]) =>
-        encodeUserData(renderNodeUserData({ ...args.settings, balancerAddresses }, packages)),
+      .all([args.balancerAddress, args.software.packages])
+      .apply(([balancerAddress, packages]) =>
+        encodeUserData(renderNodeUserData(args.settings, balancerAddress, packages)),
       );
     const instance = new aws.ec2.Instance(
       name,

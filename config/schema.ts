@@ -317,5 +317,8 @@ export type Key = keyof typeof configSchema.shape;
 export const secretKeys = ["tlsPrivateKey", "wcsLicenseKey"] as const satisfies Key[];
 export type SecretKey = (typeof secretKeys)[number];
 
+/** A further service of WCS. */
+export type OpenPort = ConfigValues["openPorts"][number];
+
 /** The configuration without secrets. */
 export type PublicConfig = Omit<ConfigValues, SecretKey>;

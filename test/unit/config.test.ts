@@ -4,12 +4,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describeCluster } from "../../cluster/description";
 import { sizeProblems } from "../../cluster/sizes";
+import { addressWarnings, capacityWarnings, certificateWarnings } from "../../cluster/warnings";
 import { ConfigError } from "../../config/messages";
 import { fromEngine, parseConfig as parse } from "../../config/parse";
 import { checkLocalPackage } from "../../config/wcs-package";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
-import { addressWarnings, capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
 
 /** Certificates that the tests make are valid by then. */
 const now = new Date(Date.now() + 60_000);
@@ -511,7 +512,7 @@ describe("a certificate of one's own", () => {
     test("is accepted in the order in which each signs the one before it", () => {
       const config = parseConfig(withChain(chain.intermediate + chain.root), () => true, now);
       expect(config.tlsChain).toContain("BEGIN CERTIFICATE");
-      expect(haproxySettings(config).strictTransportSecurity).toBe(true);
+      expect(describeCluster(config, "").haproxyBase).toContain("Strict-Transport-Security");
     });
 
     test("is refused in another order, which is shown", () => {

@@ -71,7 +71,7 @@ describe("each error message that the operations guide explains is one that some
       .map((name) => join(folder, name)),
   );
   /** Without the joints of messages that are longer than a line. */
-  const code = [...sources, "settings.ts"]
+  const code = sources
     .map(read)
     .join("\n")
     .replace(/["'`]\s*\+?\s*\n\s*f?["'`]/g, "");
