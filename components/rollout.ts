@@ -27,7 +27,7 @@ export interface RolloutArgs {
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:Rollout", name, {}, opts);
-    const wait = "scripts/wait-for-rollout.ts";
+    const wait = "rollout/wait-for-rollout.ts";
     new command.local.Command(
       name,
       {

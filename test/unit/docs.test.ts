@@ -64,7 +64,7 @@ test("the README names every npm script", () => {
 });
 
 describe("each error message that the operations guide explains is one that something says", () => {
-  const folders = ["cluster", "config", "machines", "sandbox", "scripts", "userdata"];
+  const folders = ["cluster", "config", "machines", "rollout", "sandbox", "scripts", "userdata"];
   const sources = folders.flatMap((folder) =>
     readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" })
       .filter((name) => /\.(ts|py|sh)$/.test(name))
