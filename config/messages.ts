@@ -9,6 +9,7 @@ function isSecretKey(key: PropertyKey): key is SecretKey {
 /** A configuration value that cannot be used; its message names key, value, what is allowed and the fix. */
 export class ConfigError extends Error {}
 
+/** A value as messages show it, 80 characters at most. */
 export function show(value: unknown): string {
   const json = JSON.stringify(value) ?? "missing";
   return json.length > 80 ? `${json.slice(0, 77)}...` : json;
@@ -59,6 +60,7 @@ function inShell(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** The command that sets a key, or a place in a list or object, to an example that is allowed. */
 export function fixCommand(path: PropertyKey[]): string {
   const place = firstPlace(path);
   const target = place.length === 1 ? String(place[0]) : `--path ${inShell(pathName(place))}`;
@@ -70,6 +72,7 @@ function valueAt(root: unknown, path: PropertyKey[]): unknown {
   return path.reduce((value: any, part) => value?.[part], root);
 }
 
+/** One line for each thing that zod has found: key, value, what is allowed, and the fix. */
 export function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): string {
   if (issue.code === "unrecognized_keys")
     return issue.keys.map((key) => unknownKey(issue.path, key)).join("\n");

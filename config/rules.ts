@@ -6,11 +6,13 @@ export function mustBe(allowed: string) {
   return { error: `it must be ${allowed}` };
 }
 
+/** A whole number in a range; `what` says of what, such as "a percentage". */
 export function integer(minimum: number, maximum: number, what: string) {
   const error = mustBe(`${what} from ${minimum} to ${maximum}`);
   return z.int(error).min(minimum, error).max(maximum, error);
 }
 
+/** A text of a pattern; `allowed` says the pattern in words. */
 export function text(pattern: RegExp, allowed: string) {
   return z.string(mustBe(allowed)).regex(pattern, mustBe(allowed));
 }
@@ -21,15 +23,18 @@ function isCidr(value: string): boolean {
   return ipaddr.IPv4.networkAddressFromCIDR(value).toString() === value.split("/")[0];
 }
 
+/** Whether a value may be a private key, which no message may show. */
 export function holdsPrivateKey(value: unknown): boolean {
   return typeof value === "string" && value.includes("PRIVATE KEY");
 }
 
+/** Whether an address has a user's name or password in it. */
 export function hasCredentials(url: string): boolean {
   const { username, password } = URL.canParse(url) ? new URL(url) : { username: "", password: "" };
   return username !== "" || password !== "";
 }
 
+/** Whether no value is there twice. */
 export function unique(values: string[]): boolean {
   return new Set(values).size === values.length;
 }
