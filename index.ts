@@ -1,6 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
+import { describeCluster } from "./cluster/description";
+import { sizeProblems } from "./cluster/sizes";
+import { warnings } from "./cluster/warnings";
 import { Balancer } from "./components/balancer";
-import { Certificate } from "./components/certificate";
+import { Certificate, ownCertificate } from "./components/certificate";
 import { DesiredState } from "./components/desired-state";
 import { DnsRecord } from "./components/dns-record";
 import { FurtherNodes } from "./components/further-nodes";
@@ -11,145 +14,86 @@ import { SecurityGroups } from "./components/security-groups";
 import { tagResources } from "./components/tags";
 import { WcsCluster } from "./components/wcs-cluster";
 import { WcsLicense } from "./components/wcs-license";
-import { loadConfig } from "./config";
-import {
-  balancerSettings,
-  haproxySettings,
-  nodeSettings,
-  ownCertificate,
-  packageSources,
-  warnings,
-} from "./settings";
+import { loadConfig } from "./config/load";
 import { examplePage } from "./userdata/balancer";
-import { renderHaproxyBase } from "./userdata/haproxy-config";
 
 const now = new Date();
-const config = loadConfig(now);
-const parameterPath = `/${pulumi.getProject()}/${pulumi.getStack()}`;
-const settings = balancerSettings(config, parameterPath);
-const haproxyBase = renderHaproxyBase(haproxySettings(config));
+const config = loadConfig(now, sizeProblems);
+const { domain, hostedZone, permissionsBoundary, protect } = config;
+const described = describeCluster(config, `/${pulumi.getProject()}/${pulumi.getStack()}`);
 
 for (const warning of warnings(config, now)) pulumi.log.warn(warning);
-
 tagResources();
 
-const network = new Network("network", { vpcId: config.vpcId, subnetIds: config.subnetIds });
-
-const securityGroups = new SecurityGroups("wcs", {
-  vpcId: network.vpcId,
-  clientCidrs: config.clientCidrs,
-  adminCidrs: config.adminCidrs,
-  ssh: config.sshPublicKey !== undefined,
-  openPorts: config.openPorts,
-  balancerCidrs: config.balancerCidrs,
-  directAccess: config.directAccess,
-});
-
-const software = new MachineSoftware("software", { ...packageSources(config), protect: config.protect });
-
-const certificate = new Certificate("certificate", {
-  domain: config.domain,
-  own: ownCertificate(config),
-  protect: config.protect,
-});
+const network = new Network("network", config);
+const securityGroups = new SecurityGroups("wcs", { vpcId: network.vpcId, ingress: described.ingress });
+const software = new MachineSoftware("software", { ...described.packages, protect });
+const certificate = new Certificate("certificate", { domain, own: ownCertificate(config), protect });
 
 const balancer = new Balancer(
   "balancer",
   {
-    settings,
+    settings: described.balancer,
     software: software.balancer,
     instanceType: config.balancerInstanceType,
     ami: config.balancerAmi,
     subnetId: network.subnetFor("balancer"),
     securityGroup: securityGroups.balancer,
-    permissionsBoundary: config.permissionsBoundary,
-    protect: config.protect,
+    permissionsBoundary,
+    protect,
   },
   { dependsOn: securityGroups },
 );
+const address = balancer.publicAddress;
+if (hostedZone) new DnsRecord("domain", { domain, hostedZone, address });
 
-if (config.hostedZone) {
-  const { domain, hostedZone } = config;
-  new DnsRecord("domain", { domain, hostedZone, address: balancer.publicAddress });
-}
-
-const license = config.wcsLicenseKey
-  ? new WcsLicense("wcs-license", { parameter: `${parameterPath}/wcs-license`, key: config.wcsLicenseKey })
-  : undefined;
-
+const { licenseParameter: parameter } = described.node;
+const license =
+  parameter && config.wcsLicenseKey
+    ? [new WcsLicense("wcs-license", { parameter, key: config.wcsLicenseKey })]
+    : [];
 const cluster = new WcsCluster(
   "cluster",
   {
-    nodes: config.nodes,
-    network,
-    balancerAddresses: [balancer.privateAddress, ...config.balancerCidrs],
-    settings: nodeSettings(config, license?.parameter),
+    nodes: described.nodes,
+    settings: described.node,
     software: software.node,
-    stickiness: config.stickiness,
     instanceType: config.nodeInstanceType,
     ami: config.nodeAmi,
+    network,
     securityGroup: securityGroups.node,
-    permissionsBoundary: config.permissionsBoundary,
+    balancerAddress: balancer.privateAddress,
+    permissionsBoundary,
   },
-  { dependsOn: license ? [securityGroups, license] : securityGroups },
+  { dependsOn: [securityGroups, ...license] },
 );
-const nodes = Object.entries(cluster.nodes);
-const furtherNodes = new FurtherNodes("further-nodes", {
-  externalNodes: config.externalNodes,
+const { backends: furtherBackends } = new FurtherNodes("further-nodes", {
+  externalNodes: described.externalNodes,
   nodeStack: config.nodeStack,
-  stickiness: config.stickiness,
 });
 
 const desiredState = new DesiredState("desired-state", {
-  stateParameter: settings.stateParameter,
-  secretParameter: settings.secretParameter,
-  haproxyBase,
-  serverLines: pulumi
-    .all([pulumi.all(nodes.map(([, node]) => node.serverLine)), furtherNodes.serverLines])
-    .apply(([own, further]) => [...own, ...further]),
+  cluster: described,
+  nodes: cluster.backends,
+  furtherBackends,
   certificate,
-  drainTimeoutSeconds: config.drainTimeoutSeconds,
 });
 
 if (config.rollout === "wait") {
-  new Rollout(
-    "rollout",
-    {
-      domain: config.domain,
-      balancerAddress: balancer.publicAddress,
-      balancerInstanceId: balancer.instanceId,
-      revision: desiredState.revision,
-      serverNames: nodes.map(([, node]) => node.serverName),
-      furtherServerNames: furtherNodes.serverNames,
-      drainTimeoutSeconds: config.drainTimeoutSeconds,
-      trusted: certificate.trusted,
-      statusToken: certificate.statusToken,
-    },
-    { dependsOn: [balancer, cluster, desiredState] },
-  );
+  const { drainTimeoutSeconds } = config;
+  const args = { domain, balancer, cluster, furtherBackends, desiredState, certificate, drainTimeoutSeconds };
+  new Rollout("rollout", args, { dependsOn: [balancer, cluster, desiredState] });
 }
 
 /** The guide's example page. */
-export const url = `https://${config.domain}${examplePage}`;
-export const websocketUrl = `wss://${config.domain}`;
-export const balancerAddress = balancer.publicAddress;
+export const url = `https://${domain}${examplePage}`;
+export const websocketUrl = `wss://${domain}`;
+export const balancerAddress = address;
 /** The record that `domain` needs: to be made by hand, or made in `hostedZone`. */
-export const dnsRecord = pulumi.interpolate`${config.domain}. A ${balancer.publicAddress}`;
-export const wcsNodes = nodes.map(([name, node]) => ({
-  name,
-  privateAddress: node.privateAddress,
-  publicAddress: node.publicAddress,
-  instanceId: node.instanceId,
-}));
-/** haproxy.cfg, one value a server: an address that is not known yet hides only its own line in a preview. */
-export const haproxyConfig = {
-  base: haproxyBase,
-  servers: Object.fromEntries(nodes.map(([name, node]) => [name, node.serverLine])),
-  furtherServers: furtherNodes.serverLines,
-};
+export const dnsRecord = pulumi.interpolate`${domain}. A ${address}`;
+export const wcsNodes = cluster.addresses;
+export const { haproxyConfig, revision } = desiredState;
 /** What to trust besides the system's CAs; none with a certificate of one's own. */
 export const certificateAuthority = certificate.certificateAuthority ?? null;
-export const revision = desiredState.revision;
 /** Where machines fetch their software, and what of it this version of the stack needs. */
-export const softwareBucket = software.bucket;
-export const softwareObjects = software.keys;
+export const { bucket: softwareBucket, keys: softwareObjects } = software;

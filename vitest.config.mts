@@ -16,7 +16,7 @@ export default defineConfig({
           hookTimeout: 3 * minute,
         },
       },
-      // Clients on the internet of a sandbox: scripts/test.ts gives each file one, and starts it there.
+      // Clients on the internet of a sandbox: test/run/main.ts gives each file one, and starts it there.
       {
         test: {
           name: "e2e",

@@ -1,5 +1,5 @@
 import { Header } from "tar";
-import { sha256 } from "../userdata/desired-state";
+import { sha256 } from "./desired-state";
 
 export interface ArchiveFile {
   /** Without a leading slash. */

@@ -1,7 +1,8 @@
 import { createHmac } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as tls from "@pulumi/tls";
-import { renderPem, sha256 } from "../userdata/desired-state";
+import { renderPem, sha256 } from "../cluster/desired-state";
+import type { StackConfig } from "../config/load";
 
 export interface CertificateArgs {
   /** The name that the certificate is for. */
@@ -10,6 +11,12 @@ export interface CertificateArgs {
   own?: { certificate: string; chain?: string; privateKey: pulumi.Input<string> };
   /** Whether the key of the stack's own CA is protected against deletion. @default false */
   protect?: boolean;
+}
+
+/** A user-supplied certificate of the configuration, where there is one. */
+export function ownCertificate(config: StackConfig): CertificateArgs["own"] {
+  const { tlsCertificate: certificate, tlsChain: chain, tlsPrivateKey: privateKey } = config;
+  return certificate && privateKey ? { certificate, chain, privateKey } : undefined;
 }
 
 const key = { algorithm: "ECDSA", ecdsaCurve: "P256" };

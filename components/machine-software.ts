@@ -1,21 +1,16 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { type MachineKind, packMachineSoftware } from "../cluster/machine-software";
+import type { PackageSource, PackageSources } from "../cluster/packages";
 import { packWebSdk } from "../cluster/websdk";
+import { hashFile, type LocalFile } from "../config/local-file";
 import type { BalancerPackages } from "../userdata/balancer";
 import type { NodePackages } from "../userdata/node";
 import type { Package } from "../userdata/user-data";
-import { hashFile, type LocalFile, writeArchive } from "./local-file";
+import { writeArchive } from "./archive-file";
 import { balancerTags, bucketTags, nodeTags } from "./tags";
 
-/** A file of this computer, an object that is in S3 already, or a download. */
-export type PackageSource = { file: string } | Package;
-
-export interface MachineSoftwareArgs {
-  /** The WCS tarball that nodes install. @default none: their image has WCS in it */
-  wcsPackage?: PackageSource;
-  /** The WebSDK bundle that the balancer serves. @default the pages of the pinned npm package */
-  webSdk?: Package;
+export interface MachineSoftwareArgs extends PackageSources {
   /** Whether the bucket is protected against deletion. @default false */
   protect?: boolean;
 }

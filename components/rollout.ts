@@ -1,21 +1,23 @@
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import type { Backend } from "../cluster/haproxy-config";
+import type { Balancer } from "./balancer";
+import type { Certificate } from "./certificate";
+import type { DesiredState } from "./desired-state";
+import type { WcsCluster } from "./wcs-cluster";
 
 export interface RolloutArgs {
   domain: string;
-  /** The Elastic IP: asked directly, so that no DNS record is needed. */
-  balancerAddress: pulumi.Input<string>;
-  /** A new machine has to be waited for again. */
-  balancerInstanceId: pulumi.Input<string>;
-  revision: pulumi.Input<string>;
-  /** Server names of the nodes that must be up. */
-  serverNames: pulumi.Input<string>[];
-  /** Those of servers that this stack does not make: one that is down is a warning. */
-  furtherServerNames: pulumi.Input<string[]>;
+  /** Its Elastic IP is asked directly, so that no DNS record is needed. A new machine has to be waited for again. */
+  balancer: Balancer;
+  /** Its revision must be applied. */
+  desiredState: DesiredState;
+  /** Its nodes must be up. */
+  cluster: WcsCluster;
+  /** Servers that this stack does not make: one that is down is a warning. */
+  furtherBackends: pulumi.Output<Backend[]>;
   drainTimeoutSeconds: number;
-  /** Certificates to trust besides the system's, PEM. */
-  trusted: pulumi.Input<string>;
-  statusToken: pulumi.Input<string>;
+  certificate: Certificate;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface RolloutArgs {
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:Rollout", name, {}, opts);
-    const wait = "scripts/wait-for-rollout.ts";
+    const wait = "rollout/wait-for-rollout.ts";
     new command.local.Command(
       name,
       {
@@ -36,15 +38,19 @@ export class Rollout extends pulumi.ComponentResource {
         // What is new in the environment updates in place, and so before anything is deleted. Triggers would replace.
         update: wait,
         environment: {
-          BALANCER_ADDRESS: args.balancerAddress,
-          BALANCER_INSTANCE: args.balancerInstanceId,
+          BALANCER_ADDRESS: args.balancer.publicAddress,
+          BALANCER_INSTANCE: args.balancer.instanceId,
           DOMAIN: args.domain,
-          REVISION: args.revision,
-          SERVERS: pulumi.all(args.serverNames).apply((names) => names.join(" ")),
-          FURTHER_SERVERS: pulumi.output(args.furtherServerNames).apply((names) => names.join(" ")),
+          REVISION: args.desiredState.revision,
+          SERVERS: pulumi
+            .all(Object.values(args.cluster.nodes).map(({ serverName }) => serverName))
+            .apply((names) => names.join(" ")),
+          FURTHER_SERVERS: args.furtherBackends.apply((all) =>
+            all.map(({ serverName }) => serverName).join(" "),
+          ),
           DRAIN_TIMEOUT_SECONDS: String(args.drainTimeoutSeconds),
-          TRUSTED: args.trusted,
-          STATUS_TOKEN: args.statusToken,
+          TRUSTED: args.certificate.trusted,
+          STATUS_TOKEN: args.certificate.statusToken,
         },
       },
       { parent: this },

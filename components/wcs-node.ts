@@ -1,6 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { renderServer, serverName } from "../userdata/haproxy-config";
+import { type Backend, serverName } from "../cluster/haproxy-config";
 import { type NodePackages, type NodeSettings, renderNodeUserData } from "../userdata/node";
 import { encodeUserData } from "../userdata/user-data";
 import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
@@ -9,14 +9,12 @@ import type { FetchedSoftware } from "./machine-software";
 import { nodeTags } from "./tags";
 
 export interface WcsNodeArgs {
-  /** Private addresses and networks of the balancers, the only ones that the agent answers. */
-  balancerAddresses: pulumi.Input<string>[];
-  settings: Omit<NodeSettings, "balancerAddresses">;
+  settings: NodeSettings;
+  /** Private address of the balancer. */
+  balancerAddress: pulumi.Input<string>;
   instanceType: string;
   /** @default the newest Debian 13 when the node is made */
   ami?: string;
-  /** Whether the node's line in haproxy.cfg has a cookie. */
-  stickiness: boolean;
   software: FetchedSoftware<NodePackages>;
   /** What the node may do at AWS. */
   role: InstanceRole;
@@ -28,8 +26,8 @@ export interface WcsNodeArgs {
 export class WcsNode extends pulumi.ComponentResource {
   /** Unique to the instance. */
   readonly serverName: pulumi.Output<string>;
-  /** The node's line in haproxy.cfg. */
-  readonly serverLine: pulumi.Output<string>;
+  /** The node as HAProxy sees it. */
+  readonly backend: pulumi.Output<Backend>;
   readonly instanceId: pulumi.Output<string>;
   readonly privateAddress: pulumi.Output<string>;
   readonly publicAddress: pulumi.Output<string>;
@@ -37,9 +35,9 @@ export class WcsNode extends pulumi.ComponentResource {
   constructor(name: string, args: WcsNodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:WcsNode", name, {}, opts);
     const userData = pulumi
-      .all([pulumi.all(args.balancerAddresses), args.software.packages])
-      .apply(([balancerAddresses, packages]) =>
-        encodeUserData(renderNodeUserData({ ...args.settings, balancerAddresses }, packages)),
+      .all([args.balancerAddress, args.software.packages])
+      .apply(([balancerAddress, packages]) =>
+        encodeUserData(renderNodeUserData(args.settings, balancerAddress, packages)),
       );
     const instance = new aws.ec2.Instance(
       name,
@@ -66,9 +64,9 @@ export class WcsNode extends pulumi.ComponentResource {
     this.privateAddress = instance.privateIp;
     this.publicAddress = instance.publicIp;
     this.serverName = instance.id.apply((id) => serverName(name, id));
-    this.serverLine = pulumi
+    this.backend = pulumi
       .all([this.serverName, this.privateAddress])
-      .apply(([serverName, address]) => renderServer({ serverName, address }, args.stickiness));
+      .apply(([serverName, address]) => ({ serverName, address }));
     this.registerOutputs({ instanceId: this.instanceId, privateAddress: this.privateAddress });
   }
 }

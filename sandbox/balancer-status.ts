@@ -1,4 +1,4 @@
-import { type NodeStatus, removedServer, type Status } from "../scripts/wait-for-rollout";
+import { type NodeStatus, removedServer, type Status } from "../rollout/wait-for-rollout";
 
 /** What the balancer says of a node: its state and why, or how far it is from being full; and its sockets. */
 function describeNode({ state, reason, load, weight, sockets }: NodeStatus): string {

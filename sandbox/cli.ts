@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import type { Status } from "../scripts/wait-for-rollout";
+import type { Status } from "../rollout/wait-for-rollout";
 import { splitArguments } from "./arguments";
 import { inTheBalancer, summary } from "./balancer-status";
 import { CloudClient, type MachineStatus } from "./cloud/client";

@@ -12,7 +12,7 @@ const stackFile = /^Pulumi\.([^.]+)\.yaml$/;
 
 /** What the resources of a stack come from besides its own file. */
 const program =
-  /^(index|config|settings)\.ts$|^(components|machines|userdata|policy)\/|^scripts\/wait-for-rollout\.ts$|^package(-lock)?\.json$|^Pulumi\.yaml$/;
+  /^index\.ts$|^(cluster|components|config|machines|policy|rollout|userdata)\/|^package(-lock)?\.json$|^Pulumi\.yaml$/;
 
 /**
  * @param files paths that a branch changes

@@ -1,7 +1,7 @@
 /** Writes the documentation that is made from the sources: the configuration's reference and the picture. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { configSchema, secretKeys } from "../config";
+import { configSchema, secretKeys } from "../config/schema";
 
 const docs = join(__dirname, "../docs");
 
@@ -36,7 +36,7 @@ export function renderConfigurationReference(): string {
   });
   return `# Configuration
 
-Every key of a stack, in the namespace \`wcs-balancer\`. This page is made from the schema in \`config.ts\` by
+Every key of a stack, in the namespace \`wcs-balancer\`. This page is made from the schema in \`config/schema.ts\` by
 \`npm run docs\`; the tests see to it that it is current. A key is set with \`pulumi config set KEY VALUE\`, one in a list
 or object with \`--path\`, a secret with \`--secret\`:
 

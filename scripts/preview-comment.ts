@@ -5,8 +5,8 @@ import { parseArgs } from "node:util";
 
 const usage = `Usage: npm run preview-comment -- --rendered DIR [--previews DIR] --stacks "STACK..."
 
-Prints Markdown with the preview of each stack (DIR/STACK.txt) and the difference of what its machines get
-(DIR/STACK.diff).
+Prints Markdown with the preview of each stack (DIR/STACK.txt) and the difference of what its machines get and of what
+is open (DIR/STACK.diff).
 `;
 
 /** GitHub takes no longer comment than 65,536 characters. */
@@ -82,8 +82,11 @@ export function renderComment(stacks: StackPreview[]): string {
   const sections = stacks.map(({ stack, preview, rendered }) => {
     const machines =
       rendered.trim() === ""
-        ? "The machines' files stay the same."
-        : details("What changes in the machines' files", block("diff", shorten(rendered, share)));
+        ? "The machines' files and the firewall stay the same."
+        : details(
+            "What changes in the machines' files and the firewall",
+            block("diff", shorten(rendered, share)),
+          );
     return [
       `### ${stack}`,
       ...describePreview(preview, share),

@@ -3,21 +3,26 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
+import { type ClusterDescription, describeCluster } from "../cluster/description";
+import { renderDesiredState, sha256 } from "../cluster/desired-state";
+import { renderIngressRules } from "../cluster/firewall";
+import { furtherBackends, renderHaproxyConfig, serverName } from "../cluster/haproxy-config";
 import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
+import type { PackageSources } from "../cluster/packages";
+import { sizeProblems } from "../cluster/sizes";
 import { packWebSdk } from "../cluster/websdk";
-import { ConfigError, certificatesIn, parseConfig } from "../config";
-import { balancerSettings, haproxySettings, nodeSettings, packageSources } from "../settings";
-import { renderBalancerUserData } from "../userdata/balancer";
-import { renderDesiredState, sha256 } from "../userdata/desired-state";
-import { renderHaproxyConfig, serverName } from "../userdata/haproxy-config";
-import { renderNodeUserData } from "../userdata/node";
+import { certificatesIn } from "../config/certificate";
+import { ConfigError } from "../config/messages";
+import { parseConfig } from "../config/parse";
+import { type BalancerPackages, renderBalancerUserData } from "../userdata/balancer";
+import { type NodePackages, renderNodeUserData } from "../userdata/node";
 import { encodeUserData, type Package, userDataLimitBytes } from "../userdata/user-data";
 
 const usage = `Usage: npm run render -- --stack NAME --out DIR
 
 Writes what the machines of stack NAME (Pulumi.NAME.yaml) would get to DIR: user-data of a node and of the balancer,
-every file of their software, and haproxy.cfg; addresses, instance ids and the bucket's name are made up. Needs no
-engine and no network.
+every file of their software, haproxy.cfg, and what is open (firewall.txt); addresses, instance ids and the bucket's
+name are made up, and nodes of another stack are missing. Needs no engine and no network.
 `;
 
 /** Stand-ins for what a stack file may leave open. */
@@ -51,51 +56,57 @@ function inBucket(stack: string, kind: MachineKind, name: string, sha256: string
   };
 }
 
-/** Where nodes get WCS. Of a file the checksum is made up: it is on somebody's computer, and not in CI. */
-function wcsOf(stack: string, config: Parameters<typeof packageSources>[0]): Package | undefined {
-  const { wcsPackage } = packageSources(config);
-  if (!wcsPackage || "source" in wcsPackage) return wcsPackage;
-  return inBucket(stack, "node", "wcs", madeUp.wcsPackageSha256);
+/** What machines fetch. Of a local tarball the checksum is made up: it is on somebody's computer, and not in CI. */
+function packagesOf(
+  stack: string,
+  { wcsPackage, webSdk }: PackageSources,
+): { balancer: BalancerPackages; node: NodePackages } {
+  const software = (kind: MachineKind) => inBucket(stack, kind, "software", packMachineSoftware(kind).sha256);
+  const wcs =
+    wcsPackage && "file" in wcsPackage ? inBucket(stack, "node", "wcs", madeUp.wcsPackageSha256) : wcsPackage;
+  const websdk = webSdk ?? inBucket(stack, "balancer", "websdk", packWebSdk().sha256);
+  return { balancer: { software: software("balancer"), websdk }, node: { software: software("node"), wcs } };
 }
 
-/** Every file by its name, for a stack's values. Of a user-supplied certificate only the issuer matters. */
-export function renderStack(stack: string, values: Record<string, unknown>): Record<string, string> {
+/** The description of a stack's cluster, by the values of its file. Of a user-supplied certificate only the issuer matters. */
+export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
-  const config = parseConfig({ ...own, ...others }, () => true, new Date());
+  const config = parseConfig({ ...own, ...others }, () => true, new Date(), sizeProblems);
   if (typeof tlsCertificate === "string") {
     if (!certificatesIn(tlsCertificate).length)
       throw new ConfigError("tlsCertificate holds no PEM CERTIFICATE");
     config.tlsCertificate = tlsCertificate;
   }
-  const backends = config.nodes.toSorted().map((name, index) => ({
+  return describeCluster(config, `/wcs-balancer/${stack}`);
+}
+
+/** Every file by its name, for a stack's values. */
+export function renderStack(stack: string, values: Record<string, unknown>): Record<string, string> {
+  const cluster = describeStack(stack, values);
+  const packages = packagesOf(stack, cluster.packages);
+  const nodes = cluster.nodes.map((name, index) => ({
     serverName: serverName(name, `i-0000000000000${String(index + 1).padStart(4, "0")}`),
     address: `10.0.1.${index + 1}`,
   }));
-  const haproxyConfig = renderHaproxyConfig(haproxySettings(config), backends);
-  const license = config.wcsLicenseKey ? `/wcs-balancer/${stack}/wcs-license` : undefined;
-  const node = { ...nodeSettings(config, license), balancerAddresses: [balancerAddress] };
-  const software = (kind: MachineKind) => inBucket(stack, kind, "software", packMachineSoftware(kind).sha256);
-  const websdk = packageSources(config).webSdk ?? inBucket(stack, "balancer", "websdk", packWebSdk().sha256);
-  const filesOf = (kind: MachineKind, files: Record<string, string>) =>
-    Object.fromEntries(Object.entries(files).map(([path, content]) => [`${kind}/files${path}`, content]));
+  // Which nodes another stack has, only the engine knows.
+  const backends = [...nodes, ...furtherBackends(cluster.externalNodes, [])];
+  const filesOf = (kind: MachineKind) =>
+    Object.fromEntries(
+      Object.entries(machineSoftware(kind)).map(([path, content]) => [`${kind}/files${path}`, content]),
+    );
   return {
-    "node/user-data.yaml": renderNodeUserData(node, {
-      software: software("node"),
-      wcs: wcsOf(stack, config),
-    }),
-    ...filesOf("node", machineSoftware("node")),
-    "balancer/user-data.yaml": renderBalancerUserData(balancerSettings(config, `/wcs-balancer/${stack}`), {
-      software: software("balancer"),
-      websdk,
-    }),
-    ...filesOf("balancer", machineSoftware("balancer")),
-    "balancer/haproxy.cfg": haproxyConfig,
-    "balancer/desired-state.base64": renderDesiredState(
-      haproxyConfig,
-      sha256(config.domain),
-      config.drainTimeoutSeconds,
-    ).document,
+    "node/user-data.yaml": renderNodeUserData(cluster.node, balancerAddress, packages.node),
+    ...filesOf("node"),
+    "balancer/user-data.yaml": renderBalancerUserData(cluster.balancer, packages.balancer),
+    ...filesOf("balancer"),
+    "balancer/haproxy.cfg": renderHaproxyConfig(cluster.haproxyBase, backends, cluster.stickiness),
+    "balancer/desired-state.base64": renderDesiredState({
+      ...cluster,
+      backends,
+      certificateHash: sha256(cluster.balancer.domain),
+    }).document,
+    "firewall.txt": renderIngressRules(cluster.ingress),
   };
 }
 

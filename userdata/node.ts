@@ -4,8 +4,8 @@ import { type Package, renderUserData } from "./user-data";
 export type AgentListener = "xinetd" | "systemd";
 
 export interface NodeSettings {
-  /** Private addresses and networks of the balancers, the only ones besides localhost that the agent answers. */
-  balancerAddresses: string[];
+  /** Networks of other stacks' balancers, which the agent answers, too. */
+  balancerCidrs: string[];
   agentListener: AgentListener;
   javaPackage: string;
   /** Further lines for flashphoner.properties; they win over `neededProperties`. */
@@ -48,9 +48,18 @@ export function propertyWarnings(wcsProperties: Record<string, string>): string[
 /** What runs the agent for each connection to 9707. */
 const listenerPackages: Record<AgentListener, string[]> = { xinetd: ["xinetd"], systemd: [] };
 
-/** User-data of a WCS node. */
-export function renderNodeUserData(settings: NodeSettings, fetched: NodePackages): string {
+/**
+ * User-data of a WCS node.
+ * @param balancerAddress private address of this stack's balancer
+ */
+export function renderNodeUserData(
+  settings: NodeSettings,
+  balancerAddress: string,
+  fetched: NodePackages,
+): string {
   const { javaPackage, licenseParameter } = settings;
+  // The only ones that the agent answers.
+  const allowed = [balancerAddress, ...settings.balancerCidrs, "127.0.0.1"];
   const node = { properties: settings.wcsProperties, heap: settings.wcsHeap, licenseParameter };
   return renderUserData({
     sshPublicKey: settings.sshPublicKey,
@@ -66,7 +75,7 @@ export function renderNodeUserData(settings: NodeSettings, fetched: NodePackages
       { path: "/etc/wcs-node/node.json", content: `${JSON.stringify(node, null, 2)}\n` },
       {
         path: "/etc/wcs-node/settings",
-        content: shellSettings({ ALLOWED_ADDRESSES: [...settings.balancerAddresses, "127.0.0.1"].join(" ") }),
+        content: shellSettings({ ALLOWED_ADDRESSES: allowed.join(" ") }),
       },
       ...["wcs-setup-failed.socket", "wcs-setup-failed@.service"].map((unit) => ({
         path: `/etc/systemd/system/${unit}`,

@@ -14,8 +14,9 @@ import {
 } from "./ec2-calls";
 import { instanceProfileCalls, roleCalls, rolePolicyCalls } from "./iam-calls";
 import { parameterCalls } from "./parameter-calls";
-import { type Invoke, inCloud, type ResourceType, type Values } from "./resource-type";
+import { type Invoke, inCloud, type ResourceType } from "./resource-type";
 import { s3Types } from "./s3";
+import type { Values } from "./values";
 import { json, tags, text } from "./values";
 
 export { accountId, region } from "./account";

@@ -1,6 +1,6 @@
 import type { Context } from "../cloud/policy";
 import { accountId, region } from "./account";
-import type { Values } from "./resource-type";
+import type { Values } from "./values";
 
 /**
  * The calls to AWS's API that the real provider makes for a resource, with all that a policy can judge them by. The

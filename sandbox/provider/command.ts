@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { z } from "zod";
-import type { Context, ResourceType, Values } from "./resource-type";
+import type { Context, ResourceType } from "./resource-type";
+import type { Values } from "./values";
 
 const text = z.string();
 

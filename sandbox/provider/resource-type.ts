@@ -2,8 +2,7 @@ import type { z } from "zod";
 import type { Caller } from "../cloud/caller";
 import type { CloudClient } from "../cloud/client";
 import type { ApiCall, ResourceCalls } from "./calls";
-
-export type Values = Record<string, unknown>;
+import type { Values } from "./values";
 
 /** What stands for a value that is not known until the resource that it comes from exists. */
 export const unknownValue = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";

@@ -6,7 +6,8 @@ import { type JavaScriptValue, Struct } from "google-protobuf/google/protobuf/st
 import { ZodError, type z } from "zod";
 import { authorize } from "../cloud/caller";
 import { assetHash } from "./asset";
-import { type Context, type Invoke, type ResourceType, unknownValue, type Values } from "./resource-type";
+import { type Context, type Invoke, type ResourceType, unknownValue } from "./resource-type";
+import type { Values } from "./values";
 
 // Pulumi ships these stubs without making them part of its typed surface.
 const providerService = require("@pulumi/pulumi/proto/provider_grpc_pb");

@@ -1,5 +1,8 @@
 import { z } from "zod";
 
+/** Properties of a resource. */
+export type Values = Record<string, unknown>;
+
 /** Schemas that the inputs of several AWS resources share. */
 
 export const text = z.string();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { fetchStatus } from "../../scripts/wait-for-rollout";
+import { fetchStatus } from "../../rollout/wait-for-rollout";
 import { status, workers } from "./changes";
 import {
   authority,

@@ -1,7 +1,7 @@
 import { connect as connectTls, type PeerCertificate } from "node:tls";
 import { beforeAll, describe, expect, test } from "vitest";
+import { renderDesiredState, sha256 } from "../../cluster/desired-state";
 import { newKeys } from "../../sandbox/certificates";
-import { renderDesiredState, sha256 } from "../../userdata/desired-state";
 import { certificateOptions, ownCertificate } from "../own-certificate";
 import { during, status, upWith, withNodes, workers } from "./changes";
 import {
@@ -99,7 +99,15 @@ describe("what cannot be applied", () => {
       async meanwhile(_, up) {
         await up.ended;
         await write("secret", "SecureString", JSON.stringify({ pem: wrong, token }));
-        const { document, revision } = renderDesiredState(haproxyConfig, sha256(wrong), 600);
+        const { document, revision } = renderDesiredState({
+          haproxyBase: haproxyConfig.replace(/( {4}server .*\n)+$/, ""),
+          backends: [...haproxyConfig.matchAll(/server (wcs-\S+) ([\d.]+):8080/g)].map(
+            ([, serverName = "", address = ""]) => ({ serverName, address }),
+          ),
+          stickiness: false,
+          certificateHash: sha256(wrong),
+          drainTimeoutSeconds: 600,
+        });
         await write("desired-state", "String", document);
         await eventually(async () => expect((await status()).refused).toBe(revision));
         expect((await status()).error).toMatch(

@@ -1,7 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import { notUp, type Status } from "../../scripts/wait-for-rollout";
+import { notUp, type Status } from "../../rollout/wait-for-rollout";
 import { eventually, get, onMachine, type Running, startSandbox, up } from "./cluster";
 import { Fleet, fleetSize, Newcomers, type Tally } from "./fleet";
 

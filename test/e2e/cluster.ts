@@ -20,7 +20,7 @@ import {
 import { recordCommand } from "./evidence";
 import { settingUp } from "./meter";
 
-/** The sandbox of this file's own, on whose internet scripts/test.ts runs it. */
+/** The sandbox of this file's own, on whose internet test/run/main.ts runs it. */
 export const sandboxName = process.env.WCS_SANDBOX_NAME ?? "";
 export const paths = sandboxPaths(sandboxName);
 export const cloud = new CloudClient(paths);

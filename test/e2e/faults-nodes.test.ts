@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { notUp } from "../../scripts/wait-for-rollout";
+import { notUp } from "../../rollout/wait-for-rollout";
 import { status } from "./changes";
 import {
   allUp,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import type { RemovedServer } from "../../rollout/wait-for-rollout";
 import { inTheBalancer, summary } from "../../sandbox/balancer-status";
-import type { RemovedServer } from "../../scripts/wait-for-rollout";
 
 const removed: RemovedServer = {
   server: "wcs-1-00000001",

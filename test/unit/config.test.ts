@@ -4,9 +4,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ConfigError, checkLocalPackage, fromEngine, parseConfig } from "../../config";
+import { describeCluster } from "../../cluster/description";
+import { sizeProblems } from "../../cluster/sizes";
+import { addressWarnings, capacityWarnings, certificateWarnings } from "../../cluster/warnings";
+import { ConfigError } from "../../config/messages";
+import { fromEngine, parseConfig as parse } from "../../config/parse";
+import { checkLocalPackage } from "../../config/wcs-package";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
-import { addressWarnings, capacityWarnings, certificateWarnings, haproxySettings } from "../../settings";
 
 /** Certificates that the tests make are valid by then. */
 const now = new Date(Date.now() + 60_000);
@@ -15,6 +19,9 @@ const minimal = {
   wcsPackageUrl: "https://downloads.example.com/wcs.tar.gz",
   wcsPackageSha256: "a".repeat(64),
 };
+
+const parseConfig = (values: Record<string, unknown>, isSecret: (key: string) => boolean, now: Date) =>
+  parse(values, isSecret, now, sizeProblems);
 
 function errorOf(values: Record<string, unknown>, isSecret = true): string {
   try {
@@ -505,7 +512,7 @@ describe("a certificate of one's own", () => {
     test("is accepted in the order in which each signs the one before it", () => {
       const config = parseConfig(withChain(chain.intermediate + chain.root), () => true, now);
       expect(config.tlsChain).toContain("BEGIN CERTIFICATE");
-      expect(haproxySettings(config).strictTransportSecurity).toBe(true);
+      expect(describeCluster(config, "").haproxyBase).toContain("Strict-Transport-Security");
     });
 
     test("is refused in another order, which is shown", () => {

@@ -64,14 +64,14 @@ test("the README names every npm script", () => {
 });
 
 describe("each error message that the operations guide explains is one that something says", () => {
-  const folders = ["sandbox", "scripts", "machines", "userdata"];
+  const folders = ["cluster", "config", "machines", "rollout", "sandbox", "scripts", "userdata"];
   const sources = folders.flatMap((folder) =>
     readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" })
       .filter((name) => /\.(ts|py|sh)$/.test(name))
       .map((name) => join(folder, name)),
   );
   /** Without the joints of messages that are longer than a line. */
-  const code = [...sources, "config.ts", "settings.ts"]
+  const code = sources
     .map(read)
     .join("\n")
     .replace(/["'`]\s*\+?\s*\n\s*f?["'`]/g, "");

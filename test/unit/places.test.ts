@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { runtimeSocket } from "../../cluster/haproxy-config";
 import { machineSoftware } from "../../cluster/machine-software";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
-import { runtimeSocket } from "../../userdata/haproxy-config";
 
 const packageFolder = "machines/balancer/wcs_balancer";
 const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");

@@ -1,5 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { type FirewallSettings, ingressRules } from "../../cluster/firewall";
 import { policies } from "../../policy/policies";
 import { type CheckedResource, stackViolations, unknownBucket, violations } from "../violations";
 
@@ -99,6 +100,48 @@ test.each([
   ["an object", s3("BucketObjectv2", { bucket: "wcs-1", key: "node/a", acl: "private", tags })],
 ])("%s is in order", (_, resource) => {
   expect(violations(resource)).toEqual([]);
+});
+
+describe("what the program opens", () => {
+  const everything: FirewallSettings = {
+    clientCidrs: ["0.0.0.0/0"],
+    adminCidrs: ["198.51.100.0/24"],
+    balancerCidrs: ["172.31.0.10/32"],
+    directAccess: true,
+    openPorts: ["cdn"],
+    sshPublicKey: "ssh-ed25519 AAAA",
+  };
+  const resources = (settings: FirewallSettings) =>
+    ingressRules(settings).map(({ protocol, first, last, from }) =>
+      rule({
+        ipProtocol: protocol,
+        fromPort: first,
+        toPort: last,
+        cidrIpv4: "cidr" in from ? from.cidr : undefined,
+        referencedSecurityGroupId: "group" in from ? `sg-${from.group}` : undefined,
+      }),
+    );
+
+  test.each([
+    ["all there is, to the networks that need it", everything],
+    [
+      "services of WCS, to some clients",
+      { ...everything, clientCidrs: ["203.0.113.0/24"], openPorts: ["hls", "rtmp", "rtsp"] },
+    ],
+  ] satisfies [string, FirewallSettings][])("is in order: %s", (_, settings) => {
+    expect(resources(settings).flatMap(violations)).toEqual([]);
+    expect(stackViolations(resources(settings))).toEqual([]);
+  });
+
+  test("is refused where operators are the world", () => {
+    const open = resources({ ...everything, adminCidrs: ["0.0.0.0/0"] }).flatMap(violations);
+    expect(open).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^world-ports: tcp 8404 is open/),
+        expect.stringMatching(/^world-ports: tcp 22 is open/),
+      ]),
+    );
+  });
 });
 
 test.each([

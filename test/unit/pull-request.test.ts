@@ -1,11 +1,13 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { dirname, join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { projectRoot } from "../../sandbox/paths";
 import { changedStacks } from "../../scripts/changed-stacks";
 import { readPreviews, renderComment } from "../../scripts/preview-comment";
+import { renderStack } from "../../scripts/render";
 
 const stacks = ["dev", "prod", "staging"];
 
@@ -17,7 +19,8 @@ test.each([
   ],
   [["machines/balancer/nginx.conf"], stacks],
   [["components/balancer.ts"], stacks],
-  [["config.ts"], stacks],
+  [["config/schema.ts"], stacks],
+  [["cluster/sizes.ts"], stacks],
   [["policy/policies.ts"], stacks],
   [["package-lock.json"], stacks],
   [["README.md", "docs/operations.md", "test/unit/config.test.ts", "sandbox/cli.ts"], []],
@@ -49,6 +52,50 @@ describe("the comment on a pull request", () => {
     expect(commentOf("balancer/haproxy.cfg")).toContain("No machine is replaced by a change of its files.");
   });
 
+  describe("with what npm run render writes", () => {
+    const domain = "wcs.example.com";
+    const folder = mkdtempSync(join(tmpdir(), "wcs-diff-"));
+    afterAll(() => rmSync(folder, { recursive: true }));
+
+    /** As scripts/render-diff.sh does it. */
+    function commentOn(change: Record<string, unknown>): string {
+      const sides = {
+        before: renderStack("dev", { domain }),
+        after: renderStack("dev", { domain, ...change }),
+      };
+      for (const [side, files] of Object.entries(sides)) {
+        for (const [name, content] of Object.entries(files).filter(([file]) => !file.endsWith(".base64"))) {
+          mkdirSync(dirname(join(folder, side, name)), { recursive: true });
+          writeFileSync(join(folder, side, name), content);
+        }
+      }
+      const args = ["diff", "--no-index", "--no-color", "--no-prefix", "before", "after"];
+      const { stdout } = spawnSync("git", args, { cwd: folder, encoding: "utf8" });
+      return renderComment([{ stack: "dev", rendered: stdout }]);
+    }
+
+    test("shows that another balancerCidrs replaces every node, and whom it lets in", () => {
+      const comment = commentOn({ balancerCidrs: ["172.31.0.10/32"] });
+      expect(comment).toContain("**Replaced: every node (new ones first; the old ones drain).**");
+      expect(comment).toContain("ALLOWED_ADDRESSES='10.0.0.10 172.31.0.10/32 127.0.0.1'");
+      expect(comment).toMatch(/^\+node tcp 8080 from 172\.31\.0\.10\/32 \(ws\)$/m);
+      expect(comment).toMatch(/^\+node tcp 9707 from 172\.31\.0\.10\/32 \(agent\)$/m);
+    });
+
+    test("shows that externalNodes are servers, and replace nothing", () => {
+      const comment = commentOn({ externalNodes: [{ name: "hardware-1", address: "192.0.2.7" }] });
+      expect(comment).toContain("No machine is replaced by a change of its files.");
+      expect(comment).toMatch(/^\+ {4}server hardware-1-[0-9a-f]{8} 192\.0\.2\.7:8080$/m);
+    });
+
+    test("shows what is opened and closed, where no machine's files change", () => {
+      const comment = commentOn({ directAccess: false, openPorts: ["cdn"] });
+      expect(comment).toContain("No machine is replaced by a change of its files.");
+      expect(comment).toMatch(/^-node tcp 8443 from 0\.0\.0\.0\/0 \(wss\)$/m);
+      expect(comment).toMatch(/^\+node tcp 8084 from each node \(cdn\)$/m);
+    });
+  });
+
   test("names the machines that the preview replaces, for whatever reason", () => {
     const step = (name: string, action: string) =>
       `    +-aws:ec2/instance:Instance: (${action})\n        [id=i-0${name}]\n        [urn=urn:pulumi:dev::wcs-balancer::a$aws:ec2/instance:Instance::${name}]\n      ~ instanceType: "a" => "b"\n`;
@@ -66,7 +113,7 @@ describe("the comment on a pull request", () => {
       { stack: "dev", preview: `${preview}error: preview failed\n`, rendered: "" },
     ]);
     expect(comment).toContain("**The preview failed.**\n\n```\nerror: preview failed\n```");
-    expect(comment).toContain("The machines' files stay the same.");
+    expect(comment).toContain("The machines' files and the firewall stay the same.");
   });
 
   test("says of a stack without a preview why there may be none", () => {

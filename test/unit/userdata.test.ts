@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { renderDesiredState, renderPem } from "../../cluster/desired-state";
+import { renderAgentRequest, serverName } from "../../cluster/haproxy-config";
 import { renderStack } from "../../scripts/render";
-import { renderDesiredState, renderPem } from "../../userdata/desired-state";
 import { shellSettings } from "../../userdata/files";
-import { renderAgentRequest, serverName } from "../../userdata/haproxy-config";
 import { propertyWarnings } from "../../userdata/node";
 import { encodeUserData, userDataLimitBytes } from "../../userdata/user-data";
 
@@ -209,12 +209,17 @@ describe("a node", () => {
 
 describe("the desired state", () => {
   test("has a revision that changes with the configuration and with the certificate", () => {
-    const revisions = [
-      renderDesiredState("a", "x", 600),
-      renderDesiredState("b", "x", 600),
-      renderDesiredState("a", "y", 600),
-      renderDesiredState("a", "x", 600),
-    ].map(({ revision }) => revision);
+    const state = (haproxyBase: string, certificateHash: string) =>
+      renderDesiredState({
+        haproxyBase,
+        backends: [],
+        stickiness: false,
+        certificateHash,
+        drainTimeoutSeconds: 600,
+      });
+    const revisions = [state("a", "x"), state("b", "x"), state("a", "y"), state("a", "x")].map(
+      ({ revision }) => revision,
+    );
     expect(new Set(revisions).size).toBe(3);
     expect(revisions[0]).toBe(revisions[3]);
   });

@@ -9,7 +9,7 @@ import {
   removedServer,
   type Status,
   warningsOf,
-} from "../../scripts/wait-for-rollout";
+} from "../../rollout/wait-for-rollout";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
   revision: "r2",

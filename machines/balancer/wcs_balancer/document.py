@@ -1,4 +1,4 @@
-"""The desired state that `pulumi up` writes (userdata/desired-state.ts), and the secret beside it. Pure functions."""
+"""The desired state that `pulumi up` writes (cluster/desired-state.ts), and the secret beside it. Pure functions."""
 
 import base64
 import gzip

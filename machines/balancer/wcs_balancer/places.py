@@ -1,6 +1,6 @@
 """Where things are on this machine, and the names and ports that haproxy.cfg gives them: each stands once in Python.
 
-userdata/haproxy-config.ts, nginx.conf and the unit files name some of them, too; test/unit/places.test.ts compares.
+cluster/haproxy-config.ts, nginx.conf and the unit files name some of them, too; test/unit/places.test.ts compares.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { gzipSync, strToU8 } from "fflate";
-import { type HaproxySettings, renderHaproxyConfig, serverName } from "./haproxy-config";
+import { type Backend, renderServerOptions } from "./haproxy-config";
 
 /** An SSM parameter of the Advanced tier holds 8 KB (AWS Systems Manager User Guide, "Parameter tiers"). */
 export const parameterLimitBytes = 8192;
@@ -26,26 +26,30 @@ export function sha256(content: string | Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
 
-/**
- * The `server` lines at the end of haproxy.cfg, which are the nodes: address and own options of each by its name. They
- * stand in the document once, as a field that also an older balancer understands; the balancer puts them back.
- */
-function splitServers(haproxyConfig: string): { haproxyBase: string; servers: Record<string, string> } {
-  const [lines = ""] = haproxyConfig.match(/( {4}server .*\n)*$/) ?? [];
-  const servers = [...lines.matchAll(/server (\S+) (.*)/g)].map(([, name, options]) => [name, options]);
-  return {
-    haproxyBase: haproxyConfig.slice(0, haproxyConfig.length - lines.length),
-    servers: Object.fromEntries(servers),
-  };
+export interface DesiredStateContent {
+  /** haproxy.cfg without the servers. */
+  haproxyBase: string;
+  /**
+   * The nodes. They stand in the document once, as a field that also an older balancer understands; the balancer puts
+   * their lines at the end of haproxy.cfg.
+   */
+  backends: Backend[];
+  stickiness: boolean;
+  /** Of the PEM, as `sha256` gives it. */
+  certificateHash: string;
+  drainTimeoutSeconds: number;
 }
 
-/** Renders what the balancer is to run. */
-export function renderDesiredState(
-  haproxyConfig: string,
-  certificateHash: string,
-  drainTimeoutSeconds: number,
-): DesiredState {
-  const content = { contract, ...splitServers(haproxyConfig), certificateHash, drainTimeoutSeconds };
+/**
+ * Renders what the balancer is to run.
+ * @throws TooLargeError when it does not fit into the parameter
+ */
+export function renderDesiredState(state: DesiredStateContent): DesiredState {
+  const { haproxyBase, backends, stickiness, certificateHash, drainTimeoutSeconds } = state;
+  const servers = Object.fromEntries(
+    backends.map((backend) => [backend.serverName, renderServerOptions(backend, stickiness)]),
+  );
+  const content = { contract, haproxyBase, servers, certificateHash, drainTimeoutSeconds };
   const revision = sha256(JSON.stringify(content)).slice(0, 12);
   const json = JSON.stringify({ revision, ...content });
   // fflate, not Node's gzip: the bytes must be the same on every machine that runs `pulumi up`.
@@ -56,32 +60,6 @@ export function renderDesiredState(
     );
   }
   return { revision, document };
-}
-
-/**
- * Checks before anything is created that the desired state of so many nodes will fit, with instance ids and
- * addresses that compress as badly as real ones.
- * @throws TooLargeError that names the key
- */
-export function checkStateFits(settings: HaproxySettings, nodes: string[]): void {
-  const backends = nodes.map((name, index) => {
-    const digest = createHash("sha256").update(`${name} ${index}`).digest();
-    return {
-      serverName: serverName(name, digest.toString("hex", 0, 8)),
-      address: `172.${digest[8]}.${digest[9]}.${digest[10]}`,
-    };
-  });
-  try {
-    renderDesiredState(renderHaproxyConfig(settings, backends), sha256(settings.domain), 0);
-  } catch (error) {
-    if (!(error instanceof TooLargeError)) throw error;
-    const networks = settings.trustedCidrs.length;
-    const andNetworks = networks > 0 ? ` and trustedCidrs ${networks} networks` : "";
-    throw new TooLargeError(
-      `nodes has ${nodes.length} names${andNetworks}; that is more than the desired state can hold (${error.message}). ` +
-        `It must be fewer: ${networks > 0 ? "put networks together into larger ones, or " : ""}split them over several stacks.`,
-    );
-  }
 }
 
 /** The content of the secret parameter: the PEM that HAProxy reads, and the token for the detailed status. */

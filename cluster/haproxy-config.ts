@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { AgentChecks } from "../config";
-import { busyPage, certificatePath, examplePage } from "./balancer";
+import type { AgentChecks } from "../config/schema";
+import { busyPage, certificatePath, examplePage } from "../userdata/balancer";
 
 export interface HaproxySettings {
   domain: string;
@@ -41,6 +41,22 @@ export function externalServerName(name: string, address: string): string {
   return `${name}-${createHash("sha256").update(address).digest("hex").slice(0, 8)}`;
 }
 
+/** A node that another stack has in its output `wcsNodes`. */
+export interface OutputNode {
+  name: string;
+  privateAddress: string;
+  instanceId: string;
+}
+
+/** The servers that this stack does not make, in an order that depends on nothing but their names. */
+export function furtherBackends(external: Backend[], ofStack: OutputNode[]): Backend[] {
+  const nodes = ofStack.map(({ name, privateAddress, instanceId }) => ({
+    serverName: serverName(name, instanceId),
+    address: privateAddress,
+  }));
+  return [...external, ...nodes].sort((one, other) => (one.serverName < other.serverName ? -1 : 1));
+}
+
 const agentWords: Record<keyof AgentChecks, string> = {
   cpu: "cpu",
   publishers: "publishers",
@@ -58,9 +74,14 @@ export function renderAgentRequest(checks: AgentChecks): string {
   return `${words.join(" ")};`;
 }
 
-/** The `server` line of a node. Everything that is the same for all nodes stands in `default-server`. */
-export function renderServer({ serverName, address }: Backend, stickiness: boolean): string {
-  return `    server ${serverName} ${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
+/** A node's address and own options. Everything that is the same for all nodes stands in `default-server`. */
+export function renderServerOptions({ serverName, address }: Backend, stickiness: boolean): string {
+  return `${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
+}
+
+/** The `server` line of a node. */
+export function renderServer(backend: Backend, stickiness: boolean): string {
+  return `    server ${backend.serverName} ${renderServerOptions(backend, stickiness)}`;
 }
 
 /** HAProxy's runtime API, for root only. */
@@ -239,10 +260,7 @@ ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
 `;
 }
 
-/** The whole haproxy.cfg. */
-export function renderHaproxyConfig(settings: HaproxySettings, backends: Backend[]): string {
-  return (
-    renderHaproxyBase(settings) +
-    backends.map((backend) => `${renderServer(backend, settings.stickiness)}\n`).join("")
-  );
+/** The whole haproxy.cfg: what `renderHaproxyBase` gives, and then the servers. */
+export function renderHaproxyConfig(base: string, backends: Backend[], stickiness: boolean): string {
+  return base + backends.map((backend) => `${renderServer(backend, stickiness)}\n`).join("");
 }

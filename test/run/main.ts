@@ -2,14 +2,14 @@ import { existsSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
-import { underLock } from "../sandbox/lock";
-import { projectRoot } from "../sandbox/paths";
-import { checkSpace, prepare, testPackages } from "../sandbox/prepare";
-import { allJobs, clusterComesUp, inSandbox, testFiles } from "../test/run/jobs";
-import { folderOf, longestFirst, type Result, runJobs, shuffled } from "../test/run/queue";
-import { endKeptTests, keptName, keptSandbox, removeKept, Sandboxes } from "../test/run/sandboxes";
-import { writeTimes } from "../test/run/times";
-import { endCommands, filesWithTest, longVariable, runVitest } from "../test/run/vitest";
+import { underLock } from "../../sandbox/lock";
+import { projectRoot } from "../../sandbox/paths";
+import { checkSpace, prepare, testPackages } from "../../sandbox/prepare";
+import { allJobs, clusterComesUp, inSandbox, testFiles } from "./jobs";
+import { folderOf, longestFirst, type Result, runJobs, shuffled } from "./queue";
+import { endKeptTests, keptName, keptSandbox, removeKept, Sandboxes } from "./sandboxes";
+import { writeTimes } from "./times";
+import { endCommands, filesWithTest, longVariable, runVitest } from "./vitest";
 
 const usage = `Usage: npm test [-- OPTIONS]
 

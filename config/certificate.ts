@@ -1,0 +1,100 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { ConfigError, fixCommand, show } from "./messages";
+import type { ConfigValues } from "./schema";
+
+/**
+ * The certificates of a PEM text, in their order.
+ * @throws Error when one of them cannot be read
+ */
+export function certificatesIn(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
+type CertificateKey = "tlsCertificate" | "tlsChain" | "tlsPrivateKey";
+
+/** What cannot be used, for the first key that has something of it. */
+export function certificateProblems(config: ConfigValues, now: Date): string[] {
+  const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
+  if (!tlsCertificate && !tlsChain && !tlsPrivateKey) return [];
+  if (!tlsCertificate || !tlsPrivateKey) {
+    const missing = tlsCertificate ? "tlsPrivateKey" : "tlsCertificate";
+    return [
+      `${missing} is missing; tlsCertificate and tlsPrivateKey go together. Set it with: ${fixCommand([missing])}`,
+    ];
+  }
+  try {
+    const [certificate, ...others] = readable("tlsCertificate", () => certificatesIn(tlsCertificate));
+    const chain = tlsChain === undefined ? [] : readable("tlsChain", () => certificatesIn(tlsChain));
+    const key = readable("tlsPrivateKey", () => createPrivateKey(tlsPrivateKey));
+    if (others.length > 0) {
+      throw new ConfigError(
+        `tlsCertificate holds ${others.length + 1} certificates; it must be the domain's alone, ` +
+          `and the others go into tlsChain. Set it with: ${fixCommand(["tlsCertificate"])}`,
+      );
+    }
+    checkChain([certificate as X509Certificate, ...chain]);
+    checkCertificate(certificate as X509Certificate, key, config.domain);
+    checkValidity("tlsCertificate", certificate as X509Certificate, now);
+    // Only what has signed it: chains end with old roots on purpose, for the sake of old clients.
+    if (chain[0]) checkValidity("tlsChain", chain[0], now);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return [error.message];
+    throw error;
+  }
+}
+
+/** @throws ConfigError when the PEM under a key has nothing in it that can be read */
+function readable<T>(key: CertificateKey, read: () => T): T {
+  try {
+    const found = read();
+    if (Array.isArray(found) && found.length === 0) throw new Error("no BEGIN CERTIFICATE");
+    return found;
+  } catch (error) {
+    const label = key === "tlsPrivateKey" ? "PRIVATE KEY without a passphrase" : "CERTIFICATE";
+    throw new ConfigError(
+      `${key} cannot be read (${(error as Error).message}); it must be a PEM ${label}. ` +
+        `Set it with: ${fixCommand([key])}`,
+    );
+  }
+}
+
+function checkChain(certificates: X509Certificate[]): void {
+  for (const [index, issuer] of certificates.slice(1).entries()) {
+    const issued = certificates[index];
+    if (!issued || issued.checkIssued(issuer)) continue;
+    throw new ConfigError(
+      `tlsChain has ${show(issuer.subject)} after ${show(issued.subject)}, which ${show(issued.issuer)} has ` +
+        "signed; it must be in the order in which each certificate signs the one before it, tlsCertificate " +
+        `first of all. Set it with: ${fixCommand(["tlsChain"])}`,
+    );
+  }
+}
+
+function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: string): void {
+  if (!certificate.checkPrivateKey(key)) {
+    throw new ConfigError(
+      `tlsPrivateKey does not fit tlsCertificate (subject ${show(certificate.subject)}); it must be the key ` +
+        `that the certificate was made for. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
+    );
+  }
+  if (!certificate.checkHost(domain)) {
+    throw new ConfigError(
+      `tlsCertificate is for ${show(certificate.subjectAltName)}; it must name the domain ${show(domain)}. ` +
+        `Set it with: ${fixCommand(["tlsCertificate"])}`,
+    );
+  }
+}
+
+/** Browsers refuse a certificate outside of its time, so that nobody could connect. */
+function checkValidity(key: CertificateKey, certificate: X509Certificate, now: Date): void {
+  const [begin, end] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
+  if (begin <= now && now < end) return;
+  const when = begin > now ? `is valid only from ${begin.toISOString()} on` : `ended at ${end.toISOString()}`;
+  throw new ConfigError(
+    `${key} (${show(certificate.subject)}) ${when}, and now it is ${now.toISOString()}; it must be valid now, or no ` +
+      `client can connect. Set it with: ${fixCommand([key])}, or remove tlsCertificate, tlsChain and tlsPrivateKey ` +
+      "with pulumi config rm: a CA of the stack's own signs one then",
+  );
+}

@@ -1,0 +1,48 @@
+import { contradictions, type SizeCheck } from "./checks";
+import { ConfigError, explain, fixCommand } from "./messages";
+import { type ConfigValues, configSchema, type Key, secretKeys } from "./schema";
+
+/**
+ * Validates the configuration of a stack. Pure: no engine, no environment.
+ *
+ * @param values plain values by key, without the namespace
+ * @param isSecret whether a key is stored encrypted
+ * @param now when a certificate of one's own has to be valid
+ * @param sizeProblems says what does not fit into the documents that machines get
+ * @throws ConfigError with one line for each problem
+ */
+export function parseConfig(
+  values: Record<string, unknown>,
+  isSecret: (key: string) => boolean,
+  now: Date,
+  sizeProblems: SizeCheck,
+): ConfigValues {
+  const exposed = secretKeys.filter((key) => values[key] !== undefined && !isSecret(key));
+  if (exposed.length > 0) {
+    throw new ConfigError(
+      exposed
+        .map(
+          (key) => `${key} is stored in clear text; it must be a secret. Set it with: ${fixCommand([key])}`,
+        )
+        .join("\n"),
+    );
+  }
+  const result = configSchema.safeParse(values);
+  if (!result.success) {
+    throw new ConfigError(result.error.issues.map((issue) => explain(issue, values)).join("\n"));
+  }
+  const problems = contradictions(result.data, now, sizeProblems);
+  if (problems.length > 0) throw new ConfigError(problems.join("\n"));
+  return result.data;
+}
+
+/** Pulumi hands every value over as text; what is no text by the schema is JSON. */
+export function fromEngine(key: string, value: string): unknown {
+  const schema = configSchema.shape[key as Key];
+  if (!schema || schema.safeParse(value).success) return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}

@@ -1,0 +1,324 @@
+import { z } from "zod";
+import {
+  ami,
+  cidr,
+  httpUrl,
+  instanceType,
+  integer,
+  ipv4,
+  mustBe,
+  origin,
+  pem,
+  publicPem,
+  sha256,
+  text,
+  unique,
+} from "./rules";
+
+const checksRule = mustBe(
+  "an object with one or more of cpu, publishers, subscribers, hls, bandIn and bandOut",
+);
+
+/** Thresholds at which a node stops taking clients; only those named are checked. */
+const checks = z
+  .strictObject(
+    {
+      cpu: integer(1, 100, "a percentage").optional(),
+      publishers: integer(1, 100_000, "a number of streams").optional(),
+      subscribers: integer(1, 100_000, "a number of streams").optional(),
+      hls: integer(1, 100_000, "a number of streams").optional(),
+      bandIn: integer(1, 400_000, "a bandwidth in Mbps").optional(),
+      bandOut: integer(1, 400_000, "a bandwidth in Mbps").optional(),
+    },
+    checksRule,
+  )
+  .refine((value) => Object.keys(value).length > 0, checksRule);
+
+export type AgentChecks = z.infer<typeof checks>;
+
+const nodeName = text(
+  /^[a-z][a-z0-9-]{0,30}$/,
+  "a name of lower-case letters, digits and hyphens, 31 at most, beginning with a letter",
+);
+
+/**
+ * The configuration of a stack (namespace `wcs-balancer`): the one source of keys, defaults and rules.
+ * An error message proposes the value under `example`, for an object of properties under the name `element`.
+ */
+export const configSchema = z.strictObject({
+  domain: text(
+    /^(?=.{1,64}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/,
+    "a lower-case DNS name such as wcs.example.com, 64 characters at most",
+  ).meta({ description: "The name that clients use", example: "wcs.example.com" }),
+  hostedZone: text(/^Z[A-Z0-9]{5,31}$/, "the id of a Route 53 hosted zone such as Z0123456789ABC")
+    .optional()
+    .meta({
+      description:
+        "Route 53 zone in which to make the record of `domain`. Default: the output says which to make",
+      example: "Z0123456789ABC",
+    }),
+  nodes: z
+    .array(nodeName, mustBe("a list of names"))
+    .min(1, mustBe("a list with at least one name"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default(["wcs-1", "wcs-2"])
+    .meta({
+      description: "Names of the WCS nodes; each becomes one instance",
+      example: "wcs-1",
+    }),
+  externalNodes: z
+    .array(
+      z.strictObject(
+        { name: nodeName.meta({ example: "hardware-1" }), address: ipv4.meta({ example: "192.0.2.7" }) },
+        mustBe("an object with name and address"),
+      ),
+      mustBe("a list of objects with name and address"),
+    )
+    .refine((nodes) => unique(nodes.map(({ name }) => name)), mustBe("a list without a name twice"))
+    .default([])
+    .meta({
+      description:
+        "WCS servers that exist already, elsewhere: they run the agent, and let this balancer reach 8080 and 9707",
+      example: "192.0.2.7",
+    }),
+  nodeStack: text(
+    /^[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+\/[A-Za-z0-9_.-]+$/,
+    "ORGANIZATION/PROJECT/STACK, such as organization/wcs-balancer/nodes",
+  )
+    .optional()
+    .meta({
+      description:
+        "Another stack whose nodes (output wcsNodes) this balancer uses too; it names us in balancerCidrs",
+      example: "organization/wcs-balancer/nodes",
+    }),
+  balancerCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description: "Balancers of other stacks that may use this stack's nodes. A change makes new nodes",
+      example: "172.31.0.10/32",
+    }),
+  directAccess: z.boolean(mustBe("true or false")).default(true).meta({
+    description: "Whether clients may connect straight to a node, on 8443; the balancer does not see them",
+    example: "false",
+  }),
+  rollout: z.enum(["wait", "skip"], mustBe("wait or skip")).default("wait").meta({
+    description:
+      "Whether `pulumi up` waits for the balancer; skip where it cannot reach 443: removed nodes go without a drain",
+    example: "skip",
+  }),
+  nodeInstanceType: instanceType
+    .default("c7i.large")
+    .meta({ description: "Instance type of a node", example: "c7i.large" }),
+  balancerInstanceType: instanceType
+    .default("t3.small")
+    .meta({ description: "Instance type of the balancer", example: "t3.small" }),
+  nodeAmi: ami.optional().meta({
+    description: "AMI of the nodes, with WCS in it or not. Default: the newest Debian 13 when a node is made",
+    example: "ami-0123456789abcdef0",
+  }),
+  balancerAmi: ami.optional().meta({
+    description: "AMI of the balancer: Debian 13, or another apt image with HAProxy 3.0 or newer",
+    example: "ami-0123456789abcdef0",
+  }),
+  wcsPackage: text(
+    /^(s3:\/\/[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\/[^\r\n*?$]+|(?!s3:|https?:)[^\r\n]+)$/,
+    "the path of a file, or s3://BUCKET/KEY with a bucket of this region that has no dot in its name, without * ? $ " +
+      "(a web address goes into wcsPackageUrl)",
+  )
+    .optional()
+    .meta({
+      description:
+        "The WCS tarball that nodes install: a file, which `pulumi up` uploads, or s3://BUCKET/KEY. " +
+        "This or wcsPackageUrl is required unless nodeAmi is set",
+      example: "./FlashphonerWebCallServer.tar.gz",
+    }),
+  wcsPackageUrl: httpUrl.optional().meta({
+    description: "Where nodes download the WCS tarball, instead of wcsPackage",
+    example: "https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
+  }),
+  wcsPackageSha256: sha256.optional().meta({
+    description: "Checksum of the WCS tarball; required with wcsPackageUrl and s3://, computed for a file",
+    example: "<sha256>",
+  }),
+  javaPackage: text(/^[a-z0-9][a-z0-9.+-]+$/, "the name of a distribution package")
+    .default("default-jre-headless")
+    .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
+  wcsLicenseKey: text(/^[\x21-\x7e]{4,200}$/, "a licence key on one line")
+    .optional()
+    .meta({ description: "Licence key of WCS, a secret", example: "KEY" }),
+  wcsProperties: z
+    .record(
+      text(/^[A-Za-z0-9_.-]+$/, "the name of a property"),
+      z
+        .union([z.string(), z.number(), z.boolean()], mustBe("a text, number or boolean"))
+        .transform(String)
+        .refine((value) => !/[\r\n]/.test(value), mustBe("a value on one line")),
+      mustBe("an object of properties"),
+    )
+    .default({})
+    .meta({
+      description:
+        "Further lines for flashphoner.properties; {privateAddress} and {publicAddress} stand for the node's own",
+      example: "31001",
+      element: "media_port_from",
+    }),
+  wcsHeap: text(/^[1-9][0-9]*[mg]$/, "a number of megabytes or gigabytes such as 2048m or 4g")
+    .optional()
+    .meta({ description: "Java heap of WCS. Default: half of the node's memory", example: "4g" }),
+  agentListener: z
+    .enum(["xinetd", "systemd"], mustBe("xinetd or systemd"))
+    .default("xinetd")
+    .meta({ description: "What runs the agent; systemd where there is no xinetd", example: "systemd" }),
+  openPorts: z
+    .array(z.enum(["hls", "rtmp", "rtsp", "cdn"], mustBe("one of hls, rtmp, rtsp and cdn")), mustBe("a list"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description: "Further services of WCS to open: hls, rtmp and rtsp to clients, cdn between the nodes",
+      example: "cdn",
+    }),
+  checks: checks
+    .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
+    .meta({
+      description: "Thresholds at which a node stops taking clients; only those named are checked",
+      example: "90",
+    }),
+  drainTimeoutSeconds: integer(0, 86_400, "a number of seconds").default(600).meta({
+    description: "How long a removed node keeps its open sockets; then they are closed",
+    example: "600",
+  }),
+  maxConnectionsPerNode: integer(1, 100_000, "a number of WebSockets")
+    .default(100)
+    .meta({ description: "WebSockets that one node takes through the balancer", example: "100" }),
+  maxConnections: integer(100, 400_000, "a number of connections")
+    .default(4000)
+    .meta({ description: "Connections that the balancer takes", example: "4000" }),
+  maxConnectionsPerAddress: integer(10, 400_000, "a number of connections").default(100).meta({
+    description:
+      "Connections that one client address may have to the balancer, on 443 and 80 together; the next are closed at once",
+    example: "100",
+  }),
+  trustedCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .max(50, mustBe("a list of 50 networks at most"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Networks without that limit, such as a company's whose clients share an address. Default: none",
+      example: "203.0.113.0/24",
+    }),
+  tlsCertificate: publicPem.optional().meta({
+    description: "PEM certificate of one's own. Default: a CA of the stack's own signs one",
+    example: "< cert.pem",
+  }),
+  tlsChain: publicPem
+    .optional()
+    .meta({ description: "PEM certificates between tlsCertificate and its root", example: "< chain.pem" }),
+  tlsPrivateKey: pem("PRIVATE KEY")
+    .refine((value) => !value.includes(" CERTIFICATE-----"), mustBe("a PEM PRIVATE KEY alone"))
+    .optional()
+    .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
+  webSdkUrl: httpUrl.optional().meta({
+    description:
+      "Another WebSDK bundle for the balancer to serve. Default: the pages of the npm package that this project pins",
+    example: "https://downloads.example.com/flashphoner-api.tar.gz",
+  }),
+  webSdkSha256: sha256
+    .optional()
+    .meta({ description: "Checksum of that bundle; required with webSdkUrl", example: "<sha256>" }),
+  webSdkStripComponents: integer(0, 9, "a number of leading folders")
+    .default(2)
+    .meta({ description: "Leading folders to strip from that bundle", example: "2" }),
+  clientCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .min(1, mustBe("a list with at least one network"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default(["0.0.0.0/0"])
+    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24" }),
+  frameAncestors: z
+    .array(origin, mustBe("a list of sites"))
+    .max(20, mustBe("a list of 20 sites at most"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Sites that may show the pages in a frame of theirs. Default: only the balancer's own pages",
+      example: "https://www.example.com",
+    }),
+  adminCidrs: z
+    .array(cidr, mustBe("a list of networks"))
+    .refine(unique, mustBe("a list without duplicates"))
+    .default([])
+    .meta({
+      description:
+        "Who reaches the statistics page and metrics on 8404 of the balancer, and SSH. Default: nobody",
+      example: "203.0.113.0/24",
+    }),
+  sshPublicKey: text(
+    /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+=*( [^\r\n]*)?$/,
+    "one line of a .pub file, such as ssh-ed25519 AAAA... name",
+  )
+    .optional()
+    .meta({
+      description:
+        "Whoever has its private key may log in by SSH, from adminCidrs. Default: no SSH. A change makes new machines",
+      example: '"$(cat ~/.ssh/id_ed25519.pub)"',
+    }),
+  algorithm: z
+    .enum(["roundrobin", "leastconn", "first"], mustBe("roundrobin, leastconn or first"))
+    .default("roundrobin")
+    .meta({
+      description:
+        "Which node a new client gets: by turns, the one with the fewest sockets, or the first that is not full",
+      example: "leastconn",
+    }),
+  stickiness: z
+    .boolean(mustBe("true or false"))
+    .default(false)
+    .meta({ description: "Whether a client comes back to its node, by a cookie", example: "true" }),
+  protect: z.boolean(mustBe("true or false")).default(false).meta({
+    description:
+      "Whether the Elastic IP and the key of the stack's own CA are protected: an `up` that would delete them fails",
+    example: "true",
+  }),
+  permissionsBoundary: text(
+    /^arn:aws[a-z-]*:iam::(\d{12}|aws):policy\/[\w+=,.@/-]+$/,
+    "the ARN of a managed policy such as arn:aws:iam::123456789012:policy/NAME",
+  )
+    .optional()
+    .meta({
+      description:
+        "The managed policy that says what roles of the machines may do at most (see docs/ci.md). Default: their own policies alone",
+      example: "arn:aws:iam::123456789012:policy/wcs-balancer-dev-boundary",
+    }),
+  vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
+    .optional()
+    .meta({ description: "The VPC to use. Default: the default VPC", example: "vpc-0123456789abcdef0" }),
+  subnetIds: z
+    .array(
+      text(/^subnet-[0-9a-f]{8,17}$/, "a subnet id such as subnet-0123456789abcdef0"),
+      mustBe("a list of subnet ids"),
+    )
+    .min(1, mustBe("a list with at least one subnet"))
+    .optional()
+    .meta({
+      description: "Public subnets for the instances; required with vpcId",
+      example: "subnet-0123456789abcdef0",
+    }),
+});
+
+export type ConfigValues = z.output<typeof configSchema>;
+export type Key = keyof typeof configSchema.shape;
+
+/** Keys whose values must be stored encrypted (`pulumi config set --secret`). */
+export const secretKeys = ["tlsPrivateKey", "wcsLicenseKey"] as const satisfies Key[];
+export type SecretKey = (typeof secretKeys)[number];
+
+/** A further service of WCS. */
+export type OpenPort = ConfigValues["openPorts"][number];
+
+/** The configuration without secrets. */
+export type PublicConfig = Omit<ConfigValues, SecretKey>;
