@@ -104,12 +104,16 @@ const cookieLines = `    # One value a node. A node that is full keeps its clien
  * What both frontends for clients begin with: a connection too many is closed before its TLS handshake, which would cost
  * a thousand times as much. Trusted networks are not even counted.
  */
-function renderAddressLimit({ maxConnectionsPerAddress, trustedCidrs }: HaproxySettings): string {
+function renderClientLimits({ maxConnectionsPerAddress, trustedCidrs }: HaproxySettings): string {
   const trusted = trustedCidrs.map((cidr) => `    acl trusted src ${cidr}\n`).join("");
   return `${trusted}${trusted && "    tcp-request connection accept if trusted\n"}    tcp-request connection track-sc0 src table client_addresses
     acl one_too_many sc0_conn_cur gt ${maxConnectionsPerAddress}
     tcp-request connection sc-inc-gpc0(0) if one_too_many
     tcp-request connection reject if one_too_many
+    # Nothing here takes a body, and one that never ends would hold its connection, and a node's for a WebSocket.
+    acl has_body hdr_reg(Content-Length) [1-9]
+    acl has_body hdr(Transfer-Encoding) -m found
+    http-request reject if has_body
 `;
 }
 
@@ -138,9 +142,10 @@ global
     server-state-file /var/lib/haproxy/server-state
     # Mozilla's intermediate profile.
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
-    ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305
+    ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305
     ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
-    tune.ssl.default-dh-param 2048
+    # Finite fields cost the server many times as much, and a client next to nothing.
+    ssl-default-bind-curves X25519:P-256:P-384
 
 defaults
     mode http
@@ -155,7 +160,8 @@ defaults
     http-error status 504 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     load-server-state-from-file global
     timeout http-request 10s
-    timeout http-keep-alive 10s
+    # A browser has six connections for its pages: idle ones count for its address.
+    timeout http-keep-alive 2s
     # A client that no node can take is told so soon, and tries again by itself.
     timeout queue 3s
     timeout connect 5s
@@ -185,14 +191,14 @@ backend client_addresses
 
 frontend redirect-to-https
     bind :80
-${renderAddressLimit(settings)}    # Not to the host that the request names.
+${renderClientLimits(settings)}    # Not to the host that the request names.
     http-request redirect prefix https://${domain} code 301
 
 frontend wcs-balancer
     # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers. Who asks for another name gets this certificate
     # too, and decides.
     bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1 tcp-ut 60s
-${renderAddressLimit(settings)}    acl is_websocket hdr(Upgrade) -i WebSocket
+${renderClientLimits(settings)}    acl is_websocket hdr(Upgrade) -i WebSocket
     acl is_websocket hdr(Sec-WebSocket-Key) -m found
     # WCS puts X-Client-IP into the session id. Only the balancer sets it: whatever a client sends under this name,
     # or under one that a server may take for it, ends here.
@@ -201,10 +207,6 @@ ${renderAddressLimit(settings)}    acl is_websocket hdr(Upgrade) -i WebSocket
     http-request del-header ^forwarded$ -m reg
     # What no node can take, or would be one connection too many, does not queue.
     http-request return status 503 default-errorfiles if { fe_conn gt ${maxConnections} } !{ path /healthz ${statusPath} }
-    # wcs-balancer-sync takes few connections, and a body that never comes would hold one.
-    acl has_body hdr_reg(Content-Length) [1-9]
-    acl has_body hdr(Transfer-Encoding) -m found
-    http-request return status 400 if { path /healthz ${statusPath} } has_body
     acl no_node nbsrv(wcs_back) lt 1
     acl no_node be_conn_free(wcs_back) lt 1
     http-request return status 503 default-errorfiles if is_websocket no_node

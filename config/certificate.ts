@@ -72,16 +72,40 @@ function checkChain(certificates: X509Certificate[]): void {
   }
 }
 
+/** Kinds of keys that HAProxy's TLS takes and every browser knows (Mozilla, "Server Side TLS"). */
+function isUsableKey({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): boolean {
+  if (type === "rsa") return (details?.modulusLength ?? 0) >= 2048;
+  return type === "ec" && ["prime256v1", "secp384r1"].includes(details?.namedCurve ?? "");
+}
+
+/** What a certificate has to be for, where it says what it is for (RFC 5280, extended key usage). */
+const serverAuthentication = "1.3.6.1.5.5.7.3.1";
+
 function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: string): void {
+  if (!isUsableKey(certificate.publicKey)) {
+    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificate.publicKey;
+    throw new ConfigError(
+      `tlsCertificate has a key of the kind ${[type, details?.modulusLength, details?.namedCurve].filter(Boolean).join(" ")}; ` +
+        "it must be RSA of 2048 bits or more, or EC P-256 or P-384, or clients cannot use it. " +
+        `Set it with: ${fixCommand(["tlsCertificate"])}`,
+    );
+  }
+  // Node calls the extended key usage so.
+  if (certificate.keyUsage && !certificate.keyUsage.includes(serverAuthentication)) {
+    throw new ConfigError(
+      `tlsCertificate is for ${certificate.keyUsage.join(", ")} (extended key usage); it must be for servers ` +
+        `(${serverAuthentication}), or clients refuse it. Set it with: ${fixCommand(["tlsCertificate"])}`,
+    );
+  }
   if (!certificate.checkPrivateKey(key)) {
     throw new ConfigError(
       `tlsPrivateKey does not fit tlsCertificate (subject ${show(certificate.subject)}); it must be the key ` +
         `that the certificate was made for. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
     );
   }
-  if (!certificate.checkHost(domain)) {
+  if (!certificate.checkHost(domain, { subject: "never" })) {
     throw new ConfigError(
-      `tlsCertificate is for ${show(certificate.subjectAltName)}; it must name the domain ${show(domain)}. ` +
+      `tlsCertificate is for ${show(certificate.subjectAltName ?? "no name (subjectAltName)")}; it must name the domain ${show(domain)}. ` +
         `Set it with: ${fixCommand(["tlsCertificate"])}`,
     );
   }

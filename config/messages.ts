@@ -1,10 +1,6 @@
 import { z } from "zod";
 import { hasCredentials, holdsPrivateKey } from "./rules";
-import { configSchema, type Key, type SecretKey, secretKeys } from "./schema";
-
-function isSecretKey(key: PropertyKey): key is SecretKey {
-  return (secretKeys as readonly PropertyKey[]).includes(key);
-}
+import { configSchema, isSecretKey } from "./schema";
 
 /** A configuration value that cannot be used; its message names key, value, what is allowed and the fix. */
 export class ConfigError extends Error {}
@@ -64,7 +60,7 @@ function inShell(text: string): string {
 export function fixCommand(path: PropertyKey[]): string {
   const place = firstPlace(path);
   const target = place.length === 1 ? String(place[0]) : `--path ${inShell(pathName(place))}`;
-  return `pulumi config set ${isSecretKey(place[0] as Key) ? "--secret " : ""}${target} ${exampleOf(place)}`;
+  return `pulumi config set ${isSecretKey(place[0] as PropertyKey) ? "--secret " : ""}${target} ${exampleOf(place)}`;
 }
 
 function valueAt(root: unknown, path: PropertyKey[]): unknown {
@@ -74,6 +70,9 @@ function valueAt(root: unknown, path: PropertyKey[]): unknown {
 
 /** One line for each thing that zod has found: key, value, what is allowed, and the fix. */
 export function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): string {
+  // A name may be a key that was pasted at the wrong place.
+  if (holdsPrivateKey([issue.path, issue.code === "unrecognized_keys" ? issue.keys : []]))
+    return `${String(issue.path[0] ?? "a key's name")} has a private key as a name, which is not shown; remove it`;
   if (issue.code === "unrecognized_keys")
     return issue.keys.map((key) => unknownKey(issue.path, key)).join("\n");
   const name = pathName(issue.path);
@@ -96,6 +95,7 @@ function shownAt(path: PropertyKey[], values: Record<string, unknown>): string {
   const [key] = path;
   if (holdsPrivateKey(value)) return "not shown, since it holds a private key";
   if (typeof value === "string" && hasCredentials(value)) return "not shown, since it holds a password";
+  if (typeof value === "string" && /:[^/@]*@/.test(value)) return "not shown, since it may hold a password";
   const isPem = key === "tlsCertificate" || key === "tlsChain";
   return value !== undefined && (isPem || (key !== undefined && isSecretKey(key)))
     ? "not valid (not shown)"

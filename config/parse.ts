@@ -1,6 +1,9 @@
 import { contradictions, type SizeCheck } from "./checks";
 import { ConfigError, explain, fixCommand } from "./messages";
-import { type ConfigValues, configSchema, type Key, secretKeys } from "./schema";
+import { type ConfigValues, configSchema, isSecretKey, type Key, secretKeys } from "./schema";
+
+/** They may be stored as secrets, and need not be. */
+const certificateKeys = ["tlsCertificate", "tlsChain"];
 
 /**
  * Validates the configuration of a stack. Pure: no engine, no environment.
@@ -23,6 +26,21 @@ export function parseConfig(
       exposed
         .map(
           (key) => `${key} is stored in clear text; it must be a secret. Set it with: ${fixCommand([key])}`,
+        )
+        .join("\n"),
+    );
+  }
+  // The program hands the others on in clear text, to machines and into previews. Certificates go where their key goes.
+  const misplaced = Object.keys(values).filter(
+    (key) => isSecret(key) && !isSecretKey(key) && !certificateKeys.includes(key),
+  );
+  if (misplaced.length > 0) {
+    throw new ConfigError(
+      misplaced
+        .map(
+          (key) =>
+            `${key} is stored as a secret; only ${secretKeys.join(" and ")} are kept secret, and this one would be ` +
+            `shown in previews and given to machines in clear text. Set it without --secret, or take the secret out of it`,
         )
         .join("\n"),
     );

@@ -18,14 +18,15 @@ export function text(pattern: RegExp, allowed: string) {
 }
 
 function isCidr(value: string): boolean {
-  if (!ipaddr.IPv4.isValidCIDR(value)) return false;
+  // Without leading zeros, such as /08, which EC2 writes another way.
+  if (!ipaddr.IPv4.isValidCIDR(value) || !/^[0-9.]+\/(0|[1-9][0-9]?)$/.test(value)) return false;
   // EC2 refuses a CIDR with host bits set, such as 203.0.113.7/24, and does so half way through an update.
   return ipaddr.IPv4.networkAddressFromCIDR(value).toString() === value.split("/")[0];
 }
 
 /** Whether a value may be a private key, which no message may show. */
 export function holdsPrivateKey(value: unknown): boolean {
-  return typeof value === "string" && value.includes("PRIVATE KEY");
+  return /PRIVA?TE? KEY/.test(JSON.stringify(value) ?? "");
 }
 
 /** Whether an address has a user's name or password in it. */
@@ -41,8 +42,16 @@ export function unique(values: string[]): boolean {
 
 const cidrRule = mustBe("an IPv4 network such as 203.0.113.0/24, without host bits");
 export const cidr = z.string(cidrRule).refine(isCidr, cidrRule);
-const ipv4Rule = mustBe("an IPv4 address such as 203.0.113.7");
-export const ipv4 = z.string(ipv4Rule).refine((value) => ipaddr.IPv4.isValidFourPartDecimal(value), ipv4Rule);
+const ipv4Rule = mustBe("an IPv4 address of a machine, such as 203.0.113.7");
+/** What no other machine has. */
+const specialRanges = ["unspecified", "broadcast", "multicast", "linkLocal", "loopback"];
+export const ipv4 = z
+  .string(ipv4Rule)
+  .refine(
+    (value) =>
+      ipaddr.IPv4.isValidFourPartDecimal(value) && !specialRanges.includes(ipaddr.IPv4.parse(value).range()),
+    ipv4Rule,
+  );
 export const sha256 = text(/^[0-9a-f]{64}$/, "a SHA-256 checksum of 64 lower-case hexadecimal digits");
 const httpUrlRule = mustBe("an https:// or http:// address");
 const withoutPassword = mustBe(
@@ -52,8 +61,8 @@ export const httpUrl = z
   .url({ protocol: /^https?$/, ...httpUrlRule })
   .refine((value) => !hasCredentials(value), withoutPassword);
 export const origin = text(
-  /^https:\/\/(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?$/,
-  "a site such as https://www.example.com or https://*.example.com, without a path",
+  /^(?=.{1,100}$)https:\/\/(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?$/,
+  "a site such as https://www.example.com or https://*.example.com, without a path, 100 characters at most",
 );
 export const instanceType = text(/^[a-z][a-z0-9-]*\.[a-z0-9]+$/, "an EC2 instance type such as c7i.large");
 export const ami = text(/^ami-[0-9a-f]{8,17}$/, "an AMI id such as ami-0123456789abcdef0");

@@ -2,6 +2,7 @@ import { z } from "zod";
 import {
   ami,
   cidr,
+  holdsPrivateKey,
   httpUrl,
   instanceType,
   integer,
@@ -154,7 +155,11 @@ export const configSchema = z.strictObject({
       z
         .union([z.string(), z.number(), z.boolean()], mustBe("a text, number or boolean"))
         .transform(String)
-        .refine((value) => !/[\r\n]/.test(value), mustBe("a value on one line")),
+        .refine((value) => !/[\r\n\0]/.test(value), mustBe("a value on one line"))
+        .refine(
+          (value) => !holdsPrivateKey(value),
+          mustBe("a value that is no secret: machines get it in user-data"),
+        ),
       mustBe("an object of properties"),
     )
     .default({})
@@ -316,6 +321,11 @@ export type Key = keyof typeof configSchema.shape;
 /** Keys whose values must be stored encrypted (`pulumi config set --secret`). */
 export const secretKeys = ["tlsPrivateKey", "wcsLicenseKey"] as const satisfies Key[];
 export type SecretKey = (typeof secretKeys)[number];
+
+/** Whether a key's value has to be stored encrypted. */
+export function isSecretKey(key: PropertyKey): key is SecretKey {
+  return (secretKeys as readonly PropertyKey[]).includes(key);
+}
 
 /** A further service of WCS. */
 export type OpenPort = ConfigValues["openPorts"][number];

@@ -14,6 +14,7 @@ import { packWebSdk } from "../cluster/websdk";
 import { certificatesIn } from "../config/certificate";
 import { ConfigError } from "../config/messages";
 import { parseConfig } from "../config/parse";
+import { isSecretKey } from "../config/schema";
 import { type BalancerPackages, renderBalancerUserData } from "../userdata/balancer";
 import { type NodePackages, renderNodeUserData } from "../userdata/node";
 import { encodeUserData, type Package, userDataLimitBytes } from "../userdata/user-data";
@@ -72,7 +73,7 @@ function packagesOf(
 export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
-  const config = parseConfig({ ...own, ...others }, () => true, new Date(), sizeProblems);
+  const config = parseConfig({ ...own, ...others }, isSecretKey, new Date(), sizeProblems);
   if (typeof tlsCertificate === "string") {
     if (!certificatesIn(tlsCertificate).length)
       throw new ConfigError("tlsCertificate holds no PEM CERTIFICATE");

@@ -71,7 +71,8 @@ describe("one address with as many connections as it likes shuts nobody out", ()
   ])("%s: %i", async (kind, count) => {
     const most = await during(kind, count, abuser, async () => {
       for (let round = 0; round < rounds; round++) await otherClientIsServed();
-      if (count > limit)
+      // A request with a body is closed before it can count for long.
+      if (count > limit && kind !== "status")
         await eventually(async () =>
           expect((await status()).warnings).toContainEqual(
             expect.stringMatching(`^${abuser} is at maxConnectionsPerAddress, `),
@@ -83,12 +84,11 @@ describe("one address with as many connections as it likes shuts nobody out", ()
           "balancer",
           `ss -Htnp state established dst ${abuser} | grep -c haproxy`,
         );
-        expect(Number(output)).toBeGreaterThan(0);
         expect(Number(output)).toBeLessThanOrEqual(limit);
       });
     });
     // And it is not shut out itself.
-    expect(most).toBeGreaterThan(limit / 2);
+    if (kind !== "status") expect(most).toBeGreaterThan(limit / 2);
   });
 });
 
@@ -114,6 +114,16 @@ describe("the limit", () => {
       up("--config", "maxConnectionsPerAddress=50", "--config", `trustedCidrs=["${ownAddress}/32"]`);
     });
   });
+});
+
+test.each([
+  ["for a page", 443, "POST /wcs/ HTTP/1.1"],
+  ["for a WebSocket, which would hold a node's place", 443, "GET / HTTP/1.1\r\nSec-WebSocket-Key: a"],
+  ["for the health", 443, "GET /healthz HTTP/1.1"],
+  ["for the redirect", 80, "POST / HTTP/1.1"],
+])("a request with a body %s is closed at once", async (_, port, head) => {
+  for (const body of ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+    expect(await rawAnswer(port, `${head}\r\nHost: ${domain}\r\n${body}\r\n\r\n`)).toBe("");
 });
 
 describe("HTTP/2 without asking, by which one connection would carry any number of WebSockets", () => {

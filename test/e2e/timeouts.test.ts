@@ -36,7 +36,6 @@ async function connectionsFrom(address: string): Promise<number> {
 describe("time, with the time-outs shortened", () => {
   const shortened: [string, string][] = [
     ["timeout http-request 10s", "timeout http-request 2s"],
-    ["timeout http-keep-alive 10s", "timeout http-keep-alive 2s"],
     ["timeout client 1m", "timeout client 2s"],
     ["timeout server 1m", "timeout server 2s"],
     ["timeout tunnel 1h", "timeout tunnel 8s"],

@@ -9,6 +9,7 @@ import { sizeProblems } from "../../cluster/sizes";
 import { addressWarnings, capacityWarnings, certificateWarnings } from "../../cluster/warnings";
 import { ConfigError } from "../../config/messages";
 import { fromEngine, parseConfig as parse } from "../../config/parse";
+import { isSecretKey } from "../../config/schema";
 import { checkLocalPackage } from "../../config/wcs-package";
 import { newKeys, pemOf, selfSigned, signing, signServer, x509 } from "../../sandbox/certificates";
 
@@ -25,7 +26,7 @@ const parseConfig = (values: Record<string, unknown>, isSecret: (key: string) =>
 
 function errorOf(values: Record<string, unknown>, isSecret = true): string {
   try {
-    parseConfig(values, () => isSecret, now);
+    parseConfig(values, (key) => isSecret && isSecretKey(key), now);
   } catch (error) {
     expect(error).toBeInstanceOf(ConfigError);
     return (error as Error).message;
@@ -226,7 +227,7 @@ test("a public key for SSH needs networks that it is for, and is one line", () =
 test("external nodes need an address, and names of their own", () => {
   const external = (...externalNodes: unknown[]) => ({ ...minimal, nodes: ["wcs-1"], externalNodes });
   expect(errorOf(external({ name: "hardware", address: "wcs.example.com" }))).toBe(
-    'externalNodes[0].address is "wcs.example.com"; it must be an IPv4 address such as 203.0.113.7. ' +
+    'externalNodes[0].address is "wcs.example.com"; it must be an IPv4 address of a machine, such as 203.0.113.7. ' +
       "Set it with: pulumi config set --path 'externalNodes[0].address' 192.0.2.7",
   );
   expect(errorOf(external({ name: "Hardware", address: "192.0.2.7" }))).toMatch(
@@ -350,6 +351,38 @@ test("150 nodes fit into the desired state", () => {
   expect(parseConfig({ ...minimal, nodes }, () => false, now).nodes).toHaveLength(150);
 });
 
+test("a secret that would not stay one is refused, and not shown", () => {
+  const values = { ...minimal, wcsProperties: { "keystore.password": "hunter2" } };
+  const marked = (key: string) => key === "wcsProperties";
+  expect(() => parseConfig(values, marked, now)).toThrow(
+    /^wcsProperties is stored as a secret; only tlsPrivateKey and wcsLicenseKey are kept secret, and this one would be shown/,
+  );
+  expect(() => parseConfig(values, marked, now)).not.toThrow("hunter2");
+});
+
+test.each([
+  ["as a value", { wcsProperties: { a: "-----BEGIN PRIVATE KEY-----MIGH" } }],
+  ["as a name", { wcsProperties: { "-----BEGIN PRIVATE KEY-----MIGH": 1 } }],
+  ["as a key", { "-----BEGIN PRIVATE KEY-----MIGH": 1 }],
+  ["in a list of networks", { trustedCidrs: { a: "-----BEGIN PRIVATE KEY-----MIGH" } }],
+  ["with a mistyped label", { tlsCertificate: "-----BEGIN PRIVAT KEY-----MIGH" }],
+])("a private key %s is refused, and not shown", (_, values) => {
+  expect(errorOf({ ...minimal, ...values })).not.toContain("MIGH");
+});
+
+test.each([
+  ["clientCidrs", ["10.0.0.0/08"]],
+  ["externalNodes", [{ name: "x", address: "127.0.0.1" }]],
+  ["externalNodes", [{ name: "x", address: "169.254.169.254" }]],
+  ["frameAncestors", [`https://${"a.".repeat(60)}example.com`]],
+  ["wcsProperties", { a: "b\0" }],
+  ["wcsPackageUrl", "https//user:hunter2@host/x"],
+])("%s %j is refused", (key, value) => {
+  const message = errorOf({ ...minimal, [key]: value });
+  expect(message).toMatch(new RegExp(`^${key}`));
+  expect(message).not.toContain("hunter2");
+});
+
 test("a licence key in clear text is refused, and not shown", () => {
   expect(errorOf({ ...minimal, wcsLicenseKey: "abcd-1234" }, false)).toBe(
     "wcsLicenseKey is stored in clear text; it must be a secret. Set it with: pulumi config set --secret wcsLicenseKey KEY",
@@ -394,7 +427,7 @@ describe("a certificate of one's own", () => {
   });
 
   test("is accepted with its key", () => {
-    expect(parseConfig(own("right.crt", "right.key"), () => true, now).tlsCertificate).toContain(
+    expect(parseConfig(own("right.crt", "right.key"), isSecretKey, now).tlsCertificate).toContain(
       "BEGIN CERTIFICATE",
     );
   });
@@ -404,6 +437,40 @@ describe("a certificate of one's own", () => {
     expect(message).toMatch(/^tlsPrivateKey does not fit tlsCertificate \(subject "CN=wcs.example.com"\)/);
     expect(message).toContain("pulumi config set --secret tlsPrivateKey < key.pem");
     expect(message).not.toContain("PRIVATE KEY");
+  });
+
+  test.each([
+    [
+      "rsa 1024",
+      ["-newkey", "rsa:1024"],
+      [],
+      "has a key of the kind rsa 1024; it must be RSA of 2048 bits or more",
+    ],
+    [
+      "secp256k1",
+      ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
+      [],
+      "has a key of the kind ec secp256k1",
+    ],
+    ["Ed25519", ["-newkey", "ed25519"], [], "has a key of the kind ed25519"],
+    [
+      "for clients",
+      ["-newkey", "rsa:2048"],
+      ["extendedKeyUsage=clientAuth"],
+      "(extended key usage); it must be for servers",
+    ],
+  ])("is refused when browsers or HAProxy could not use it: %s", (_, keyOptions, extensions, message) => {
+    const [key, crt] = [join(folder, "odd.key"), join(folder, "odd.crt")];
+    execFileSync(
+      "openssl",
+      // biome-ignore format: one line an option pair reads better
+      ["req", "-x509", ...keyOptions, "-nodes", "-days", "1", "-subj", "/CN=wcs.example.com",
+       ...["subjectAltName=DNS:wcs.example.com", ...extensions].flatMap((extension) => ["-addext", extension]),
+       "-keyout", key, "-out", crt],
+      { stdio: "ignore" },
+    );
+    const values = { tlsCertificate: readFileSync(crt, "utf8"), tlsPrivateKey: readFileSync(key, "utf8") };
+    expect(errorOf({ ...minimal, ...values })).toContain(message);
   });
 
   test("is refused for another domain", () => {
@@ -437,7 +504,7 @@ describe("a certificate of one's own", () => {
 
   test("is refused outside of its time", () => {
     const parseAt = (days: number) =>
-      parseConfig(own("right.crt", "right.key"), () => true, new Date(Date.now() + days * 86_400_000));
+      parseConfig(own("right.crt", "right.key"), isSecretKey, new Date(Date.now() + days * 86_400_000));
     expect(() => parseAt(2)).toThrow(
       /^tlsCertificate \("CN=wcs\.example\.com"\) ended at \S+Z, and now it is \S+Z; it must be valid now, or no client can connect\. Set it with: pulumi config set tlsCertificate < cert\.pem, or remove /,
     );
@@ -510,7 +577,7 @@ describe("a certificate of one's own", () => {
     });
 
     test("is accepted in the order in which each signs the one before it", () => {
-      const config = parseConfig(withChain(chain.intermediate + chain.root), () => true, now);
+      const config = parseConfig(withChain(chain.intermediate + chain.root), isSecretKey, now);
       expect(config.tlsChain).toContain("BEGIN CERTIFICATE");
       expect(describeCluster(config, "").haproxyBase).toContain("Strict-Transport-Security");
     });
@@ -538,11 +605,11 @@ describe("a certificate of one's own", () => {
         };
       };
       const old = await signedBy(1);
-      expect(() => parseConfig(old, () => true, later)).toThrow(/^tlsChain \("CN=signer"\) ended at /);
+      expect(() => parseConfig(old, isSecretKey, later)).toThrow(/^tlsChain \("CN=signer"\) ended at /);
       const good = await signedBy(72);
       const again = await selfSigned({ keys: root.keys, commonName: "signer", hours: 1 });
       expect(() =>
-        parseConfig({ ...good, tlsChain: good.tlsChain + pemOf(again) }, () => true, later),
+        parseConfig({ ...good, tlsChain: good.tlsChain + pemOf(again) }, isSecretKey, later),
       ).not.toThrow();
     });
 
@@ -574,7 +641,7 @@ describe("a WCS package that is a file", () => {
   writeFileSync(path, "tarball");
   const { wcsPackageUrl: _url, wcsPackageSha256: _sha, ...others } = minimal;
   const configOf = (values: Record<string, unknown>) =>
-    parseConfig({ ...others, ...values }, () => true, now);
+    parseConfig({ ...others, ...values }, isSecretKey, now);
 
   test("needs no checksum", () => {
     expect(() => checkLocalPackage(configOf({ wcsPackage: path }))).not.toThrow();
