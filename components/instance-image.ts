@@ -1,18 +1,21 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
+/** Debian's own account (Debian Wiki, "Cloud/AmazonEC2Image"). The deploy role runs its images: docs/ci/deploy-role.json */
+export const debianAccount = "136693071363";
+
 let newest: Promise<string> | undefined;
 
 /**
- * The newest Debian 13 for x86_64, published by Debian's own account (Debian Wiki, "Cloud/AmazonEC2Image"). Looked up
- * once for all machines, so that a failure is one message.
+ * The newest Debian 13 for x86_64, published by Debian's own account. Looked up once for all machines, so that a failure
+ * is one message.
  * @throws pulumi.RunError when there is none, or AWS does not tell
  */
 export function newestDebian(): pulumi.Output<string> {
   newest ??= aws.ec2
     .getAmi({
       mostRecent: true,
-      owners: ["136693071363"],
+      owners: [debianAccount],
       filters: [
         { name: "name", values: ["debian-13-amd64-*"] },
         { name: "architecture", values: ["x86_64"] },

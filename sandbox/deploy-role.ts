@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Caller } from "./cloud/caller";
+import { type Statement, statementsOf } from "./cloud/policy";
 import { projectRoot } from "./paths";
 import { accountId, region, vpcId } from "./provider/account";
 
@@ -33,6 +34,27 @@ export function fillPolicy(policy: PolicyFile, names: Record<string, string>): s
   );
 }
 
+/** What docs/ci.md adds to the deploy role of a stack with images of its own. */
+export function ownImages(values: Record<string, unknown>): Statement | undefined {
+  const images = [values.nodeAmi, values.balancerAmi].filter((ami) => ami !== undefined);
+  if (images.length === 0) return undefined;
+  return {
+    Sid: "RunOwnImages",
+    Effect: "Allow",
+    Action: "ec2:RunInstances",
+    Resource: images.map((ami) => `arn:aws:ec2:${region}::image/${ami}`),
+  };
+}
+
+/** The deploy role's policy for a stack with these values of its configuration. */
+export function deployPolicy(stack: string, values: Record<string, unknown>): string {
+  const policy = fillPolicy("deploy-role", namesOf(stack, values));
+  const images = ownImages(values);
+  return images
+    ? JSON.stringify({ ...JSON.parse(policy), Statement: [...statementsOf(policy), images] })
+    : policy;
+}
+
 /** The permissions boundary of a stack's machines. */
 export function boundaryArn(stack: string): string {
   return `arn:aws:iam::${accountId}:policy/wcs-balancer-${stack}-boundary`;
@@ -46,7 +68,7 @@ export function boundaryArn(stack: string): string {
 export function deployer(folder: string, stack: string, values: Record<string, unknown>): Caller {
   const file = join(folder, `deploy-role-${stack}.json`);
   const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as string[]) : [];
-  const policies = [...new Set([...earlier, fillPolicy("deploy-role", namesOf(stack, values))])];
+  const policies = [...new Set([...earlier, deployPolicy(stack, values)])];
   writeFileSync(file, JSON.stringify(policies));
   return { role: `wcs-balancer-deploy-${stack}`, policies, file: fileOf("deploy-role") };
 }

@@ -94,7 +94,7 @@ export async function callsOfDeployment(): Promise<ApiCall[]> {
   await address.change({ tags: otherTags });
   await create("elasticIpAssociation", { allocationId: address.id, networkInterfaceId: networkInterface.id });
   const instance = {
-    ami: "ami-0123456789abcdef0",
+    ami: "ami-0d3b1a13000000001",
     instanceType: "t3.small",
     iamInstanceProfile: profile.id,
     metadataOptions: { httpTokens: "required" },

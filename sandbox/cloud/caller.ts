@@ -9,10 +9,15 @@ export interface Caller extends Rights {
   file: string;
 }
 
-/** What every request has: its region (IAM and Route 53 have one for all), and TLS. */
+/** What every request has: its region (IAM and Route 53 have one for all), TLS, and whose the resource is. */
 function circumstances(action: string): Context {
   const isGlobal = /^(iam|route53):/.test(action);
-  return { "aws:RequestedRegion": isGlobal ? "us-east-1" : region, "aws:SecureTransport": "true" };
+  return {
+    "aws:RequestedRegion": isGlobal ? "us-east-1" : region,
+    "aws:SecureTransport": "true",
+    // Buckets of others are not in the sandbox. For other services no policy asks, and not each call has the key.
+    ...(action.startsWith("s3:") && { "aws:ResourceAccount": accountId }),
+  };
 }
 
 /**

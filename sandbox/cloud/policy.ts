@@ -72,10 +72,10 @@ const operators: Record<string, (wanted: string, value: string) => boolean> = {
 
 /** Keys that a statement may ask for: what the stand-ins for AWS's services say of a request. */
 const knownKeys = [
-  /^aws:(RequestedRegion|SecureTransport|TagKeys)$/,
+  /^aws:(RequestedRegion|ResourceAccount|SecureTransport|TagKeys)$/,
   /^aws:(RequestTag|ResourceTag)\/[\w.:/=+@-]+$/,
   /^ec2:(AssociatePublicIpAddress|CreateAction|InstanceProfile|InstanceType|MetadataHttpTokens|NetworkInterfaceID)$/,
-  /^ec2:(NewInstanceProfile|Subnet|SubnetID|Vpc|VpcID)$/,
+  /^ec2:(NewInstanceProfile|Owner|Subnet|SubnetID|Vpc|VpcID)$/,
   /^iam:(PassedToService|PermissionsBoundary)$/,
   /^kms:ViaService$/,
   /^route53:ChangeResourceRecordSets(Actions|NormalizedRecordNames|RecordTypes)$/,

@@ -1,4 +1,4 @@
-import { region, vpcId } from "./account";
+import { imageOwner, region, vpcId } from "./account";
 import {
   type ApiCall,
   arnOf,
@@ -221,7 +221,10 @@ function run({ inputs }: Subject, inventory: Inventory): ApiCall[] {
     {
       action: "ec2:RunInstances",
       targets: [
-        { resource: `arn:aws:ec2:${region}::image/${inputs.ami}` },
+        {
+          resource: `arn:aws:ec2:${region}::image/${inputs.ami}`,
+          context: { "ec2:Owner": imageOwner(inputs.ami) },
+        },
         made("instance", tagsOf(inputs), {
           "ec2:InstanceType": String(inputs.instanceType),
           ...(profile && { "ec2:InstanceProfile": inventory.instanceProfile(profile).arn }),

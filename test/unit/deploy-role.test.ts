@@ -1,10 +1,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { debianAccount } from "../../components/instance-image";
 import { rolePath } from "../../components/instance-role";
 import { authorize, type Caller } from "../../sandbox/cloud/caller";
 import { type Context, judge, type Statement, statementsOf } from "../../sandbox/cloud/policy";
-import { boundaryArn, fillPolicy, namesOf, type PolicyFile } from "../../sandbox/deploy-role";
+import {
+  boundaryArn,
+  deployPolicy,
+  fillPolicy,
+  namesOf,
+  ownImages,
+  type PolicyFile,
+} from "../../sandbox/deploy-role";
 import { projectRoot } from "../../sandbox/paths";
 import { accountId, region, subnetIds, vpcId } from "../../sandbox/provider/account";
 import { awsInvokes } from "../../sandbox/provider/aws";
@@ -49,7 +57,7 @@ function without(statements: Statement[], index: number, action: string): string
 /** Rights that can be taken away without a call that is refused then. */
 function unusedRights(policy: string, calls: ApiCall[]): string[] {
   const statements = statementsOf(policy);
-  const asking = (right: string) => calls.filter(({ action }) => action.startsWith(right.replace("*", "")));
+  const asking = (right: string) => calls.filter(({ action }) => action === right);
   return statements.flatMap((statement, index) =>
     [statement.Action]
       .flat()
@@ -70,6 +78,30 @@ describe("the deploy role", () => {
   test("fits into an inline policy, as IAM counts: 10,240 characters without white space", () => {
     const longest = fillPolicy("deploy-role", { ...names, STACK: "a".repeat(37) });
     expect(JSON.stringify(JSON.parse(longest)).length).toBeLessThan(10_240);
+  });
+
+  const image = (id: string) => `arn:aws:ec2:${region}::image/${id}`;
+  const running = (id: string, owner: string): ApiCall => ({
+    action: "ec2:RunInstances",
+    targets: [{ resource: image(id), context: { "ec2:Owner": owner } }],
+  });
+
+  test.each([
+    debianAccount,
+    "amazon",
+  ])("runs Debian's images, whichever way AWS names the owner: %s", (owner) => {
+    authorize(callerOf(policyOf("deploy-role")), [running("ami-1", owner)]);
+  });
+
+  test("with images of one's own runs these and no others, by the statement of the guide", () => {
+    const values = { nodeAmi: "ami-0123456789abcdef0", balancerAmi: "ami-0fedcba9876543210" };
+    const policy = deployPolicy("dev", { domain, hostedZone: zone, ...values });
+    for (const ami of Object.values(values)) authorize(callerOf(policy), [running(ami, accountId)]);
+    expect(isRefused(policy, [running("ami-00000000000000001", accountId)])).toBe(true);
+    const guide = readFileSync(join(projectRoot, "docs/ci.md"), "utf8");
+    const [, text = ""] = /```\n([^`]*"RunOwnImages"[^`]*)```/.exec(guide) ?? [];
+    expect(JSON.parse(text.replaceAll("REGION", region))).toEqual(ownImages(values));
+    expect(JSON.stringify(JSON.parse(policy)).length).toBeLessThan(10_240);
   });
 
   test("a refusal reads like AWS's, and names the file", () => {
@@ -176,8 +208,32 @@ describe("the deploy role", () => {
       "makes an instance with another stack's group",
       about("ec2:RunInstances", existing("security-group", others)),
     ],
+    [
+      "makes an instance with another stack's private image",
+      ["ec2:RunInstances", `arn:aws:ec2:${region}::image/ami-0123456789abcdef0`, { "ec2:Owner": accountId }],
+    ],
+    [
+      "makes an instance with an image that a stranger shares",
+      ["ec2:RunInstances", `arn:aws:ec2:${region}::image/ami-1`, { "ec2:Owner": "210987654321" }],
+    ],
     ["makes an instance with an SSH key of the account", ["ec2:RunInstances", arnOf("ec2", "key-pair/x")]],
     ["makes a group in another VPC", ["ec2:CreateSecurityGroup", arnOf("ec2", "vpc/vpc-1")]],
+    [
+      "reads the user-data of another stack's instance",
+      about("ec2:DescribeInstanceAttribute", existing("instance", others)),
+    ],
+    [
+      "reads the user-data of an instance without tags",
+      about("ec2:DescribeInstanceAttribute", existing("instance", {})),
+    ],
+    ["reads launch templates", ["ec2:DescribeLaunchTemplateVersions", "*"]],
+    ["lists launch templates", ["ec2:DescribeLaunchTemplates", "*"]],
+    [
+      "reads user-data in a launch template",
+      about("ec2:GetLaunchTemplateData", existing("instance", others)),
+    ],
+    ["reads a machine's console", about("ec2:GetConsoleOutput", existing("instance", others))],
+    ["asks for another VPC's attributes", ["ec2:DescribeVpcAttribute", arnOf("ec2", "vpc/vpc-1")]],
     ["changes another stack's user-data", about("ec2:ModifyInstanceAttribute", existing("instance", others))],
     [
       "lets another stack's instance answer IMDSv1",
@@ -255,6 +311,18 @@ describe("the deploy role", () => {
       ["route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/ZX", recordOf(domain)],
     ],
     ["replaces another stack's software", ["s3:PutObject", `${bucketOf("prod")}/node/a`]],
+    [
+      "writes its software into another account's bucket",
+      ["s3:PutObject", `${bucketOf("dev")}/node/a`, { "aws:ResourceAccount": "210987654321" }],
+    ],
+    [
+      "writes its state into another account's bucket",
+      ["s3:PutObject", `arn:aws:s3:::${state.bucket}/dev/x`, { "aws:ResourceAccount": "210987654321" }],
+    ],
+    [
+      "changes another account's bucket",
+      ["s3:PutBucketPolicy", bucketOf("dev"), { "aws:ResourceAccount": "210987654321" }],
+    ],
     ["opens another stack's bucket", ["s3:PutBucketPolicy", bucketOf("prod")]],
     ["opens a bucket of a stack whose name begins like its own", ["s3:PutBucketPolicy", bucketOf("dev-2")]],
     ["opens the bucket of states", ["s3:PutBucketPolicy", `arn:aws:s3:::${state.bucket}`]],
@@ -279,7 +347,12 @@ describe("the deploy role", () => {
       ["ec2:DescribeInstances", "*", { "aws:RequestedRegion": "us-east-1" }],
     ],
   ])("never %s", (_, [action, resource, context = {}]) => {
-    const request = { "aws:RequestedRegion": region, "aws:SecureTransport": "true", ...context };
+    const request = {
+      "aws:RequestedRegion": region,
+      "aws:SecureTransport": "true",
+      "aws:ResourceAccount": accountId,
+      ...context,
+    };
     const verdict = judge({ policies: [policyOf("deploy-role")], action, resource, context: request });
     expect(verdict).toBe("not allowed");
   });
