@@ -23,9 +23,17 @@ const types = {
   website: /^aws:s3\/bucketWebsiteConfiguration(V2)?:/,
 };
 
-function allowsEverybody(statement: Statement): boolean {
-  const isForEverybody = principalsOf(statement).includes("*") || statement.NotPrincipal !== undefined;
-  return statement.Effect === "Allow" && isForEverybody;
+/** Whom a statement of a bucket's policy is about. */
+function show(statement: Statement): string {
+  const principals = principalsOf(statement);
+  return principals.includes("*") || statement.NotPrincipal !== undefined
+    ? "everybody"
+    : principals.join(", ");
+}
+
+/** Whether a statement is about everybody: a "*" of services, say, leaves people out. */
+function isForEverybody({ Principal }: Statement): boolean {
+  return list(typeof Principal === "object" ? Principal.AWS : Principal).includes("*");
 }
 
 /** Whether a statement denies everything that does not come over TLS. */
@@ -37,7 +45,7 @@ function deniesPlainHttp(statement: Statement, bucketArn: string): boolean {
   );
   return (
     Effect === "Deny" &&
-    principalsOf(statement).includes("*") &&
+    isForEverybody(statement) &&
     list(Action).some((action) => action === "s3:*" || action === "*") &&
     [bucketArn, `${bucketArn}/*`].every((arn) => list(Resource).includes(arn)) &&
     isPlain
@@ -68,7 +76,7 @@ export const bucketPolicies: (ResourceValidationPolicy | StackValidationPolicy)[
   {
     name: "private-buckets",
     description:
-      "Nobody from outside reads a bucket: no public ACL, policy or website, and AWS's own block is on.",
+      "Nobody from outside reads a bucket: no public ACL or website, no policy that allows, and AWS's own block is on.",
     validateResource: ({ type, props }, report) => {
       if (!type.startsWith("aws:s3/")) return;
       if (props.acl !== undefined && props.acl !== "private") report(`acl is ${props.acl}, not private`);
@@ -78,8 +86,10 @@ export const bucketPolicies: (ResourceValidationPolicy | StackValidationPolicy)[
       if (types.publicAccessBlock.test(type))
         for (const setting of publicAccessBlock)
           if (props[setting] !== true) report(`${setting} is ${props[setting]}, not true`);
-      if (props.policy !== undefined && statementsOf(props.policy).some(allowsEverybody))
-        report("the policy allows something to everybody");
+      if (props.policy === undefined) return;
+      // Who of this account may read it, roles say themselves.
+      for (const statement of statementsOf(props.policy))
+        if (statement.Effect !== "Deny") report(`the policy allows something to ${show(statement)}`);
     },
   },
   {

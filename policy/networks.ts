@@ -19,6 +19,16 @@ function rangeOf([address, prefixLength]: [ipaddr.IPv4 | ipaddr.IPv6, number]): 
   return [first, first + size - 1n];
 }
 
+/** The IPv4 addresses that IPv6 writes as ::ffff:0:0/96 (RFC 4291, 2.5.5.2). */
+const mapped: Range = [0xffff_0000_0000n, 0xffff_ffff_ffffn];
+
+/** The IPv4 addresses in a range of IPv6. */
+function mappedIn([first, last]: Range): Range[] {
+  if (last < mapped[0] || first > mapped[1]) return [];
+  const [begin, end] = [first > mapped[0] ? first : mapped[0], last < mapped[1] ? last : mapped[1]];
+  return [[begin - mapped[0], end - mapped[0]]];
+}
+
 /** How many addresses are in one range or more. */
 function count(ranges: Range[]): bigint {
   let next = 0n;
@@ -36,13 +46,15 @@ function count(ranges: Range[]): bigint {
  * @param networks CIDRs of IPv4 and IPv6
  */
 export function areWorld(networks: string[]): boolean {
+  const rangesOf = (cidrs: string[], kind: "ipv4" | "ipv6") =>
+    cidrs
+      .map((cidr) => ipaddr.parseCIDR(cidr))
+      .filter(([address]) => address.kind() === kind)
+      .map(rangeOf);
   return (["ipv4", "ipv6"] as const).some((kind) => {
-    const rangesOf = (cidrs: string[]) =>
-      cidrs
-        .map((cidr) => ipaddr.parseCIDR(cidr))
-        .filter(([address]) => address.kind() === kind)
-        .map(rangeOf);
-    const [open, own] = [rangesOf(networks), rangesOf(privateNetworks)];
+    const open = rangesOf(networks, kind);
+    if (kind === "ipv4") open.push(...rangesOf(networks, "ipv6").flatMap(mappedIn));
+    const own = rangesOf(privateNetworks, kind);
     return count([...open, ...own]) - count(own) > worldBegins[kind];
   });
 }

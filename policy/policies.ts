@@ -2,6 +2,7 @@ import { gunzipSync } from "node:zlib";
 import type { ResourceValidationPolicy, StackValidationPolicy } from "@pulumi/policy";
 import { bucketPolicies } from "./buckets";
 import { list, principalsOf, type Statement, statementsOf } from "./documents";
+import { typePolicies } from "./known-types";
 import { portPolicies } from "./ports";
 
 const instanceType = "aws:ec2/instance:Instance";
@@ -15,12 +16,34 @@ const untaggedTypes = [
   "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
 ];
 
-/** User-data as text: it is base64, and compressed where it is large. */
-function userDataOf(props: Record<string, unknown>): string {
-  if (typeof props.userDataBase64 !== "string") return String(props.userData ?? "");
-  const bytes = Buffer.from(props.userDataBase64, "base64");
+/** What base64 stands for, as text; it may be compressed. */
+function decode(base64: string): string {
+  const bytes = Buffer.from(base64, "base64");
   const compressed = bytes[0] === 0x1f && bytes[1] === 0x8b;
   return (compressed ? gunzipSync(bytes) : bytes).toString("utf8");
+}
+
+/** User-data as text: it is base64, and compressed where it is large. */
+function userDataOf(props: Record<string, unknown>): string {
+  return typeof props.userDataBase64 === "string"
+    ? decode(props.userDataBase64)
+    : String(props.userData ?? "");
+}
+
+/** Base64, in one line or more; what else looks like it does no harm. */
+const base64Pattern = /[A-Za-z0-9+/]{24,}(?:\r?\n[ \t]*[A-Za-z0-9+/]+(?=["'=\r\n]|$))*={0,2}/g;
+
+/** Whether there is a secret in a text, or in base64 within it, as in `write_files` of cloud-init. */
+function holdsSecret(text: string): boolean {
+  if (secretPattern.test(text)) return true;
+  return (text.match(base64Pattern) ?? []).some((piece) => {
+    try {
+      return holdsSecret(decode(piece));
+    } catch {
+      // It only began like something compressed.
+      return false;
+    }
+  });
 }
 
 /** Private keys, AWS access keys, and values of the kind `password: ...`. */
@@ -54,6 +77,7 @@ function configuredBoundary(): string | undefined {
 
 /** What no stack may do, whoever has changed its configuration or this program. */
 export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
+  ...typePolicies,
   ...portPolicies,
   {
     name: "imdsv2",
@@ -81,7 +105,7 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
     name: "no-inline-secrets",
     description: "Secrets are in SecureStrings: not in user-data, not in other parameters, not in tags.",
     validateResource: ({ type, props }, report) => {
-      if (type === instanceType && secretPattern.test(userDataOf(props))) report("user-data holds a secret");
+      if (type === instanceType && holdsSecret(userDataOf(props))) report("user-data holds a secret");
       if (secretPattern.test(JSON.stringify(props.tags ?? {}))) report("a tag holds a secret");
       if (type !== "aws:ssm/parameter:Parameter") return;
       if (props.type === "SecureString" && props.insecureValue !== undefined)
@@ -112,10 +136,12 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   },
   {
     name: "no-managed-policies",
-    description: "Roles have no policy whose text stands elsewhere.",
+    description: "Roles have no policy but aws.iam.RolePolicy, whose text is examined.",
     validateResource: ({ type, props }, report) => {
       const attached = type === "aws:iam/role:Role" ? list(props.managedPolicyArns) : [];
       if (attached.length > 0) report(`the role has ${attached.join(", ")}`);
+      if (type === "aws:iam/role:Role" && props.inlinePolicies?.length > 0)
+        report("the role has inlinePolicies, which the other policies would not see; use aws.iam.RolePolicy");
       if (/^aws:iam\/(rolePolicyAttachment|policyAttachment):/.test(type))
         report(`${props.policyArn} is attached`);
     },

@@ -29,10 +29,21 @@ const internalPorts = [2001, 2002, 7777, 8081, 8444, 50_999];
 
 const ingressRuleType = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
 
+/** Other ways to say a protocol, of which EC2 takes each. */
+const protocolNames: Record<string, string> = {
+  "1": "icmp",
+  "6": "tcp",
+  "17": "udp",
+  "58": "icmpv6",
+  all: "-1",
+};
+
 function ingressRuleOf(props: Record<string, unknown>): IngressRule {
-  const all = props.ipProtocol === "-1";
+  const given = String(props.ipProtocol).toLowerCase();
+  const protocol = protocolNames[given] ?? given;
+  const all = protocol === "-1";
   return {
-    protocol: String(props.ipProtocol),
+    protocol,
     from: all ? 0 : Number(props.fromPort),
     to: all ? 65_535 : Number(props.toPort),
     networks: [props.cidrIpv4, props.cidrIpv6].filter((cidr) => typeof cidr === "string"),

@@ -1,7 +1,11 @@
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type FirewallSettings, ingressRules } from "../../cluster/firewall";
+import { knownTypes } from "../../policy/known-types";
 import { policies } from "../../policy/policies";
+import { awsTypes } from "../../sandbox/provider/aws";
+import { commandTypes } from "../../sandbox/provider/command";
+import { tlsTypes } from "../../sandbox/provider/tls";
 import { type CheckedResource, stackViolations, unknownBucket, violations } from "../violations";
 
 const tags = { Name: "dev-x", Project: "wcs-balancer", Stack: "dev", Role: "node" };
@@ -161,6 +165,10 @@ test.each([
   ],
   ["a stack without a bucket", [port(443)]],
   [
+    "a bucket whose policy denies plain HTTP to every account",
+    [bucket(), block(), encryption(), bucketPolicy({ Principal: { AWS: "*" } })],
+  ],
+  [
     "443 to the world in parts",
     ["0.0.0.0/1", "128.0.0.0/1"].map((cidr) => rule({ fromPort: 443, toPort: 443, cidrIpv4: cidr })),
   ],
@@ -181,6 +189,17 @@ test.each([
 
 /** What violates each policy: a resource, or several that are looked at together. */
 const cases: Record<string, [string, CheckedResource | CheckedResource[], string][]> = {
+  "known-types": [
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
+    "aws:ec2/launchTemplate:LaunchTemplate",
+    "aws:ec2/spotInstanceRequest:SpotInstanceRequest",
+    "aws:lb/loadBalancer:LoadBalancer",
+    "aws:cloudformation/stack:Stack",
+    "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive",
+    "aws:s3control/accessPointPolicy:AccessPointPolicy",
+    "aws-native:ec2:SecurityGroup",
+    "pulumi-nodejs:dynamic:Resource",
+  ].map((type) => [type, { type, inputs: { tags } }, `${type} is a type that the policies do not know`]),
   "world-ports": [
     ["22", port(22), "tcp 22 is open to the world"],
     ["9707", port(9707), "tcp 9707 is open to the world"],
@@ -194,6 +213,12 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
     ],
     ["everything", rule({ ipProtocol: "-1" }), "every protocol 0-65535 is open to the world"],
     ["half of the world", from("128.0.0.0/1"), "tcp 22 is open to the world"],
+    [
+      "the world of IPv4, as IPv6",
+      from(undefined, { cidrIpv6: "::ffff:0:0/96" }),
+      "tcp 22 is open to the world",
+    ],
+    ["a network of IPv6 around that", from(undefined, { cidrIpv6: "::/64" }), "tcp 22 is open to the world"],
     [
       "a prefix list",
       rule({ fromPort: 22, toPort: 22, cidrIpv4: undefined, prefixListId: "pl-1" }),
@@ -220,6 +245,21 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "the world of IPv6 in parts",
       [from(undefined, { cidrIpv6: "2000::/11" }), from(undefined, { cidrIpv6: "2020::/11" })],
       "tcp 22 is open to the world, by 2000::/11, 2020::/11 together",
+    ],
+    ...[
+      ["tcp", "6"],
+      ["udp", "17"],
+      ["icmp", "1"],
+      ["icmpv6", "58"],
+    ].map(([name, number]): [string, CheckedResource[], string] => [
+      `one of them for ${name} by its number`,
+      [from("11.0.0.0/8", { ipProtocol: name }), from("12.0.0.0/8", { ipProtocol: number })],
+      `${name} 22 is open to the world, by 11.0.0.0/8, 12.0.0.0/8 together`,
+    ]),
+    [
+      "one of them as IPv6",
+      [from("11.0.0.0/8"), from(undefined, { cidrIpv6: "::ffff:12.0.0.0/104" })],
+      "tcp 22 is open to the world",
     ],
   ],
   "internal-ports": [
@@ -290,6 +330,21 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       instance({ userDataBase64: base64("password: hunter2hunter2hunter2") }),
       "user-data holds",
     ],
+    [
+      "base64 of a file",
+      instance({ userDataBase64: base64(`write_files:\n- encoding: b64\n  content: ${base64(privateKey)}`) }),
+      "user-data holds",
+    ],
+    [
+      "base64 in lines",
+      instance({ userData: base64(`${"x".repeat(50)}\n${privateKey}`).replace(/.{76}/g, "$&\n    ") }),
+      "user-data holds",
+    ],
+    [
+      "a compressed file",
+      instance({ userData: `content: !!binary ${gzipSync(privateKey).toString("base64")}\npath: /key` }),
+      "user-data holds",
+    ],
     ["a key in a plain parameter", parameter({ insecureValue: privateKey }), "make it a SecureString"],
     ["a SecureString in clear text", parameter({ type: "SecureString" }), "in clear text"],
     ["a tag", parameter({ tags: { ...tags, Token: "token=0123456789abcdef0" } }), "a tag holds a secret"],
@@ -353,6 +408,11 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "the role has arn:aws",
     ],
     [
+      "within the role",
+      role({ inlinePolicies: [{ name: "x", policy: "{}" }] }),
+      "the role has inlinePolicies",
+    ],
+    [
       "attached",
       { type: "aws:iam/rolePolicyAttachment:RolePolicyAttachment", inputs: { policyArn: "arn:x", tags } },
       "arn:x is attached",
@@ -384,6 +444,11 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "to everybody",
     ],
     [
+      "a policy for another account",
+      bucketPolicy({ ...everybodyReads, Principal: { AWS: "arn:aws:iam::210987654321:root" } }),
+      "allows something to arn:aws:iam::210987654321:root",
+    ],
+    [
       "a public policy of the older kind",
       bucket({ policy: document({ ...everybodyReads }) }),
       "to everybody",
@@ -412,6 +477,11 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       [bucket(), bucketPolicy({ Principal: { AWS: "x" } })],
       "has no aws.s3.BucketPolicy",
     ],
+    [
+      "a policy for services",
+      [bucket(), bucketPolicy({ Principal: { Service: "*" } })],
+      "has no aws.s3.BucketPolicy",
+    ],
     ["one action", [bucket(), bucketPolicy({ Action: "s3:GetObject" })], "has no aws.s3.BucketPolicy"],
     [
       "objects alone",
@@ -430,6 +500,18 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
     ],
   ],
 };
+
+test("the policies know the types that the program makes, in order", () => {
+  expect(knownTypes).toEqual(Object.keys({ ...awsTypes, ...tlsTypes, ...commandTypes }).sort());
+});
+
+test.each([
+  "pulumi:pulumi:Stack",
+  "pulumi:providers:aws",
+  "wcs-balancer:software:MachineSoftware",
+])("%s is free", (type) => {
+  expect(violations({ type, inputs: {} })).toEqual([]);
+});
 
 test("each policy has cases that violate it", () => {
   expect(Object.keys(cases)).toEqual(policies.map(({ name }) => name));
