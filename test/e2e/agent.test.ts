@@ -21,7 +21,9 @@ async function haproxyStatistics(path = "/"): Promise<string> {
 async function stateOf(node: string): Promise<"up" | "full" | "down"> {
   const [head = "", ...rows] = (await haproxyStatistics("/;csv")).replace(/^# /, "").split("\n");
   const columns = head.split(",");
-  const row = rows.map((line) => line.split(",")).find((cells) => cells[1]?.startsWith(`${node}-`)) ?? [];
+  const row = rows.map((line) => line.split(",")).find((cells) => cells[1]?.startsWith(`${node}-`));
+  // An answer that did not come says nothing of the node.
+  if (!row) throw new Error(`the statistics page has no ${node}`);
   if (!row[columns.indexOf("status")]?.startsWith("UP")) return "down";
   return row[columns.indexOf("weight")] === "0" ? "full" : "up";
 }
