@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { hasCredentials, holdsPrivateKey } from "./rules";
-import { configSchema, isSecretKey } from "./schema";
+import { certificateKeys, configSchema, isSecretKey } from "./schema";
 
 /** A configuration value that cannot be used; its message names key, value, what is allowed and the fix. */
 export class ConfigError extends Error {}
@@ -96,8 +96,6 @@ function shownAt(path: PropertyKey[], values: Record<string, unknown>): string {
   if (holdsPrivateKey(value)) return "not shown, since it holds a private key";
   if (typeof value === "string" && hasCredentials(value)) return "not shown, since it holds a password";
   if (typeof value === "string" && /:[^/@]*@/.test(value)) return "not shown, since it may hold a password";
-  const isPem = key === "tlsCertificate" || key === "tlsChain";
-  return value !== undefined && (isPem || (key !== undefined && isSecretKey(key)))
-    ? "not valid (not shown)"
-    : show(value);
+  const isHidden = key !== undefined && (certificateKeys.includes(key) || isSecretKey(key));
+  return value !== undefined && isHidden ? "not valid (not shown)" : show(value);
 }

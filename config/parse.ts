@@ -1,9 +1,13 @@
 import { contradictions, type SizeCheck } from "./checks";
 import { ConfigError, explain, fixCommand } from "./messages";
-import { type ConfigValues, configSchema, isSecretKey, type Key, secretKeys } from "./schema";
-
-/** They may be stored as secrets, and need not be. */
-const certificateKeys = ["tlsCertificate", "tlsChain"];
+import {
+  type ConfigValues,
+  certificateKeys,
+  configSchema,
+  isSecretKey,
+  type Key,
+  secretKeys,
+} from "./schema";
 
 /**
  * Validates the configuration of a stack. Pure: no engine, no environment.

@@ -322,6 +322,9 @@ export type Key = keyof typeof configSchema.shape;
 export const secretKeys = ["tlsPrivateKey", "wcsLicenseKey"] as const satisfies Key[];
 export type SecretKey = (typeof secretKeys)[number];
 
+/** PEM certificates: no secrets, but a private key may have been pasted along. */
+export const certificateKeys: readonly PropertyKey[] = ["tlsCertificate", "tlsChain"] satisfies Key[];
+
 /** Whether a key's value has to be stored encrypted. */
 export function isSecretKey(key: PropertyKey): key is SecretKey {
   return (secretKeys as readonly PropertyKey[]).includes(key);
