@@ -5,8 +5,16 @@ const minute = 60_000;
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
-      { test: { name: "program", include: ["test/program/**/*.test.ts"], testTimeout: minute } },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: minute / 2 } },
+      // The first import of the whole program takes seconds, on a busy machine more.
+      {
+        test: {
+          name: "program",
+          include: ["test/program/**/*.test.ts"],
+          testTimeout: minute,
+          hookTimeout: minute,
+        },
+      },
       // Runs the machines' own tools in a Debian 13 root: needs root and the sandbox's cache.
       {
         test: {
@@ -21,8 +29,8 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
-          testTimeout: 3 * minute,
-          hookTimeout: 5 * minute,
+          testTimeout: 6 * minute,
+          hookTimeout: 8 * minute,
           setupFiles: ["test/e2e/setup.ts"],
         },
       },

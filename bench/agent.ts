@@ -1,9 +1,10 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { projectRoot } from "../sandbox/paths";
+import { nodeStatisticsPort } from "../cluster/contract";
 import { run } from "../sandbox/shell";
 import { DebianRoot } from "../test/debian-root";
+import { machineFile } from "../userdata/files";
 import { inNamespace } from "./namespace";
 import { median, table, thisMachine, writeSection } from "./report";
 
@@ -33,7 +34,7 @@ const statistics = {
 };
 
 /** The guide's agent, cut out of its text. */
-export function cutGuideAgent(guide: string): string {
+function cutGuideAgent(guide: string): string {
   const script = guide.match(/^#!\/bin\/bash\nCPU_MAX_LOAD=[\s\S]*?\nmain "\$@"\n/m)?.[0];
   if (!script) throw new Error("the guide has no haproxy-agent-check.sh that begins with CPU_MAX_LOAD");
   return script;
@@ -65,13 +66,13 @@ echo "$((after - before - 1))"`;
   };
 }
 
-/** In a network namespace of its own, where port 8081 is free. Prints a table, with the guide's to docs/benchmarks.md too. */
+/** In a network namespace of its own, where the port of WCS's statistics is free. Prints a table, with the guide's to docs/benchmarks.md too. */
 export async function benchAgent(guideFile: string | undefined): Promise<void> {
   if (!inNamespace()) return;
   const debian = await DebianRoot.with("bc", "jq");
   try {
     const scripts: Record<string, string> = {
-      ours: readFileSync(join(projectRoot, "machines/node/haproxy-agent-check.sh"), "utf8"),
+      ours: machineFile("node/haproxy-agent-check.sh"),
       ...(guideFile ? { "the guide's": cutGuideAgent(readFileSync(guideFile, "utf8")) } : {}),
     };
     for (const [index, script] of Object.values(scripts).entries()) {
@@ -82,17 +83,17 @@ export async function benchAgent(guideFile: string | undefined): Promise<void> {
     run("mount", ["--bind", join(debian.root, "loadavg"), join(debian.root, "proc/loadavg")]);
     run("mount", ["--bind", "/sys", join(debian.root, "sys")]);
     run("ip", ["link", "set", "lo", "up"]);
-    // In a thread of its own: the measurement blocks this one.
+    // WCS runs in its own thread, since the measurement blocks this one.
     const wcs = new Worker(
       `const { createServer } = require("node:http");
        createServer((_, response) => response.end(${JSON.stringify(JSON.stringify(statistics))}))
-         .listen(8081, () => require("node:worker_threads").parentPort.postMessage("up"));`,
+         .listen(${nodeStatisticsPort}, () => require("node:worker_threads").parentPort.postMessage("up"));`,
       { eval: true },
     );
     await new Promise((resolve) => wcs.once("message", resolve));
 
     const costs = Object.keys(scripts).map((): Cost[] => []);
-    // Alternating, so that whatever else the machine does falls on both.
+    // Alternating, so that other work of the machine affects both.
     for (let round = 0; round < rounds; round++) {
       for (const [index, list] of costs.entries())
         list.push(measure(debian.root, `/usr/local/bin/agent-${index}`));

@@ -16,7 +16,7 @@ interface Row {
   closed: number;
   newClients: number;
   refusedClients: number;
-  /** Longest time without a client that got in, in seconds. */
+  /** Longest time between two new clients that got in, in seconds. */
   outage: number;
   seen?: number;
   serving?: number;
@@ -24,7 +24,7 @@ interface Row {
 }
 
 /** The e2e files that make changes. */
-const files = ["changes-nodes", "changes-settings", "outages", "cancelled", "elsewhere"];
+const files = ["changes-nodes", "changes-settings", "outages", "cancelled", "external-nodes"];
 
 /**
  * Runs the end-to-end tests of the changes one after the other, and writes their counts to docs/benchmarks.md. Gives the
@@ -41,7 +41,7 @@ export async function benchChanges(): Promise<number> {
     const results = await runJobs([bringClusterUp(sandboxes), ...jobs], 1, folder);
     const failed = results.filter((result) => result.failed > 0);
     for (const { output } of failed) console.error(output);
-    if (!existsSync(report)) throw new Error("no change has been measured, see above");
+    if (!existsSync(report)) throw new Error("no change was measured; the tests above say why");
     const rows = readFileSync(report, "utf8")
       .trim()
       .split("\n")
@@ -49,13 +49,13 @@ export async function benchChanges(): Promise<number> {
     const seconds = (value: number | undefined) => (value === undefined ? "" : `${value.toFixed(1)} s`);
     const text = `## Changes of a running cluster: \`npm run bench -- changes\`
 
-${thisMachine()}, everything on it: balancer, nodes, clients, and the engine. Each change is made through \`pulumi up\` in the
-sandbox while 200 WebSockets send a numbered message every 200 ms and get it back, and new clients come one after the
-other. "Lost" counts messages of sockets that stayed open; "closed" the sockets that ended without their client. A
+${thisMachine()}, which runs everything: balancer, nodes, clients and engine. Each change is made by \`pulumi up\` in the
+sandbox. Meanwhile 200 WebSockets send a numbered message every 200 ms and get it back, and new clients come one after the
+other. "Lost" counts messages of sockets that stayed open. "Closed" counts sockets that ended without their client. A
 socket is closed by design when its node has reached the drain time-out and when the balancer itself is replaced; new
-clients are refused by design when every node is full (\`checks\` at 1 %), and while there is no balancer. The times
-begin with the moment at which the desired state was written: applied by the balancer, every node takes clients, the
-last removed node has no socket left. The longest gap is between two new clients that got in.
+clients are refused by design when every node is full (\`checks\` at 1 %), and while there is no balancer. The times start
+when the desired state is written. "Applied": the balancer runs it. "Serving": every node takes clients. "Drained": the
+last removed node has no socket left. "Longest gap" is the time between two accepted new clients.
 
 ${table(
   [

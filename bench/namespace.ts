@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 
 /**
- * Whether this process has a network and mounts of its own; one that has not starts itself again in such a place
- * and waits for it, so that nothing that is measured meets this machine's ports.
+ * Whether this process has its own network and mounts. If not, it starts itself again with both and waits for that
+ * process, so that a measurement does not use this machine's ports.
  */
 export function inNamespace(): boolean {
   if (process.env.WCS_BENCH_NAMESPACE !== undefined) return true;

@@ -8,8 +8,8 @@ const page = join(folder, "benchmarks.md");
 
 const introduction = `# Benchmarks
 
-Measured by \`npm run bench\`, which writes these tables: each as a comparison within one run on one machine. What the
-figures are worth on another machine, that machine says.
+\`npm run bench\` measures and writes these tables. Each compares within one run on one machine. On another machine the
+figures differ: measure there.
 `;
 
 export function median(values: number[]): number {

@@ -1,7 +1,7 @@
 import { Header } from "tar";
 import { sha256 } from "./desired-state";
 
-export interface ArchiveFile {
+interface ArchiveFile {
   /** Without a leading slash. */
   path: string;
   content: Uint8Array;
@@ -9,7 +9,7 @@ export interface ArchiveFile {
   mode: number;
 }
 
-/** A file that machines fetch, under a name that says what is in it. */
+/** A file that machines fetch. Its name holds the checksum of its content. */
 export interface Archive {
   bytes: Buffer;
   /** In hexadecimal digits. */
@@ -18,7 +18,7 @@ export interface Archive {
 
 const blockBytes = 512;
 
-/** A file's own blocks: its header, and its content filled up with zeros. */
+/** A file's blocks: its header, and its content filled up with zeros. */
 function entry({ path, content, mode }: ArchiveFile): Buffer[] {
   const block = Buffer.alloc(blockBytes);
   const header = new Header({
@@ -35,8 +35,8 @@ function entry({ path, content, mode }: ArchiveFile): Buffer[] {
 }
 
 /**
- * A tar archive that has the same bytes wherever it is made: sorted, of root, without times, not compressed. It is
- * written here since `tar` takes modes and times from a disk, where they differ from computer to computer.
+ * A tar archive with the same bytes on every computer: its entries are sorted, belong to root and have no times, and it
+ * is not compressed. The package `tar` would take modes and times from the disk, where they differ between computers.
  */
 export function packTar(files: ArchiveFile[]): Archive {
   const sorted = [...files].sort((a, b) => (a.path < b.path ? -1 : 1));

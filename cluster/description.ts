@@ -2,72 +2,132 @@ import { X509Certificate } from "node:crypto";
 import type { PublicConfig } from "../config/schema";
 import type { BalancerSettings } from "../userdata/balancer";
 import type { NodeSettings } from "../userdata/node";
-import { defaultPatienceSeconds } from "../userdata/user-data";
+import { defaultPatienceSeconds, patienceSecondsOf } from "../userdata/user-data";
+import { type AcmeDelays, type AcmeSource, acmeDelaysOf, acmeSource, defaultAcmeDelays } from "./acme";
+import { balancerNames, type ClientPaths, clientPathsOf, defaultLeave, type Leave, leaveOf } from "./entry";
 import { type IngressRule, ingressRules } from "./firewall";
-import { type Backend, externalServerName, type HaproxySettings, renderHaproxyBase } from "./haproxy-config";
+import {
+  type Backend,
+  externalServerName,
+  type HaproxySettings,
+  renderHaproxyBase,
+  type ServerSettings,
+} from "./haproxy-config";
 import { type PackageSources, packageSources } from "./packages";
 
-/** How long a machine tries again to fetch its software. Tests that break it wait less. */
-const patienceSeconds = Number(process.env.WCS_BALANCER_PATIENCE_SECONDS ?? defaultPatienceSeconds);
-
 /**
- * All that a stack's configuration says of the cluster, before AWS has given a machine an address. The program makes
- * resources of it, `npm run render` files, and both put the addresses in by the same functions: `renderNodeUserData`,
+ * The cluster of a stack's configuration, before AWS has given addresses to machines. The program makes resources from
+ * it, and `npm run render` makes files. Both add the addresses with the same functions: `renderNodeUserData`,
  * `furtherBackends` and `renderDesiredState`.
  */
 export interface ClusterDescription {
-  /** What each kind of machine is told at its first boot. */
+  /** The settings that each kind of machine gets at its first boot. */
   balancer: BalancerSettings;
   node: NodeSettings;
-  /** Names of the nodes, sorted: another order of the configuration changes nothing. */
+  /** Names of the balancers. */
+  balancers: string[];
+  /** The ways of clients to them. */
+  paths: ClientPaths;
+  /** How long a balancer that leaves serves on. */
+  leave: Leave;
+  /** The directory of public certificates. @default the configuration's certificate, or the stack's own CA */
+  acme?: AcmeSource;
+  /** Names of the nodes, sorted: their order in the configuration does not matter. */
   nodes: string[];
   /** WCS servers that exist already. */
   externalNodes: Backend[];
   /** haproxy.cfg without the servers. */
   haproxyBase: string;
-  /** Whether a server's line in haproxy.cfg has a cookie. */
-  stickiness: boolean;
+  /** What decides about a server's line in haproxy.cfg. */
+  serverSettings: ServerSettings;
   drainTimeoutSeconds: number;
   packages: PackageSources;
   /** Who reaches which port. Everything else is closed. */
   ingress: IngressRule[];
 }
 
+/** Times that tests shorten. */
+export interface Delays {
+  /** How long a machine retries to fetch its software. */
+  patienceSeconds: number;
+  leave: Leave;
+  acme: AcmeDelays;
+}
+
+export const defaultDelays: Delays = {
+  patienceSeconds: defaultPatienceSeconds,
+  leave: defaultLeave,
+  acme: defaultAcmeDelays,
+};
+
 /**
- * Describes the cluster of a stack. Pure, but for the environment variable that shortens tests.
- * @param config of the licence key counts only whether there is one
- * @param parameterPath what the names of the stack's SSM parameters begin with, such as /wcs-balancer/dev
+ * The times of an environment.
+ * @throws Error for a value of another form
+ */
+export function delaysOf(environment: Record<string, string | undefined>): Delays {
+  return {
+    patienceSeconds: patienceSecondsOf(environment),
+    leave: leaveOf(environment),
+    acme: acmeDelaysOf(environment),
+  };
+}
+
+/**
+ * Describes the cluster of a stack.
+ * @param config of the licence key it matters only whether there is one
+ * @param parameterPath the beginning of the names of the stack's SSM parameters, such as /wcs-balancer/dev
  */
 export function describeCluster(
   config: PublicConfig & { wcsLicenseKey?: unknown },
   parameterPath: string,
+  { patienceSeconds, leave, acme }: Delays,
 ): ClusterDescription {
   return {
-    balancer: balancerSettings(config, parameterPath),
-    node: nodeSettings(config, config.wcsLicenseKey ? `${parameterPath}/wcs-license` : undefined),
+    balancer: { ...balancerSettings(config, parameterPath), patienceSeconds },
+    node: {
+      ...nodeSettings(config, config.wcsLicenseKey ? `${parameterPath}/wcs-license` : undefined),
+      patienceSeconds,
+    },
+    balancers: balancerNames(config.balancers),
+    paths: clientPathsOf(config),
+    leave,
+    acme: acmeSource(config, acme),
     nodes: config.nodes.toSorted(),
-    externalNodes: config.externalNodes.map(({ name, address }) => ({
+    externalNodes: config.externalNodes.map(({ name, address, agentRequest }) => ({
       serverName: externalServerName(name, address),
       address,
+      agentRequest,
     })),
     haproxyBase: renderHaproxyBase(haproxySettings(config)),
-    stickiness: config.stickiness,
+    serverSettings: { checks: config.checks, stickiness: config.stickiness },
     drainTimeoutSeconds: config.drainTimeoutSeconds,
     packages: packageSources(config),
     ingress: ingressRules(config),
   };
 }
 
-function balancerSettings(config: PublicConfig, parameterPath: string): BalancerSettings {
+function balancerSettings(
+  config: PublicConfig,
+  parameterPath: string,
+): Omit<BalancerSettings, "patienceSeconds"> {
   return {
     domain: config.domain,
     stateParameter: `${parameterPath}/desired-state`,
     secretParameter: `${parameterPath}/secret`,
+    statusParameter: `${parameterPath}/status`,
+    accountParameter: `${parameterPath}/acme-account`,
+    acmeParameter: `${parameterPath}/acme-certificate`,
+    balancerTags: balancerTags(parameterPath),
     sshPublicKey: config.sshPublicKey,
-    // The pages that this project packs itself have none.
+    // The pages that this project packs have no folders to strip.
     webSdkStripComponents: config.webSdkUrl ? config.webSdkStripComponents : 0,
-    patienceSeconds,
   };
+}
+
+/** The tags that the program gives every balancer of the stack (components/tags.ts), among others. */
+function balancerTags(parameterPath: string): Record<string, string> {
+  const [, project = "", stack = ""] = parameterPath.split("/");
+  return { Project: project, Stack: stack, Role: "balancer" };
 }
 
 function haproxySettings(config: PublicConfig): HaproxySettings {
@@ -82,6 +142,7 @@ function haproxySettings(config: PublicConfig): HaproxySettings {
     algorithm: config.algorithm,
     stickiness: config.stickiness,
     strictTransportSecurity: config.tlsCertificate !== undefined && !isSelfSigned(config.tlsCertificate),
+    acme: config.acme !== undefined,
   };
 }
 
@@ -90,7 +151,10 @@ function isSelfSigned(pem: string): boolean {
   return certificate.checkIssued(certificate);
 }
 
-function nodeSettings(config: PublicConfig, licenseParameter?: string): NodeSettings {
+function nodeSettings(
+  config: PublicConfig,
+  licenseParameter?: string,
+): Omit<NodeSettings, "patienceSeconds"> {
   return {
     balancerCidrs: config.balancerCidrs,
     agentListener: config.agentListener,
@@ -100,6 +164,5 @@ function nodeSettings(config: PublicConfig, licenseParameter?: string): NodeSett
     sshPublicKey: config.sshPublicKey,
     javaPackage: config.javaPackage,
     securityUpdates: config.nodeAmi === undefined,
-    patienceSeconds,
   };
 }

@@ -1,24 +1,27 @@
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { gzipSync, strToU8 } from "fflate";
-import { type Backend, renderServerOptions } from "./haproxy-config";
+import type { AcmeSource } from "./acme";
+import type { ClientPaths, Leave } from "./entry";
+import { type Backend, renderServerOptions, type ServerSettings } from "./haproxy-config";
 
 /** An SSM parameter of the Advanced tier holds 8 KB (AWS Systems Manager User Guide, "Parameter tiers"). */
-export const parameterLimitBytes = 8192;
+const parameterLimitBytes = 8192;
 
 /**
- * The number of the document's contract; machines/balancer/wcs_balancer/document.py has the same. A balancer that knows
- * a lower one obeys `revision` and `servers` alone, so these two never change their meaning. Another meaning of any
- * other field is a new contract, with a higher number.
+ * The number of the document's contract; machines/balancer/wcs_balancer/document.py has the same. A balancer with a
+ * lower one applies only `revision`, `servers`, `balancers`, `address`, `targetGroups` and `leave` (one with contract 1
+ * or 2 only the first two), so these never change their meaning. When any other field changes its meaning, the contract
+ * gets a higher number.
  */
-const contract = 1;
+const contract = 4;
 
-/** What does not fit into an SSM parameter. */
+/** A value does not fit into an SSM parameter. */
 export class TooLargeError extends Error {}
 
 export interface DesiredState {
-  /** Names this state; changes with any part of it. */
+  /** The name of this state. It changes with any part of the state. */
   revision: string;
-  /** What the SSM parameter holds: base64 of gzip of JSON. */
+  /** The value of the SSM parameter: base64 of gzip of JSON. */
   document: string;
 }
 
@@ -26,30 +29,60 @@ export function sha256(content: string | Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
 
+/** A target group, in which balancers register themselves with a port. */
+export interface TargetGroup {
+  arn: string;
+  port: number;
+}
+
 export interface DesiredStateContent {
   /** haproxy.cfg without the servers. */
   haproxyBase: string;
   /**
-   * The nodes. They stand in the document once, as a field that also an older balancer understands; the balancer puts
-   * their lines at the end of haproxy.cfg.
+   * The nodes. They are a field of the document that also an older balancer understands. The balancer puts their lines
+   * at the end of haproxy.cfg.
    */
   backends: Backend[];
-  stickiness: boolean;
-  /** Of the PEM, as `sha256` gives it. */
+  serverSettings: ServerSettings;
+  /** `sha256` of the PEM in the secret parameter. With `acme` that one serves until the first ordered one is there. */
   certificateHash: string;
+  /** `sha256` of the whole value of the status parameter, which `renderStatusSecret` makes. */
+  statusHash: string;
   drainTimeoutSeconds: number;
+  /** The wanted balancers: the instance id by the name. Any other balancer leaves. */
+  balancerInstances: Record<string, string>;
+  paths: ClientPaths;
+  /** Target groups of the load balancer; none without one. */
+  targetGroups: TargetGroup[];
+  leave: Leave;
+  /**
+   * Where balancers order the certificate. An ordered certificate changes nothing here, so that a renewal makes no new
+   * revision. @default they serve the secret parameter's PEM
+   */
+  acme?: AcmeSource;
 }
 
 /**
- * Renders what the balancer is to run.
+ * Renders the state that the balancer has to run.
  * @throws TooLargeError when it does not fit into the parameter
  */
 export function renderDesiredState(state: DesiredStateContent): DesiredState {
-  const { haproxyBase, backends, stickiness, certificateHash, drainTimeoutSeconds } = state;
-  const servers = Object.fromEntries(
-    backends.map((backend) => [backend.serverName, renderServerOptions(backend, stickiness)]),
-  );
-  const content = { contract, haproxyBase, servers, certificateHash, drainTimeoutSeconds };
+  const { haproxyBase, backends, serverSettings, certificateHash, statusHash, drainTimeoutSeconds } = state;
+  const content = {
+    contract,
+    haproxyBase,
+    servers: Object.fromEntries(
+      backends.map((backend) => [backend.serverName, renderServerOptions(backend, serverSettings)]),
+    ),
+    certificateHash,
+    statusHash,
+    drainTimeoutSeconds,
+    balancers: state.balancerInstances,
+    address: state.paths.address,
+    targetGroups: state.targetGroups,
+    leave: state.leave,
+    ...(state.acme && { acme: state.acme }),
+  };
   const revision = sha256(JSON.stringify(content)).slice(0, 12);
   const json = JSON.stringify({ revision, ...content });
   // fflate, not Node's gzip: the bytes must be the same on every machine that runs `pulumi up`.
@@ -62,9 +95,12 @@ export function renderDesiredState(state: DesiredStateContent): DesiredState {
   return { revision, document };
 }
 
-/** The content of the secret parameter: the PEM that HAProxy reads, and the token for the detailed status. */
-export function renderSecret(pem: string, token: string): string {
-  const content = JSON.stringify({ pem, token });
+/**
+ * The content of the secret parameter: the PEM for clients.
+ * @throws TooLargeError when it does not fit into the parameter
+ */
+export function renderSecret(pem: string): string {
+  const content = JSON.stringify({ pem });
   if (content.length > parameterLimitBytes) {
     throw new TooLargeError(
       `tlsCertificate, tlsChain and tlsPrivateKey have ${content.length} bytes together; the most is ` +
@@ -74,7 +110,26 @@ export function renderSecret(pem: string, token: string): string {
   return content;
 }
 
-/** Certificate, chain and key as HAProxy wants them: in this order, without blank lines. */
+/** The token for the detailed status. It is as secret as the certificate's key, which cannot be computed from it. */
+export function deriveStatusToken(privateKey: string): string {
+  return createHmac("sha256", privateKey).update("wcs-balancer status token").digest("hex");
+}
+
+/**
+ * The content of the status parameter: the PEM for the status, and the token for its details.
+ * @throws TooLargeError when it does not fit into the parameter
+ */
+export function renderStatusSecret(pem: string, token: string): string {
+  const content = JSON.stringify({ pem, token });
+  if (content.length > parameterLimitBytes) {
+    throw new TooLargeError(
+      `the status's certificate, key and token have ${content.length} bytes together; the most is ${parameterLimitBytes}`,
+    );
+  }
+  return content;
+}
+
+/** Certificate, chain and key as HAProxy needs them: in this order, without blank lines. */
 export function renderPem(certificate: string, chain: string | undefined, privateKey: string): string {
   return [certificate, chain ?? "", privateKey]
     .flatMap((part) => part.split(/\r?\n/))

@@ -1,7 +1,19 @@
 import type { OpenPort, PublicConfig } from "../config/schema";
+import {
+  agentPort,
+  httpPort,
+  httpsPort,
+  loadBalancerHealthPort,
+  loadBalancerHttpPort,
+  loadBalancerHttpsPort,
+  nodePort,
+  nodeTlsPort,
+  statisticsPort,
+} from "./contract";
+import { clientPathsOf } from "./entry";
 
-/** The machines of one security group. */
-export type Group = "balancer" | "node";
+/** The machines of one security group, or the load balancer. */
+export type Group = "balancer" | "load-balancer" | "node";
 
 export interface IngressRule extends Port {
   group: Group;
@@ -9,10 +21,17 @@ export interface IngressRule extends Port {
   from: { cidr: string } | { group: Group };
 }
 
-/** What the rules come from. */
+/** The configuration that the rules depend on. */
 export type FirewallSettings = Pick<
   PublicConfig,
-  "clientCidrs" | "adminCidrs" | "balancerCidrs" | "directAccess" | "openPorts" | "sshPublicKey"
+  | "adminCidrs"
+  | "balancerCidrs"
+  | "balancers"
+  | "clientCidrs"
+  | "directAccess"
+  | "entry"
+  | "openPorts"
+  | "sshPublicKey"
 >;
 
 interface Port {
@@ -23,63 +42,74 @@ interface Port {
   last: number;
 }
 
-const balancerPorts: Port[] = [
-  { role: "https", protocol: "tcp", first: 443, last: 443 },
-  { role: "http", protocol: "tcp", first: 80, last: 80 },
+const tcp = (role: string, port: number): Port => ({ role, protocol: "tcp", first: port, last: port });
+
+/** The ports of the Elastic IP and of the load balancer. */
+const entryPorts = [tcp("https", httpsPort), tcp("http", httpPort)];
+
+const targetPorts = [
+  tcp("load-balancer-https", loadBalancerHttpsPort),
+  tcp("load-balancer-http", loadBalancerHttpPort),
+  tcp("load-balancer-health", loadBalancerHealthPort),
 ];
 
-const statisticsPort: Port = { role: "statistics", protocol: "tcp", first: 8404, last: 8404 };
+/** Balancers behind a load balancer ask each other for their status. */
+const statusPort = tcp("status", httpsPort);
 
-const sshPort: Port = { role: "ssh", protocol: "tcp", first: 22, last: 22 };
+const operatorPort = tcp("statistics", statisticsPort);
 
-/** The balancer carries signalling only: direct WebSockets and media go straight to the node. */
-const directPort: Port = { role: "wss", protocol: "tcp", first: 8443, last: 8443 };
+const sshPort = tcp("ssh", 22);
+
+/** The balancer carries only signalling: direct WebSockets and media go directly to the node. */
+const directPort = tcp("wss", nodeTlsPort);
 
 const mediaPorts: Port[] = [
   { role: "media-tcp", protocol: "tcp", first: 30000, last: 33000 },
   { role: "media-udp", protocol: "udp", first: 30000, last: 33000 },
 ];
 
-/** Services of WCS for clients who ask for them (WCS documentation, "Ports"). */
+/** Ports of WCS's optional services (WCS documentation, "Ports"). */
 const servicePorts: Record<Exclude<OpenPort, "cdn">, Port[]> = {
-  hls: [
-    { role: "hls", protocol: "tcp", first: 8082, last: 8082 },
-    { role: "hls-tls", protocol: "tcp", first: 8445, last: 8445 },
-  ],
-  rtmp: [{ role: "rtmp", protocol: "tcp", first: 1935, last: 1935 }],
-  rtsp: [{ role: "rtsp", protocol: "tcp", first: 554, last: 554 }],
+  hls: [tcp("hls", 8082), tcp("hls-tls", 8445)],
+  rtmp: [tcp("rtmp", 1935)],
+  rtsp: [tcp("rtsp", 554)],
 };
 
-const cdnPort: Port = { role: "cdn", protocol: "tcp", first: 8084, last: 8084 };
+const cdnPort = tcp("cdn", 8084);
 
-const nodeBalancerPorts: Port[] = [
-  { role: "ws", protocol: "tcp", first: 8080, last: 8080 },
-  { role: "agent", protocol: "tcp", first: 9707, last: 9707 },
-];
+const nodeBalancerPorts = [tcp("ws", nodePort), tcp("agent", agentPort)];
 
-/** Who reaches which port of the balancer and of the nodes. Everything else is closed. */
+/**
+ * The open ports of the balancers, of the load balancer and of the nodes, with their sources. Everything else is
+ * closed. Each way of clients and each network has a rule of its own, so that Pulumi opens new ones first, and closes
+ * old ones when the rollout is done.
+ */
 export function ingressRules(settings: FirewallSettings): IngressRule[] {
   const { clientCidrs, adminCidrs, balancerCidrs, directAccess, openPorts, sshPublicKey } = settings;
+  const paths = clientPathsOf(settings);
   const services = openPorts.flatMap((service) => (service === "cdn" ? [] : servicePorts[service]));
   const clientPorts = [...(directAccess ? [directPort] : []), ...mediaPorts, ...services];
   const allow = (group: Group, ports: Port[], from: IngressRule["from"]): IngressRule[] =>
     ports.map((port) => ({ group, ...port, from }));
   return [
     ...clientCidrs.flatMap((cidr) => [
-      ...allow("balancer", balancerPorts, { cidr }),
+      ...allow("balancer", paths.address ? entryPorts : [], { cidr }),
+      ...allow("load-balancer", paths.loadBalancer ? entryPorts : [], { cidr }),
       ...allow("node", clientPorts, { cidr }),
     ]),
     ...adminCidrs.flatMap((cidr) => [
-      ...allow("balancer", sshPublicKey ? [statisticsPort, sshPort] : [statisticsPort], { cidr }),
+      ...allow("balancer", sshPublicKey ? [operatorPort, sshPort] : [operatorPort], { cidr }),
       ...allow("node", sshPublicKey ? [sshPort] : [], { cidr }),
     ]),
+    ...allow("balancer", paths.loadBalancer ? targetPorts : [], { group: "load-balancer" }),
+    ...allow("balancer", paths.loadBalancer ? [statusPort] : [], { group: "balancer" }),
     ...allow("node", nodeBalancerPorts, { group: "balancer" }),
     ...balancerCidrs.flatMap((cidr) => allow("node", nodeBalancerPorts, { cidr })),
     ...allow("node", openPorts.includes("cdn") ? [cdnPort] : [], { group: "node" }),
   ];
 }
 
-/** The rules for a person to read, one a line: whose port, from whom, and what for. */
+/** The rules as text, one in each line: machine, port, source and purpose. */
 export function renderIngressRules(rules: IngressRule[]): string {
   const lines = rules.map(({ group, protocol, first, last, from, role }) => {
     const ports = first === last ? String(first) : `${first}-${last}`;

@@ -1,23 +1,55 @@
 import { createHash } from "node:crypto";
 import type { AgentChecks } from "../config/schema";
-import { busyPage, certificatePath, examplePage } from "../userdata/balancer";
+import { examplePage } from "../userdata/balancer";
+import {
+  acmeFile,
+  addressFrontend,
+  addressTable,
+  agentPort,
+  agentRequestVersion,
+  busyPage,
+  certificatePath,
+  handOverFile,
+  httpPort,
+  httpsPort,
+  lastClientVariables,
+  loadBalancerFrontend,
+  loadBalancerHealthPort,
+  loadBalancerHttpPort,
+  loadBalancerHttpsPort,
+  nodePort,
+  nodesBackend,
+  pagesBackend,
+  pagesPort,
+  runtimeSocket,
+  serverStateFile,
+  servicePath,
+  statisticsPort,
+  statusCertificateFile,
+  statusPort,
+} from "./contract";
 
 export interface HaproxySettings {
   domain: string;
   maxConnections: number;
   maxConnectionsPerNode: number;
-  /** Connections that one client address may have, on 443 and 80 together. */
+  /** Connections that one client address may have, on all ports for clients together. */
   maxConnectionsPerAddress: number;
-  /** Networks that this limit does not count for. */
+  /** Networks without this limit. */
   trustedCidrs: string[];
   /** Origins, besides the balancer's own, whose pages may show ours in a frame. */
   frameAncestors: string[];
   checks: AgentChecks;
   algorithm: Algorithm;
-  /** Whether a client comes back to its node, by a cookie. */
+  /** Whether a cookie brings a client back to its node. */
   stickiness: boolean;
-  /** Whether browsers may remember that the domain speaks TLS only: not with a certificate they do not know. */
+  /** Whether browsers may remember that the domain needs TLS. Only for certificates that they trust. */
   strictTransportSecurity: boolean;
+  /**
+   * Whether balancers get the certificate from an ACME directory. Then they answer its challenges, and browsers remember
+   * the need of TLS only while a public certificate is served.
+   */
+  acme: boolean;
 }
 
 /** By turns; to the node with the fewest sockets; or to the first node until it is full. */
@@ -25,18 +57,23 @@ export type Algorithm = "roundrobin" | "leastconn" | "first";
 
 /** A WCS node as HAProxy sees it. */
 export interface Backend {
-  /** Unique to the instance: HAProxy's state file and cookies go by this name. */
+  /** Unique to the instance: HAProxy's state file and cookies use this name. */
   serverName: string;
   /** Private address. */
   address: string;
+  /** The version of the request that its agent understands. */
+  agentRequest: number;
 }
 
-/** A server name that no other instance ever has: the node's name and the last 8 digits of the instance id. */
+/** The settings that decide about a server's own options. */
+export type ServerSettings = Pick<HaproxySettings, "checks" | "stickiness">;
+
+/** A server name that is unique to an instance: the node's name and the last 8 digits of the instance id. */
 export function serverName(nodeName: string, instanceId: string): string {
   return `${nodeName}-${instanceId.slice(-8)}`;
 }
 
-/** The same for a server that is no instance: its name and a hash of its address. */
+/** The same for a server that is not an instance: its name and a hash of its address. */
 export function externalServerName(name: string, address: string): string {
   return `${name}-${createHash("sha256").update(address).digest("hex").slice(0, 8)}`;
 }
@@ -46,13 +83,16 @@ export interface OutputNode {
   name: string;
   privateAddress: string;
   instanceId: string;
+  /** @default 1: versions before this field */
+  agentRequest?: number;
 }
 
-/** The servers that this stack does not make, in an order that depends on nothing but their names. */
+/** The servers that this stack does not make, sorted by their names. */
 export function furtherBackends(external: Backend[], ofStack: OutputNode[]): Backend[] {
-  const nodes = ofStack.map(({ name, privateAddress, instanceId }) => ({
+  const nodes = ofStack.map(({ name, privateAddress, instanceId, agentRequest = 1 }) => ({
     serverName: serverName(name, instanceId),
     address: privateAddress,
+    agentRequest,
   }));
   return [...external, ...nodes].sort((one, other) => (one.serverName < other.serverName ? -1 : 1));
 }
@@ -64,67 +104,211 @@ const agentWords: Record<keyof AgentChecks, string> = {
   hls: "hls",
   bandIn: "band-in",
   bandOut: "band-out",
+  connections: "connections",
 };
 
-/** The thresholds as HAProxy sends them with each agent check. The `;` ends them, so that the agent need not wait. */
-export function renderAgentRequest(checks: AgentChecks): string {
+/** The first version of the request that has a check, for those that version 1 does not have. */
+const firstVersions: Partial<Record<keyof AgentChecks, number>> = { connections: 2 };
+
+/**
+ * The thresholds that HAProxy sends with each agent check, as far as a version of the request has them. They end with
+ * `;`, so that the agent need not wait.
+ */
+export function renderAgentRequest(checks: AgentChecks, version = agentRequestVersion): string {
   const words = (Object.keys(agentWords) as (keyof AgentChecks)[])
-    .filter((check) => checks[check] !== undefined)
+    .filter((check) => checks[check] !== undefined && version >= (firstVersions[check] ?? 1))
     .map((check) => `${agentWords[check]} ${checks[check]}`);
-  return `${words.join(" ")};`;
+  // An agent takes an empty request for a health check and says `down`. It skips a word that it does not know: then
+  // nothing is checked.
+  return `${words.join(" ") || "none"};`;
 }
 
-/** A node's address and own options. Everything that is the same for all nodes stands in `default-server`. */
-export function renderServerOptions({ serverName, address }: Backend, stickiness: boolean): string {
-  return `${address}:8080${stickiness ? ` cookie ${serverName}` : ""}`;
+/**
+ * A node's address and own options. The options of all nodes are in `default-server`. Its request has the words of the
+ * newest version, so only older nodes take up more of the 8 KB.
+ */
+export function renderServerOptions(
+  { serverName, address, agentRequest }: Backend,
+  { checks, stickiness }: ServerSettings,
+): string {
+  const request = renderAgentRequest(checks, agentRequest);
+  const cookie = stickiness ? ` cookie ${serverName}` : "";
+  const agentSend = request === renderAgentRequest(checks) ? "" : ` agent-send "${request}"`;
+  return `${address}:${nodePort}${cookie}${agentSend}`;
 }
 
 /** The `server` line of a node. */
-export function renderServer(backend: Backend, stickiness: boolean): string {
-  return `    server ${backend.serverName} ${renderServerOptions(backend, stickiness)}`;
+export function renderServer(backend: Backend, settings: ServerSettings): string {
+  return `    server ${backend.serverName} ${renderServerOptions(backend, settings)}`;
 }
 
-/** HAProxy's runtime API, for root only. */
-export const runtimeSocket = "/run/haproxy/wcs-balancer.sock";
+/** Clients' connections that HAProxy takes beyond maxConnections, so that they get an answer. */
+const refusedConnections = 100;
 
-/** Connections that HAProxy takes beyond maxConnections. */
+/** Connections that clients cannot take, for operators and health checks. */
 const reservedConnections = 100;
 
 /** Connections that operators may have to the statistics page and the metrics. */
 const statisticsConnections = 50;
 
-const statusPath = "/.well-known/wcs-balancer/status";
-
 /** SameSite=None, since pages of other sites may connect too. */
-const cookieLines = `    # One value a node. A node that is full keeps its clients, one that is down loses them.
+const cookieLines = `    # One value for each node. A full node keeps its clients, a node that is down loses them.
     cookie SERVERID insert indirect nocache httponly secure attr "SameSite=None"
 `;
 
+/** A way of clients to HAProxy. */
+interface ClientPath {
+  frontend: string;
+  redirect: string;
+  httpsPort: number;
+  httpPort: number;
+  /** HAProxy's variable with the moment of the last client. */
+  lastClient: string;
+  /** Only connections of the load balancer begin with the client's address. */
+  hasProxyProtocol: boolean;
+}
+
+/** Every balancer serves both ways, and security groups close the one that is not used. */
+const clientPaths: Record<keyof typeof lastClientVariables, ClientPath> = {
+  address: {
+    frontend: addressFrontend,
+    redirect: "redirect-to-https",
+    httpsPort,
+    httpPort,
+    lastClient: lastClientVariables.address,
+    hasProxyProtocol: false,
+  },
+  loadBalancer: {
+    frontend: loadBalancerFrontend,
+    redirect: "load-balancer-redirect",
+    httpsPort: loadBalancerHttpsPort,
+    httpPort: loadBalancerHttpPort,
+    lastClient: lastClientVariables.loadBalancer,
+    hasProxyProtocol: true,
+  },
+};
+
+/** The end of a `bind` line. */
+const acceptProxy = ({ hasProxyProtocol }: ClientPath) => (hasProxyProtocol ? " accept-proxy" : "");
+
 /**
- * What both frontends for clients begin with: a connection too many is closed before its TLS handshake, which would cost
- * a thousand times as much. Trusted networks are not even counted.
+ * The first lines of each frontend for clients. Excess connections are closed before their TLS handshake, which would
+ * cost a thousand times as much. With PROXY protocol they are closed after it, since HAProxy does not know the client's
+ * address before. Connections from trusted networks are not counted.
  */
-function renderClientLimits({ maxConnectionsPerAddress, trustedCidrs }: HaproxySettings): string {
-  const trusted = trustedCidrs.map((cidr) => `    acl trusted src ${cidr}\n`).join("");
-  return `${trusted}${trusted && "    tcp-request connection accept if trusted\n"}    tcp-request connection track-sc0 src table client_addresses
+function renderClientLimits(settings: HaproxySettings, { hasProxyProtocol }: ClientPath): string {
+  const { maxConnections, maxConnectionsPerAddress, trustedCidrs } = settings;
+  const rule = `tcp-request ${hasProxyProtocol ? "session" : "connection"}`;
+  // One line, since the document has room for 8 KB.
+  const trusted = trustedCidrs.length > 0 ? `    acl trusted src ${trustedCidrs.join(" ")}\n` : "";
+  return `    # Leave room for health checks.
+    tcp-request connection reject if { act_conn gt ${maxConnections + refusedConnections} }
+${trusted}${trusted && `    ${rule} accept if trusted\n`}    ${rule} track-sc0 src table ${addressTable}
     acl one_too_many sc0_conn_cur gt ${maxConnectionsPerAddress}
-    tcp-request connection sc-inc-gpc0(0) if one_too_many
-    tcp-request connection reject if one_too_many
-    # Nothing here takes a body, and one that never ends would hold its connection, and a node's for a WebSocket.
+    ${rule} sc-inc-gpc0(0) if one_too_many
+    ${rule} reject if one_too_many
+    # No page takes a body, and an endless body would keep its connection open.
     acl has_body hdr_reg(Content-Length) [1-9]
     acl has_body hdr(Transfer-Encoding) -m found
     http-request reject if has_body
 `;
 }
 
-/** haproxy.cfg without the servers: they follow at the end, as lines of the last section. */
+/**
+ * A value of the map that wcs-balancer-sync writes. HAProxy 3.0 keeps a map for each use of a file that need not exist, so
+ * whoever changes a value at run time has to change each of them.
+ */
+const acmeValue = (key: string) => `str(${key}),map_str(opt@${acmeFile})`;
+
+/**
+ * The answer to an HTTP-01 challenge (RFC 8555, 8.3): the token and the thumbprint of the account's key. It needs no
+ * state of the order, so each balancer answers the challenges of every other one.
+ */
+const challengeLines = `    # For the ACME directory.
+    http-request return status 200 content-type text/plain lf-string "%[path,field(-1,/)].%[${acmeValue("thumbprint")}]" if { method GET } { path_reg ^/\\.well-known/acme-challenge/[A-Za-z0-9_-]+$ } { ${acmeValue("thumbprint")} -m found }
+`;
+
+/** The redirect to https of one way of clients. */
+function renderRedirect(settings: HaproxySettings, path: ClientPath): string {
+  return `frontend ${path.redirect}
+    bind :${path.httpPort}${acceptProxy(path)}
+${renderClientLimits(settings, path)}${settings.acme ? challengeLines : ""}    # Not to the host that the request names.
+    http-request redirect prefix https://${settings.domain} code 301
+
+`;
+}
+
+/**
+ * A hand-over moves the Elastic IP, so it does not concern clients of the load balancer. It lasts 300 s at most,
+ * whatever the clock does.
+ */
+const handOverLines = `    # While another balancer takes over the address.
+    http-request set-var(txn.now) date
+    acl handed_over str(until),map_str_int(opt@${handOverFile},0),sub(txn.now) 1:300
+    http-request return status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 1 hdr Cache-Control no-store hdr Connection close if handed_over !is_status
+`;
+
+/** Pages and WebSockets of one way of clients. */
+function renderFrontend(settings: HaproxySettings, path: ClientPath): string {
+  const { domain, maxConnections } = settings;
+  const frameAncestors = ["'self'", ...settings.frameAncestors].join(" ");
+  const isPublic = settings.acme ? ` if { ${acmeValue("public")} -m found }` : "";
+  const strictTransportSecurity =
+    settings.strictTransportSecurity || settings.acme
+      ? `    http-response set-header Strict-Transport-Security "max-age=31536000"${isPublic}\n`
+      : "";
+  return `frontend ${path.frontend}
+    # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers. Clients that ask for an unknown name get the first
+    # certificate.
+    bind :${path.httpsPort}${acceptProxy(path)} ssl crt ${certificatePath(domain)} crt ${statusCertificateFile} alpn http/1.1 tcp-ut 60s
+${renderClientLimits(settings, path)}    acl is_websocket hdr(Upgrade) -i WebSocket
+    acl is_websocket hdr(Sec-WebSocket-Key) -m found
+    # WCS puts X-Client-IP into the session id. So delete it, and similar headers, from clients.
+    http-request del-header x[-_]client[-_]ip -m reg
+    http-request del-header x[-_]forwarded[-_] -m reg
+    http-request del-header ^forwarded$ -m reg
+    acl is_status path_beg ${servicePath}
+    # A balancer that leaves serves until no new clients come, refused ones included.
+    http-request set-var(${path.lastClient}) date if is_websocket { http_first_req } !is_status !{ path /healthz }
+${path === clientPaths.address ? handOverLines : ""}    # Refuse clients at once when no node has room, instead of queueing them.
+    http-request set-var(txn.others) fe_conn(${loadBalancerFrontend})
+    http-request return status 503 default-errorfiles if { fe_conn(${addressFrontend}),add(txn.others) gt ${maxConnections} } !{ path /healthz } !is_status
+    acl no_node nbsrv(${nodesBackend}) lt 1
+    acl no_node be_conn_free(${nodesBackend}) lt 1
+    http-request return status 503 default-errorfiles if is_websocket no_node
+    http-request redirect location ${examplePage} code 302 if { path / } !is_websocket
+    http-after-response set-header Content-Security-Policy "frame-ancestors ${frameAncestors}"
+    http-response set-header X-Content-Type-Options nosniff
+    http-response set-header Referrer-Policy strict-origin-when-cross-origin
+${strictTransportSecurity}    use_backend wcs_balancer_status if is_status or { path /healthz }
+    use_backend ${nodesBackend} if is_websocket
+    default_backend ${pagesBackend}
+
+`;
+}
+
+/**
+ * haproxy.cfg without the servers. Their lines follow at the end, in the last section. Comments in the text take up
+ * room of the 8 KB, so some reasons stand here:
+ * - `stats socket`: not the distribution's admin.sock, whose mode, open to HAProxy's group, would outlive a reload;
+ * - `mworker-max-reloads`: how many reloads an old worker with open sockets may live through;
+ * - `server-state-file`: otherwise a node that its agent took out would count as up after a reload;
+ * - `ssl-default-bind-curves`: finite fields cost the server much more than the client;
+ * - `timeout http-keep-alive`: a browser has six connections for its pages;
+ * - `timeout queue`: without a free node a client soon gets a 503, and tries again by itself;
+ * - `timeout client-hs`: counts before the end of the TLS handshake, `timeout client` after it;
+ * - `stick-table`: there is room for all addresses;
+ * - load-balancer-health: the load balancer resets every socket of an unhealthy balancer, and a full cluster must not
+ *   cut its sockets;
+ * - `retries` and timeouts of the nodes: until the checks notice a dead node (2 s) or a node that hangs (5 s), clients
+ *   wait: half a second is left for one more try, on another node;
+ * - `tcp-check` of the agent's port: when an agent does not answer, HAProxy keeps its last state for ever. The request
+ *   is a cheap empty one. From the comment wcs-balancer-sync learns which port did not answer.
+ */
 export function renderHaproxyBase(settings: HaproxySettings): string {
   const { domain, maxConnections, maxConnectionsPerNode, checks, algorithm, stickiness } = settings;
-  const frameAncestors = ["'self'", ...settings.frameAncestors].join(" ");
-  const allConnections = maxConnections + reservedConnections;
-  const strictTransportSecurity = settings.strictTransportSecurity
-    ? `    http-response set-header Strict-Transport-Security "max-age=31536000"\n`
-    : "";
+  const allConnections = maxConnections + refusedConnections + reservedConnections;
+  const paths = Object.values(clientPaths);
   return `# Rendered by wcs-balancer. wcs-balancer-sync replaces this file: change the stack's configuration instead.
 
 global
@@ -132,19 +316,16 @@ global
     chroot /var/lib/haproxy
     user haproxy
     group haproxy
-    # Beyond maxConnections: operators and machines still get an answer, and so do clients that are refused.
+    # maxConnections, refused clients, operators and health checks.
     maxconn ${allConnections}
-    # Not the distribution's admin.sock: a reload inherits that one with its mode, open to HAProxy's group.
     stats socket ${runtimeSocket} user root group root mode 600 level admin
-    # How many reloads an old worker with open sockets may live through.
     mworker-max-reloads 100
-    # Kept over a reload: without, a node that its agent took out would count as up until the next answer.
-    server-state-file /var/lib/haproxy/server-state
+    # Keeps the nodes' states over a reload.
+    server-state-file ${serverStateFile}
     # Mozilla's intermediate profile.
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
     ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305
     ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
-    # Finite fields cost the server many times as much, and a client next to nothing.
     ssl-default-bind-curves X25519:P-256:P-384
 
 defaults
@@ -152,29 +333,26 @@ defaults
     log global
     option httplog
     option dontlognull
-    # HTTP/2 without asking would be spoken even where it is not offered: one connection would carry any number of
-    # WebSockets, around every limit.
+    # HTTP/2 would carry any number of WebSockets on one connection.
     option disable-h2-upgrade
     retries 3
     http-error status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     http-error status 504 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 10 hdr Cache-Control no-store
     load-server-state-from-file global
     timeout http-request 10s
-    # A browser has six connections for its pages: idle ones count for its address.
+    # Idle connections count for their address.
     timeout http-keep-alive 2s
-    # A client that no node can take is told so soon, and tries again by itself.
     timeout queue 3s
     timeout connect 5s
-    # Until a client has finished its TLS handshake, timeout client-hs counts.
     timeout client-hs 10s
     timeout client 1m
     timeout server 1m
     timeout check 1s
-    # WCS pings each WebSocket every five seconds: one that is silent for an hour has a dead end.
+    # WCS pings each WebSocket every five seconds.
     timeout tunnel 1h
     timeout client-fin 30s
     timeout server-fin 30s
-    # A peer that is gone without a word does not hold the other one.
+    # When a peer disappears, close the connection to the other one.
     option clitcpka
     clitcpka-idle 30s
     clitcpka-intvl 10s
@@ -184,44 +362,19 @@ defaults
     srvtcpka-intvl 10s
     srvtcpka-cnt 3
 
-# Client addresses that have connections, and how many of each were closed in the last minute, for the status. Those in
-# use are never thrown out, so there is room for all.
-backend client_addresses
+# Connections of each client address, and how many were refused in the last minute.
+backend ${addressTable}
     stick-table type ip size ${allConnections} expire 1m store conn_cur,gpc0_rate(1m)
 
-frontend redirect-to-https
-    bind :80
-${renderClientLimits(settings)}    # Not to the host that the request names.
-    http-request redirect prefix https://${domain} code 301
+${paths.map((path) => renderRedirect(settings, path)).join("")}${paths.map((path) => renderFrontend(settings, path)).join("")}# Whether a state is applied. Must not depend on nodes.
+frontend load-balancer-health
+    bind :${loadBalancerHealthPort} accept-proxy
+    http-request set-log-level silent
+    http-request return status 200
 
-frontend wcs-balancer
-    # HTTP/1.1 only: WebSockets over HTTP/2 break in some browsers. Who asks for another name gets this certificate
-    # too, and decides.
-    bind :443 ssl crt ${certificatePath(domain)} alpn http/1.1 tcp-ut 60s
-${renderClientLimits(settings)}    acl is_websocket hdr(Upgrade) -i WebSocket
-    acl is_websocket hdr(Sec-WebSocket-Key) -m found
-    # WCS puts X-Client-IP into the session id. Only the balancer sets it: whatever a client sends under this name,
-    # or under one that a server may take for it, ends here.
-    http-request del-header x[-_]client[-_]ip -m reg
-    http-request del-header x[-_]forwarded[-_] -m reg
-    http-request del-header ^forwarded$ -m reg
-    # What no node can take, or would be one connection too many, does not queue.
-    http-request return status 503 default-errorfiles if { fe_conn gt ${maxConnections} } !{ path /healthz ${statusPath} }
-    acl no_node nbsrv(wcs_back) lt 1
-    acl no_node be_conn_free(wcs_back) lt 1
-    http-request return status 503 default-errorfiles if is_websocket no_node
-    http-request redirect location ${examplePage} code 302 if { path / } !is_websocket
-    http-after-response set-header Content-Security-Policy "frame-ancestors ${frameAncestors}"
-    http-response set-header X-Content-Type-Options nosniff
-    http-response set-header Referrer-Policy strict-origin-when-cross-origin
-${strictTransportSecurity}    use_backend wcs_balancer_status if { path /healthz ${statusPath} }
-    use_backend wcs_back if is_websocket
-    default_backend wcs_web_admin
-
-# For operators: who reaches it, the security group says. They may come from an address that is at its limit, and do
-# not use up what clients need.
+# For operators, without the limit for each address.
 frontend statistics
-    bind :8404 ssl crt ${certificatePath(domain)} alpn http/1.1
+    bind :${statisticsPort} ssl crt ${certificatePath(domain)} alpn http/1.1
     maxconn ${statisticsConnections}
     http-after-response set-header Content-Security-Policy "frame-ancestors 'none'"
     http-request use-service prometheus-exporter if { path /metrics }
@@ -231,38 +384,33 @@ frontend statistics
     stats hide-version
 
 # The pages of the WebSDK
-backend wcs_web_admin
-    server nginx 127.0.0.1:8180 maxconn 500 check inter 1s
+backend ${pagesBackend}
+    server nginx 127.0.0.1:${pagesPort} maxconn 500 check inter 1s
 
 # wcs-balancer-sync
 backend wcs_balancer_status
-    server sync 127.0.0.1:8181 maxconn 20
+    server sync 127.0.0.1:${statusPort} maxconn 20
 
 # The WCS nodes
-backend wcs_back
+backend ${nodesBackend}
     balance ${algorithm}
 ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
-    # Until the checks notice that a node is gone or hangs, its clients wait 2 s or 5 s at most: the time-outs leave
-    # half a second for one more try, which always goes to another node.
     retries 1
     option redispatch 1
     retry-on conn-failure empty-response response-timeout
     timeout connect 1500ms
     # For the answer to the upgrade. Once a WebSocket is open, timeout tunnel counts.
     timeout server 4500ms
-    # An agent that does not answer leaves its last state in force for ever. So the health check asks it too: an
-    # empty request, which costs nothing and gets an answer from whatever agent is alive.
     option tcp-check
-    # wcs-balancer-sync reads from the comment which port did not answer.
-    tcp-check connect comment "port 8080"
-    tcp-check connect port 9707 comment "port 9707"
-    tcp-check send ; comment "port 9707"
-    tcp-check expect comment "port 9707" rstring ^(up|down)
-    default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fastinter 500ms fall 2 rise 2 agent-check agent-inter 1s agent-port 9707 agent-send "${renderAgentRequest(checks)}"
+    tcp-check connect comment "port ${nodePort}"
+    tcp-check connect port ${agentPort} comment "port ${agentPort}"
+    tcp-check send ; comment "port ${agentPort}"
+    tcp-check expect comment "port ${agentPort}" rstring ^(up|down)
+    default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fastinter 500ms fall 2 rise 2 agent-check agent-inter 1s agent-port ${agentPort} agent-send "${renderAgentRequest(checks)}"
 `;
 }
 
-/** The whole haproxy.cfg: what `renderHaproxyBase` gives, and then the servers. */
-export function renderHaproxyConfig(base: string, backends: Backend[], stickiness: boolean): string {
-  return base + backends.map((backend) => `${renderServer(backend, stickiness)}\n`).join("");
+/** The whole haproxy.cfg: the text of `renderHaproxyBase`, and then the servers. */
+export function renderHaproxyConfig(base: string, backends: Backend[], settings: ServerSettings): string {
+  return base + backends.map((backend) => `${renderServer(backend, settings)}\n`).join("");
 }

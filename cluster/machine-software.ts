@@ -1,16 +1,18 @@
 import { machineFile } from "../userdata/files";
 import { type Archive, packTar } from "./archive";
+import { balancerFacts, busyPage } from "./contract";
 
 export type MachineKind = "balancer" | "node";
 
-/** What lands on a machine: the path there, and the file in `machines/` that it is. */
+/** The files on a machine: the path there, and the file in `machines/` that it comes from. */
 const files: Record<MachineKind, Record<string, string>> = {
   balancer: {
-    "/etc/wcs-balancer/503.html": "balancer/503.html",
+    [busyPage]: "balancer/503.html",
+    "/etc/wcs-balancer/bootstrap.cfg": "balancer/bootstrap.cfg",
     "/etc/wcs-balancer/no-websdk.html": "balancer/no-websdk.html",
     "/etc/wcs-setup/metadata.nft": "setup/metadata.nft",
     "/etc/nginx/nginx.conf": "balancer/nginx.conf",
-    "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf": "balancer/haproxy.conf",
+    "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf": "balancer/haproxy-service.conf",
     "/etc/systemd/system/nginx.service.d/wcs-balancer.conf": "balancer/nginx-service.conf",
     "/etc/systemd/system/wcs-metadata.service": "setup/wcs-metadata.service",
     "/etc/systemd/system/nftables.service.d/wcs-metadata.conf": "setup/nftables-service.conf",
@@ -22,26 +24,44 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/sbin/wcs-balancer-sync": "balancer/wcs-balancer-sync.py",
     "/usr/local/sbin/wcs-balancer": "balancer/wcs-balancer.py",
     "/usr/local/lib/wcs_balancer/__init__.py": "balancer/wcs_balancer/__init__.py",
+    "/usr/local/lib/wcs_balancer/acme.py": "balancer/wcs_balancer/acme.py",
+    "/usr/local/lib/wcs_balancer/acme_map.py": "balancer/wcs_balancer/acme_map.py",
+    "/usr/local/lib/wcs_balancer/acme_order.py": "balancer/wcs_balancer/acme_order.py",
+    "/usr/local/lib/wcs_balancer/acme_serving.py": "balancer/wcs_balancer/acme_serving.py",
     "/usr/local/lib/wcs_balancer/apply.py": "balancer/wcs_balancer/apply.py",
+    "/usr/local/lib/wcs_balancer/aws.py": "balancer/wcs_balancer/aws.py",
+    "/usr/local/lib/wcs_balancer/certificates.py": "balancer/wcs_balancer/certificates.py",
     "/usr/local/lib/wcs_balancer/changes.py": "balancer/wcs_balancer/changes.py",
+    "/usr/local/lib/wcs_balancer/cluster.py": "balancer/wcs_balancer/cluster.py",
     "/usr/local/lib/wcs_balancer/command.py": "balancer/wcs_balancer/command.py",
     "/usr/local/lib/wcs_balancer/desired_state.py": "balancer/wcs_balancer/desired_state.py",
     "/usr/local/lib/wcs_balancer/disk.py": "balancer/wcs_balancer/disk.py",
     "/usr/local/lib/wcs_balancer/document.py": "balancer/wcs_balancer/document.py",
     "/usr/local/lib/wcs_balancer/errors.py": "balancer/wcs_balancer/errors.py",
     "/usr/local/lib/wcs_balancer/files.py": "balancer/wcs_balancer/files.py",
+    "/usr/local/lib/wcs_balancer/hand_over.py": "balancer/wcs_balancer/hand_over.py",
     "/usr/local/lib/wcs_balancer/haproxy_plan.py": "balancer/wcs_balancer/haproxy_plan.py",
     "/usr/local/lib/wcs_balancer/haproxy_runtime.py": "balancer/wcs_balancer/haproxy_runtime.py",
     "/usr/local/lib/wcs_balancer/haproxy_service.py": "balancer/wcs_balancer/haproxy_service.py",
+    "/usr/local/lib/wcs_balancer/instance.py": "balancer/wcs_balancer/instance.py",
     "/usr/local/lib/wcs_balancer/last_resort.py": "balancer/wcs_balancer/last_resort.py",
+    "/usr/local/lib/wcs_balancer/leaving.py": "balancer/wcs_balancer/leaving.py",
     "/usr/local/lib/wcs_balancer/node_states.py": "balancer/wcs_balancer/node_states.py",
+    "/usr/local/lib/wcs_balancer/paths.py": "balancer/wcs_balancer/paths.py",
+    "/usr/local/lib/wcs_balancer/peers.py": "balancer/wcs_balancer/peers.py",
     "/usr/local/lib/wcs_balancer/places.py": "balancer/wcs_balancer/places.py",
+    "/usr/local/lib/wcs_balancer/reachable.py": "balancer/wcs_balancer/reachable.py",
     "/usr/local/lib/wcs_balancer/reconcile.py": "balancer/wcs_balancer/reconcile.py",
     "/usr/local/lib/wcs_balancer/removed_servers.py": "balancer/wcs_balancer/removed_servers.py",
+    "/usr/local/lib/wcs_balancer/renewal.py": "balancer/wcs_balancer/renewal.py",
     "/usr/local/lib/wcs_balancer/server.py": "balancer/wcs_balancer/server.py",
     "/usr/local/lib/wcs_balancer/service.py": "balancer/wcs_balancer/service.py",
+    "/usr/local/lib/wcs_balancer/set_up.py": "balancer/wcs_balancer/set_up.py",
     "/usr/local/lib/wcs_balancer/status.py": "balancer/wcs_balancer/status.py",
-    "/usr/local/lib/wcs-setup/aws_parameters.py": "setup/aws_parameters.py",
+    "/usr/local/lib/wcs_balancer/status_certificate.py": "balancer/wcs_balancer/status_certificate.py",
+    "/usr/local/lib/wcs_balancer/targets.py": "balancer/wcs_balancer/targets.py",
+    "/usr/local/lib/wcs_balancer/trust.py": "balancer/wcs_balancer/trust.py",
+    "/usr/local/lib/wcs_balancer/watchdog.py": "balancer/wcs_balancer/watchdog.py",
     "/usr/local/lib/wcs-setup/steps/metadata": "setup/steps/metadata.sh",
     "/usr/local/lib/wcs-setup/steps/haproxy-version": "balancer/steps/haproxy-version.sh",
     "/usr/local/lib/wcs-setup/steps/sync": "balancer/steps/sync.sh",
@@ -54,7 +74,7 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/etc/wcs-setup/metadata.nft": "setup/metadata.nft",
     "/etc/systemd/system/wcs-metadata.service": "setup/wcs-metadata.service",
     "/etc/systemd/system/nftables.service.d/wcs-metadata.conf": "setup/nftables-service.conf",
-    "/etc/systemd/system/xinetd.service.d/wcs-balancer.conf": "node/xinetd.conf",
+    "/etc/systemd/system/xinetd.service.d/wcs-balancer.conf": "node/xinetd-service.conf",
     "/etc/systemd/system/webcallserver.service.d/wcs-balancer.conf": "node/webcallserver.conf",
     "/etc/systemd/system/webcallserver.service.d/wcs-hardening.conf": "node/webcallserver-hardening.conf",
     "/etc/systemd/system/wcs-license.service": "node/wcs-license.service",
@@ -83,12 +103,22 @@ const files: Record<MachineKind, Record<string, string>> = {
   },
 };
 
-/** The software of a kind of machine, by its path there. The same for every stack. */
+/** The part of the contract for the balancer's Python, as a file beside it. */
+export const contractJson = `${JSON.stringify(balancerFacts, null, 2)}\n`;
+
+/** Files that are generated, and are not in `machines/`. */
+const made: Record<MachineKind, Record<string, string>> = {
+  balancer: { "/usr/local/lib/wcs_balancer/contract.json": contractJson },
+  node: {},
+};
+
+/** The software of a kind of machine, by its path there. It is the same for every stack. */
 export function machineSoftware(kind: MachineKind): Record<string, string> {
-  return Object.fromEntries(Object.entries(files[kind]).map(([path, name]) => [path, machineFile(name)]));
+  const filled = Object.entries(files[kind]).map(([path, name]) => [path, machineFile(name)] as const);
+  return { ...Object.fromEntries(filled), ...made[kind] };
 }
 
-/** The archive that a machine unpacks at its root. What begins with `#!` is executable. */
+/** The archive that a machine unpacks at its root. Files that begin with `#!` are executable. */
 export function packMachineSoftware(kind: MachineKind): Archive {
   return packTar(
     Object.entries(machineSoftware(kind)).map(([path, content]) => ({

@@ -2,18 +2,18 @@ import type { PublicConfig } from "../config/schema";
 import { localWcsPackage } from "../config/wcs-package";
 import type { Package } from "../userdata/user-data";
 
-/** A file of this computer, an object that is in S3 already, or a download. */
+/** A file on this computer, an object that is already in S3, or a download. */
 export type PackageSource = { file: string } | Package;
 
-/** Where the packages come from that machines fetch besides their software. */
+/** The sources of the packages that machines fetch, besides this project's own software. */
 export interface PackageSources {
-  /** The WCS tarball that nodes install. @default none: their image has WCS in it */
+  /** The WCS tarball that nodes install. @default none: the nodes' image has WCS in it */
   wcsPackage?: PackageSource;
   /** The WebSDK bundle that the balancer serves. @default the pages of the pinned npm package */
   webSdk?: Package;
 }
 
-/** What the configuration says of the packages that machines fetch. */
+/** The sources of packages that the configuration names. */
 export function packageSources(config: PublicConfig): PackageSources {
   const { wcsPackage, wcsPackageUrl, wcsPackageSha256, webSdkUrl, webSdkSha256 } = config;
   const file = localWcsPackage(config);

@@ -1,23 +1,27 @@
 import { X509Certificate } from "node:crypto";
-import * as ipaddr from "ipaddr.js";
+import { shareOfAllAddresses } from "../config/networks";
 import type { PublicConfig } from "../config/schema";
 import { propertyWarnings } from "../userdata/node";
+import { expiryWarningDays } from "./contract";
 
-/** What a configuration is allowed to say, and should be known to do; one line each. */
+/** Warns of values that are allowed, but have effects that operators should know. Each warning is one line. */
 export function warnings(config: PublicConfig, now: Date): string[] {
   return [
     ...propertyWarnings(config.wcsProperties),
     ...capacityWarnings(config),
+    ...balancerWarnings(config),
+    ...agentWarnings(config),
     ...addressWarnings(config),
     ...rolloutWarnings(config),
     ...certificateWarnings(config, now),
+    ...acmeWarnings(config),
   ];
 }
 
-/** As for machines/balancer/wcs_balancer/status.py, whose warnings an `up` that changes nothing does not see. */
-const expiryWarningDays = 21;
-
-/** That a user-supplied certificate ends soon. One of the stack's own CA is renewed by `pulumi up` itself. */
+/**
+ * Warns when a user-supplied certificate ends soon. The balancer also warns, but a `pulumi up` without changes does not
+ * ask it. `pulumi up` itself renews a certificate of the stack's own CA.
+ */
 export function certificateWarnings(
   { tlsCertificate }: Pick<PublicConfig, "tlsCertificate">,
   now: Date,
@@ -32,7 +36,16 @@ export function certificateWarnings(
   ];
 }
 
-/** What the balancer's limits make impossible. */
+/** Warns while certificates come from a directory for trials. Browsers refuse them. */
+export function acmeWarnings({ acme }: Pick<PublicConfig, "acme">): string[] {
+  if (!acme || !/staging/.test(new URL(acme.directory).hostname)) return [];
+  return [
+    `acme.directory is ${acme.directory}, a directory for trials: browsers do not trust its certificates. When one has ` +
+      "come, order a public one: pulumi config rm --path acme.directory",
+  ];
+}
+
+/** Warns when a balancer takes fewer connections than its nodes. */
 export function capacityWarnings(config: PublicConfig): string[] {
   const { maxConnectionsPerNode, maxConnections } = config;
   const count = config.nodes.length + config.externalNodes.length;
@@ -45,13 +58,37 @@ export function capacityWarnings(config: PublicConfig): string[] {
   ];
 }
 
-/** Where the limit for each client address protects nobody. */
+/** Warns that several balancers count each by itself. */
+export function balancerWarnings({ balancers, maxConnectionsPerNode, checks }: PublicConfig): string[] {
+  if (balancers === 1 || checks.connections !== undefined) return [];
+  return [
+    `balancers is ${balancers}, and each counts its own connections: a node takes ${balancers * maxConnectionsPerNode} ` +
+      `WebSockets, ${maxConnectionsPerNode} from each. To keep ${maxConnectionsPerNode} in all: pulumi config set ` +
+      `maxConnectionsPerNode ${Math.max(1, Math.floor(maxConnectionsPerNode / balancers))}, or set checks.connections, ` +
+      "which counts all clients of the node",
+  ];
+}
+
+/** Warns of external nodes that do not get the check `connections`. */
+export function agentWarnings({ checks, externalNodes }: PublicConfig): string[] {
+  if (checks.connections === undefined) return [];
+  return externalNodes.flatMap(({ name, agentRequest }, index) =>
+    agentRequest >= 2
+      ? []
+      : [
+          `checks.connections is not checked on ${name}: its agent may not know this check. If it runs the agent of this ` +
+            `version: pulumi config set --path 'externalNodes[${index}].agentRequest' 2`,
+        ],
+  );
+}
+
+/** Warns when the limit for each client address does not protect the nodes. */
 export function addressWarnings(config: PublicConfig): string[] {
   const { maxConnectionsPerNode, maxConnectionsPerAddress, trustedCidrs } = config;
   const found: string[] = [];
   const count = config.nodes.length + config.externalNodes.length;
   const capacity = count * maxConnectionsPerNode;
-  // How many nodes another stack adds is not known here.
+  // The number of nodes that another stack adds is not known here.
   if (maxConnectionsPerAddress >= capacity && config.nodeStack === undefined) {
     found.push(
       `maxConnectionsPerAddress is ${maxConnectionsPerAddress}, and ${count} nodes with maxConnectionsPerNode ` +
@@ -62,26 +99,18 @@ export function addressWarnings(config: PublicConfig): string[] {
   const share = shareOfAllAddresses(trustedCidrs);
   if (share >= 0.5) {
     found.push(
-      `trustedCidrs covers ${Math.floor(share * 100)} % of all addresses: maxConnectionsPerAddress does not protect ` +
-        "from them. To take it back: pulumi config rm trustedCidrs",
+      `trustedCidrs covers ${Math.floor(share * 100)} % of all addresses: maxConnectionsPerAddress does not limit ` +
+        "these. To limit them again: pulumi config rm trustedCidrs",
     );
   }
   return found;
 }
 
-/** The part of the IPv4 addresses that networks cover, from 0 to 1. */
-function shareOfAllAddresses(cidrs: string[]): number {
-  const networks = cidrs.map((cidr) => ipaddr.IPv4.parseCIDR(cidr)).sort(([, one], [, other]) => one - other);
-  // Networks are apart or one inside the other. The larger ones come first.
-  return networks
-    .filter(([address], index) => !networks.slice(0, index).some((outer) => address.match(outer)))
-    .reduce((share, [, prefixLength]) => share + 2 ** -prefixLength, 0);
-}
-
 function rolloutWarnings({ rollout }: PublicConfig): string[] {
   if (rollout === "wait") return [];
   return [
-    "rollout is skip: nobody waits for the balancer, and a node that is removed or replaced goes at once, with the " +
-      "sockets that it has. To take it back: pulumi config rm rollout",
+    "rollout is skip: pulumi up does not wait for the balancers. Removed and replaced machines are deleted at once, " +
+      "with their sockets, also balancers whose successors do not serve yet: clients wait for a boot, and a client that " +
+      "sends nothing may never learn that its socket is dead. To wait again: pulumi config rm rollout",
   ];
 }

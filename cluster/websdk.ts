@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { type Archive, packTar } from "./archive";
 
-/** What a browser asks for. The rest of the package is its own documentation, tests and build. */
+/** The files that browsers need. The rest of the package is documentation, tests and build files. */
 const served = /^(examples|src)\/|^flashphoner[\w.-]*\.js$/;
 const hidden = /(^|\/)\./;
 

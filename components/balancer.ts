@@ -2,13 +2,13 @@ import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { type BalancerPackages, type BalancerSettings, renderBalancerUserData } from "../userdata/balancer";
 import { encodeUserData } from "../userdata/user-data";
-import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
+import { ignoredChanges, instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
 import { InstanceRole } from "./instance-role";
 import type { FetchedSoftware } from "./machine-software";
 import { balancerTags as tags } from "./tags";
 
 export interface BalancerArgs {
-  /** What the machine is told; nothing of it changes with the nodes or the certificate. */
+  /** The machine's settings. They do not change with the nodes, the certificates or other balancers. */
   settings: BalancerSettings;
   software: FetchedSoftware<BalancerPackages>;
   instanceType: string;
@@ -16,54 +16,58 @@ export interface BalancerArgs {
   ami?: string;
   subnetId: pulumi.Input<string>;
   securityGroup: aws.ec2.SecurityGroup;
+  /** Whether it orders certificates: then it may read the account's key, and write the certificate. @default false */
+  acme?: boolean;
+  /** ARNs of the target groups in which it registers itself. @default none */
+  targetGroups?: pulumi.Input<string[]>;
   /** ARN of the managed policy that limits its role. @default none */
   permissionsBoundary?: string;
-  /** Whether the Elastic IP is protected against deletion. @default false */
-  protect?: boolean;
 }
 
-/** The balancer: its addresses, which outlive the machine, its role and the machine itself. */
+/**
+ * One balancer and its role. Immutable: when its settings change, a new balancer is made before the old one is deleted.
+ */
 export class Balancer extends pulumi.ComponentResource {
-  readonly privateAddress: pulumi.Output<string>;
-  readonly publicAddress: pulumi.Output<string>;
   readonly instanceId: pulumi.Output<string>;
+  /** The subnet that the machine is in, whatever would be chosen today. */
+  readonly subnetId: pulumi.Output<string>;
+  /**
+   * The public address that AWS gave the machine when it was made. The machine loses it when it gets an Elastic IP, so
+   * it can be used only before that.
+   */
+  readonly firstPublicAddress: pulumi.Output<string>;
 
   constructor(name: string, args: BalancerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:Balancer", name, {}, opts);
     const parent = { parent: this };
-
-    // Addresses first: the nodes let in only the balancer, and the balancer's state names the nodes.
-    const networkInterface = new aws.ec2.NetworkInterface(
-      name,
-      { subnetId: args.subnetId, securityGroups: [args.securityGroup.id], tags },
-      { ...parent, ignoreChanges: ["subnetId"] },
-    );
-    const elasticIp = new aws.ec2.Eip(name, { domain: "vpc", tags }, { ...parent, protect: args.protect });
-    const association = new aws.ec2.EipAssociation(
-      name,
-      { allocationId: elasticIp.allocationId, networkInterfaceId: networkInterface.id },
-      parent,
-    );
-    const { stateParameter, secretParameter } = args.settings;
+    const { stateParameter, secretParameter, statusParameter, accountParameter, acmeParameter } =
+      args.settings;
     const role = new InstanceRole(
       name,
       {
-        parameters: [stateParameter, secretParameter],
+        parameters: [
+          ...[stateParameter, secretParameter, statusParameter],
+          ...(args.acme ? [accountParameter, acmeParameter] : []),
+        ],
+        writtenParameters: args.acme ? [acmeParameter] : [],
         objects: args.software.objects,
+        targetGroups: args.targetGroups,
         permissionsBoundary: args.permissionsBoundary,
         tags,
       },
       parent,
     );
-
     const instance = new aws.ec2.Instance(
       name,
       {
         ...instanceDefaults,
         ami: args.ami ?? newestDebian(),
         instanceType: args.instanceType,
+        subnetId: args.subnetId,
+        // cloud-init needs the internet at once, before the machine has an Elastic IP.
+        associatePublicIpAddress: true,
         iamInstanceProfile: role.instanceProfile,
-        primaryNetworkInterface: { networkInterfaceId: networkInterface.id },
+        vpcSecurityGroupIds: [args.securityGroup.id],
         userDataBase64: args.software.packages.apply((packages) =>
           encodeUserData(renderBalancerUserData(args.settings, packages)),
         ),
@@ -71,17 +75,14 @@ export class Balancer extends pulumi.ComponentResource {
       },
       {
         ...parent,
-        // The interface can be in one machine only.
-        deleteBeforeReplace: true,
         replaceOnChanges,
-        // cloud-init needs the network and the role at once.
-        dependsOn: [association, role],
-        ignoreChanges: args.ami ? [] : ["ami"],
+        dependsOn: role,
+        ignoreChanges: ignoredChanges(args.ami),
       },
     );
-    this.privateAddress = networkInterface.privateIp;
-    this.publicAddress = elasticIp.publicIp;
     this.instanceId = instance.id;
-    this.registerOutputs({ publicAddress: this.publicAddress, instanceId: this.instanceId });
+    this.subnetId = instance.subnetId;
+    this.firstPublicAddress = instance.publicIp;
+    this.registerOutputs({ instanceId: this.instanceId });
   }
 }

@@ -3,21 +3,32 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ClusterDescription } from "../cluster/description";
 import { renderDesiredState, renderSecret } from "../cluster/desired-state";
 import { type Backend, renderServer } from "../cluster/haproxy-config";
+import type { Balancers } from "./balancers";
 import type { Certificate } from "./certificate";
+import type { LoadBalancer } from "./load-balancer";
+import type { StatusAccess } from "./status-access";
 import { balancerTags as tags } from "./tags";
 
 export interface DesiredStateArgs {
-  cluster: ClusterDescription;
+  described: ClusterDescription;
   /** This stack's nodes by their names, and then the servers that it does not make. */
   nodes: Record<string, pulumi.Output<Backend>>;
   furtherBackends: pulumi.Output<Backend[]>;
+  balancers: Balancers;
+  /** @default clients come by the Elastic IP */
+  loadBalancer?: LoadBalancer;
+  /** The certificate for clients. */
   certificate: Certificate;
+  /** The certificate and token for `pulumi up`. */
+  statusAccess: StatusAccess;
 }
 
-/** What the balancer is to run, where it fetches it. */
+/** The SSM parameters from which every balancer fetches its desired state and its secrets. */
 export class DesiredState extends pulumi.ComponentResource {
   readonly revision: pulumi.Output<string>;
-  /** haproxy.cfg, one value a server: an address that is not known yet hides only its own line in a preview. */
+  /** How often the document has been written. */
+  readonly version: pulumi.Output<number>;
+  /** haproxy.cfg, with one value for each server: in a preview an unknown address hides only its own line. */
   readonly haproxyConfig: {
     base: string;
     servers: Record<string, pulumi.Output<string>>;
@@ -26,44 +37,61 @@ export class DesiredState extends pulumi.ComponentResource {
 
   constructor(name: string, args: DesiredStateArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:balancer:DesiredState", name, {}, opts);
-    const { cluster, nodes, furtherBackends, certificate } = args;
-    const { stateParameter, secretParameter } = cluster.balancer;
+    const { described, nodes, furtherBackends, balancers, loadBalancer, certificate, statusAccess } = args;
+    const { stateParameter, secretParameter, statusParameter } = described.balancer;
     const state = pulumi
-      .all([pulumi.all(Object.values(nodes)), furtherBackends, certificate.hash])
-      .apply(([own, further, certificateHash]) =>
-        renderDesiredState({ ...cluster, backends: [...own, ...further], certificateHash }),
+      .output({
+        own: Object.values(nodes),
+        further: furtherBackends,
+        balancerInstances: balancers.instances,
+        targetGroups: loadBalancer?.targetGroups ?? [],
+        certificateHash: certificate.hash,
+        statusHash: statusAccess.hash,
+      })
+      .apply(({ own, further, ...known }) =>
+        renderDesiredState({ ...described, ...known, backends: [...own, ...further] }),
       );
-    const secret = new aws.ssm.Parameter(
-      `${name}-secret`,
-      {
-        name: secretParameter,
-        type: "SecureString",
-        tier: "Advanced",
-        description: "Certificate, chain and key of the balancer, and the token for its detailed status",
-        value: pulumi
-          .all([certificate.pem, certificate.statusToken])
-          .apply(([pem, token]) => renderSecret(pem, token)),
-        tags,
-      },
-      { parent: this },
+    const secureString = (
+      suffix: string,
+      parameter: string,
+      description: string,
+      value: pulumi.Output<string>,
+    ) =>
+      new aws.ssm.Parameter(
+        `${name}-${suffix}`,
+        { name: parameter, type: "SecureString", tier: "Advanced", description, value, tags },
+        { parent: this },
+      );
+    const secret = secureString(
+      "secret",
+      secretParameter,
+      "Certificate, chain and key that clients get",
+      certificate.pem.apply(renderSecret),
     );
-    new aws.ssm.Parameter(
+    const status = secureString(
+      "status",
+      statusParameter,
+      "Certificate and key of the balancers' status, and the token for its details",
+      statusAccess.secret,
+    );
+    const document = new aws.ssm.Parameter(
       `${name}-document`,
       {
         name: stateParameter,
         type: "String",
         tier: "Advanced",
         description: "What the balancer is to run: gzip and base64 of JSON",
-        // Holds no secret, and would be hidden in a preview as `value`.
+        // The document has no secrets. In a preview, `value` would be hidden.
         insecureValue: state.document,
         tags,
       },
-      { parent: this, dependsOn: secret },
+      { parent: this, dependsOn: [secret, status] },
     );
     this.revision = state.revision;
-    const lineOf = (backend: Backend) => renderServer(backend, cluster.stickiness);
+    this.version = document.version;
+    const lineOf = (backend: Backend) => renderServer(backend, described.serverSettings);
     this.haproxyConfig = {
-      base: cluster.haproxyBase,
+      base: described.haproxyBase,
       servers: Object.fromEntries(
         Object.entries(nodes).map(([node, backend]) => [node, backend.apply(lineOf)]),
       ),

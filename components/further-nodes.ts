@@ -4,13 +4,15 @@ import { type Backend, furtherBackends, type OutputNode } from "../cluster/hapro
 export interface FurtherNodesArgs {
   /** WCS servers that exist already. */
   externalNodes: Backend[];
-  /** Another stack of this program whose nodes to use too. @default none */
+  /** Another stack of this program whose nodes are used, too. @default none */
   nodeStack?: string;
 }
 
 /** The balancer's servers that this stack does not make: external ones and those of another stack. */
 export class FurtherNodes extends pulumi.ComponentResource {
   readonly backends: pulumi.Output<Backend[]>;
+  /** Their names in HAProxy, separated by blanks. */
+  readonly serverNames: pulumi.Output<string>;
 
   constructor(name: string, args: FurtherNodesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:FurtherNodes", name, {}, opts);
@@ -18,6 +20,7 @@ export class FurtherNodes extends pulumi.ComponentResource {
       ? new pulumi.StackReference(args.nodeStack, {}, { parent: this }).requireOutput("wcsNodes")
       : pulumi.output([]);
     this.backends = ofStack.apply((nodes) => furtherBackends(args.externalNodes, nodes as OutputNode[]));
+    this.serverNames = this.backends.apply((all) => all.map(({ serverName }) => serverName).join(" "));
     this.registerOutputs({});
   }
 }

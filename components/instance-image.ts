@@ -1,15 +1,16 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { LookUpError } from "./look-up-error";
 
-/** Debian's own account (Debian Wiki, "Cloud/AmazonEC2Image"). The deploy role runs its images: docs/ci/deploy-role.json */
+/** Debian's own account (Debian Wiki, "Cloud/AmazonEC2Image"). docs/ci/deploy-role.json allows its images. */
 export const debianAccount = "136693071363";
 
 let newest: Promise<string> | undefined;
 
 /**
- * The newest Debian 13 for x86_64, published by Debian's own account. Looked up once for all machines, so that a failure
- * is one message.
- * @throws pulumi.RunError when there is none, or AWS does not tell
+ * The newest Debian 13 for x86_64 of Debian's own account. It is looked up once for all machines, so that a failure
+ * gives only one message.
+ * @throws LookUpError when there is no such image, or the look-up fails
  */
 export function newestDebian(): pulumi.Output<string> {
   newest ??= aws.ec2
@@ -25,9 +26,9 @@ export function newestDebian(): pulumi.Output<string> {
     .then(
       ({ id }) => id,
       (error: Error) => {
-        throw new pulumi.RunError(
-          `the newest image of Debian 13 (debian-13-amd64-*) was not found: ${error.message}. Images can be named: ` +
-            "pulumi config set balancerAmi ami-0123456789abcdef0, and nodeAmi",
+        throw new LookUpError(
+          `the newest image of Debian 13 (debian-13-amd64-*) was not found: ${error.message}. Name an image yourself: ` +
+            "pulumi config set balancerAmi ami-0123456789abcdef0, and the same for nodeAmi",
         );
       },
     );
@@ -35,12 +36,20 @@ export function newestDebian(): pulumi.Output<string> {
 }
 
 /**
- * Inputs that EC2 changes by stopping the machine and starting it again, which would cut every socket: a machine is
- * replaced instead.
+ * Inputs whose change replaces the machine. EC2 would stop and start the machine instead, which closes every socket.
  */
 export const replaceOnChanges = ["instanceType"];
 
-/** What every instance here has in common: IMDSv2 only, for this machine only, and an encrypted disk. */
+/**
+ * Inputs whose change does not replace an existing machine: a newer image, another subnet of the VPC, and the public
+ * address, since a refresh finds none while the machine is stopped.
+ * @param ami the configured image; its change does replace the machine
+ */
+export function ignoredChanges(ami: string | undefined): string[] {
+  return ["subnetId", "associatePublicIpAddress", ...(ami ? [] : ["ami"])];
+}
+
+/** Inputs of every instance: IMDSv2 only, for the machine itself only, and an encrypted disk. */
 export const instanceDefaults = {
   userDataReplaceOnChange: true,
   metadataOptions: { httpEndpoint: "enabled", httpTokens: "required", httpPutResponseHopLimit: 1 },

@@ -4,22 +4,48 @@ import * as pulumi from "@pulumi/pulumi";
 export interface InstanceRoleArgs {
   /** Names of the SSM parameters that the instance may read. @default none */
   parameters?: string[];
-  /** ARNs of the objects in S3 that it may read, `*` for all below a prefix. */
+  /** Names of those that it may also write. @default none */
+  writtenParameters?: string[];
+  /** ARNs of the objects in S3 that it may read; `*` means all objects with a prefix. */
   objects: pulumi.Input<string>[];
-  /** ARN of a managed policy that says what the role may do at most. @default none */
+  /** ARNs of the target groups in which the instance may register itself and others. @default none */
+  targetGroups?: pulumi.Input<string[]>;
+  /** ARN of the managed policy that limits the role. @default none */
   permissionsBoundary?: string;
   tags: Record<string, string>;
 }
 
 /**
- * The path in IAM of all roles and instance profiles of a stack, by which a deployment's rights can be limited to one
- * stack. A role of another path is a new role: running instances get it without being replaced.
+ * The path in IAM of all roles and instance profiles of a stack. It can limit a deployment's rights to one stack.
+ * Another path makes a new role, which running instances get without being replaced.
  */
 export function rolePath(project: string, stack: string): string {
   return `/${project}/${stack}/`;
 }
 
-/** A role for an instance that may read the named parameters and objects, and nothing else. */
+/** Look-ups of a balancer behind a load balancer. AWS cannot limit them to some resources. */
+const lookUps = [
+  "elasticloadbalancing:DescribeTargetHealth",
+  "ec2:DescribeInstances",
+  // Whoever registers targets needs these, too (AWS, "Elastic Load Balancing API permissions").
+  "ec2:DescribeInternetGateways",
+  "ec2:DescribeSubnets",
+  "ec2:DescribeVpcs",
+];
+
+/** Rights of a balancer behind a load balancer. */
+function targetStatements(targetGroups: pulumi.Input<string[]>) {
+  const registers = ["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"];
+  return [
+    { Effect: "Allow", Action: registers, Resource: targetGroups },
+    { Effect: "Allow", Action: lookUps, Resource: "*" },
+  ];
+}
+
+/**
+ * A role for an instance that may read the named parameters and objects, write the named parameters, change the targets of
+ * the named groups, and nothing else.
+ */
 export class InstanceRole extends pulumi.ComponentResource {
   readonly instanceProfile: pulumi.Output<string>;
 
@@ -53,14 +79,24 @@ export class InstanceRole extends pulumi.ComponentResource {
       },
       parent,
     );
-    const parameters = (args.parameters ?? []).map(
-      (parameter) => pulumi.interpolate`arn:${partition}:ssm:${region}:${accountId}:parameter${parameter}`,
-    );
+    const mayUse = (action: string, parameters: string[] = []) =>
+      parameters.length > 0
+        ? [
+            {
+              Effect: "Allow",
+              Action: action,
+              Resource: parameters.map(
+                (parameter) =>
+                  pulumi.interpolate`arn:${partition}:ssm:${region}:${accountId}:parameter${parameter}`,
+              ),
+            },
+          ]
+        : [];
     const statements = [
       { Effect: "Allow", Action: "s3:GetObject", Resource: args.objects },
-      ...(parameters.length > 0
-        ? [{ Effect: "Allow", Action: "ssm:GetParameter", Resource: parameters }]
-        : []),
+      ...mayUse("ssm:GetParameter", args.parameters),
+      ...mayUse("ssm:PutParameter", args.writtenParameters),
+      ...(args.targetGroups ? targetStatements(args.targetGroups) : []),
     ];
     new aws.iam.RolePolicy(
       name,

@@ -15,14 +15,14 @@ export interface MachineSoftwareArgs extends PackageSources {
   protect?: boolean;
 }
 
-/** What one kind of machine fetches at its first boot. */
+/** The packages that one kind of machine fetches at its first boot. */
 export interface FetchedSoftware<Packages> {
   packages: pulumi.Output<Packages>;
-  /** ARNs of the objects that its role has to be allowed to read. */
+  /** ARNs of the objects that its role must be able to read. */
   objects: pulumi.Input<string>[];
 }
 
-/** S3 takes 37 characters and adds 26 (AWS provider, `bucketPrefix`). */
+/** The provider allows 37 characters and adds 26 (AWS provider, `bucketPrefix`). */
 const bucketPrefixLength = 37;
 
 /** The beginning of the bucket's name, by which a deployment's rights can be limited to one stack. */
@@ -32,14 +32,14 @@ export function bucketPrefix(project: string, stack: string): string {
 }
 
 /**
- * The stack's private bucket with the software of its machines, under names that hold each object's SHA-256. A new
- * version is a new object. The old ones stay as long as the bucket: a machine of an older version may still boot.
+ * The stack's private bucket with the software of its machines. Each object has its SHA-256 in its name, so a new
+ * version is a new object. Old objects stay in the bucket: a machine of an older version may still boot.
  */
 export class MachineSoftware extends pulumi.ComponentResource {
   readonly bucket: pulumi.Output<string>;
   readonly balancer: FetchedSoftware<BalancerPackages>;
   readonly node: FetchedSoftware<NodePackages>;
-  /** The objects that this version of the stack names; all others serve older machines or nobody. */
+  /** The objects that this version of the stack needs. Only older machines may need others. */
   readonly keys: pulumi.Output<string[]>;
 
   constructor(name: string, args: MachineSoftwareArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -96,7 +96,7 @@ export class MachineSoftware extends pulumi.ComponentResource {
       .all([bucket.bucket, wcs, pulumi.all(uploaded.map(({ key }) => key))])
       .apply(([own, tarball, keys]) => {
         const prefix = `s3://${own}/`;
-        // One that was uploaded before, and is named as an object now.
+        // A tarball that an earlier version has uploaded, and that the configuration now names as an object.
         const named = tarball?.source.startsWith(prefix) ? [tarball.source.slice(prefix.length)] : [];
         return [...new Set([...keys, ...named])];
       });
@@ -104,16 +104,16 @@ export class MachineSoftware extends pulumi.ComponentResource {
   }
 }
 
-/** The object of another bucket that a package is. */
+/** The ARN of a package that is an object of another bucket. */
 function objectOf(source: PackageSource | undefined, arn: pulumi.Output<string>): pulumi.Output<string>[] {
   const path = source && "source" in source ? source.source.match(/^s3:\/\/(.+)$/)?.[1] : undefined;
-  // Buckets have no region and no account in their ARN, but the partition of this one.
+  // The ARN of a bucket has no region and no account, but a partition: take this bucket's.
   return path === undefined ? [] : [arn.apply((own) => `${own.split(":::")[0]}:::${path}`)];
 }
 
-/** Closes a bucket to everybody but roles of this account that may read it, and to everything but TLS. */
+/** Closes a bucket, except for roles of this account that may read it, and for requests over TLS. */
 function makePrivate(name: string, bucket: aws.s3.Bucket, opts: pulumi.ResourceOptions): void {
-  // One after the other: S3 refuses two changes of a bucket's settings at once (OperationAborted).
+  // One after the other: S3 refuses simultaneous changes of a bucket's settings (OperationAborted).
   const closed = new aws.s3.BucketPublicAccessBlock(
     name,
     {

@@ -1,28 +1,36 @@
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { Backend } from "../cluster/haproxy-config";
-import type { Balancer } from "./balancer";
-import type { Certificate } from "./certificate";
+import type { ClusterDescription } from "../cluster/description";
+import type { Balancers } from "./balancers";
 import type { DesiredState } from "./desired-state";
+import type { FurtherNodes } from "./further-nodes";
+import { interpreter } from "./local-program";
+import type { StatusAccess } from "./status-access";
 import type { WcsCluster } from "./wcs-cluster";
 
 export interface RolloutArgs {
-  domain: string;
-  /** Its Elastic IP is asked directly, so that no DNS record is needed. A new machine has to be waited for again. */
-  balancer: Balancer;
-  /** Its revision must be applied. */
+  /** The addresses are asked directly, so that no DNS record is needed. */
+  addresses: pulumi.Input<string[]>;
+  /** How clients reach the balancers, how long a balancer that leaves serves on and drains, and the ACME directory. */
+  described: Pick<ClusterDescription, "paths" | "leave" | "drainTimeoutSeconds" | "acme">;
+  /** Whether the stack makes the DNS record of its domain. @default false: it is made by hand */
+  makesRecord?: boolean;
+  /** The machines that must serve. */
+  balancers: Balancers;
+  /** The state whose revision must be applied. */
   desiredState: DesiredState;
-  /** Its nodes must be up. */
+  /** The nodes that must be up. */
   cluster: WcsCluster;
-  /** Servers that this stack does not make: one that is down is a warning. */
-  furtherBackends: pulumi.Output<Backend[]>;
-  drainTimeoutSeconds: number;
-  certificate: Certificate;
+  /** Servers that this stack does not make. If one is down, there is only a warning. */
+  furtherNodes: FurtherNodes;
+  statusAccess: StatusAccess;
+  /** `serving`: it is enough that every balancer serves. @default also everything that was removed is done */
+  until?: "serving";
 }
 
 /**
- * Ends when the balancer runs the revision, every node is up and every removed one drained, so that `pulumi up`
- * ends when it is true. Pulumi deletes last: until then a removed node lives.
+ * Ends when every balancer runs the revision, every node is up, every removed node is drained and every other balancer
+ * has left, so that `pulumi up` ends when the cluster serves. Pulumi deletes what was removed only after that.
  */
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -31,26 +39,28 @@ export class Rollout extends pulumi.ComponentResource {
     new command.local.Command(
       name,
       {
-        // Without a shell, which differs from system to system: Ctrl-C kills the process that the provider has started
-        // and no child of that, and then waits until nobody holds its output.
-        interpreter: ["node", "--import", "tsx"],
+        interpreter,
         create: wait,
-        // What is new in the environment updates in place, and so before anything is deleted. Triggers would replace.
+        // A new environment updates this resource in place, before anything is deleted. Triggers would replace it.
         update: wait,
         environment: {
-          BALANCER_ADDRESS: args.balancer.publicAddress,
-          BALANCER_INSTANCE: args.balancer.instanceId,
-          DOMAIN: args.domain,
+          ENTRY_ADDRESSES: pulumi.output(args.addresses).apply((addresses) => addresses.join(" ")),
+          BALANCERS: pulumi.jsonStringify(args.balancers.instances),
+          LOAD_BALANCER: String(args.described.paths.loadBalancer),
           REVISION: args.desiredState.revision,
-          SERVERS: pulumi
-            .all(Object.values(args.cluster.nodes).map(({ serverName }) => serverName))
-            .apply((names) => names.join(" ")),
-          FURTHER_SERVERS: args.furtherBackends.apply((all) =>
-            all.map(({ serverName }) => serverName).join(" "),
-          ),
-          DRAIN_TIMEOUT_SECONDS: String(args.drainTimeoutSeconds),
-          TRUSTED: args.certificate.trusted,
-          STATUS_TOKEN: args.certificate.statusToken,
+          // So it also runs when an earlier state is wanted again after an `up` that was interrupted.
+          DOCUMENT_VERSION: pulumi.interpolate`${args.desiredState.version}`,
+          SERVERS: args.cluster.serverNames,
+          FURTHER_SERVERS: args.furtherNodes.serverNames,
+          DRAIN_TIMEOUT_SECONDS: String(args.described.drainTimeoutSeconds),
+          LEAVE_SECONDS: String(args.described.leave.tailSeconds + args.described.leave.quietSeconds),
+          ...(args.until && { UNTIL: args.until }),
+          ...(args.described.acme && {
+            ACME_DOMAIN: args.described.acme.domain,
+            MAKES_RECORD: String(args.makesRecord ?? false),
+          }),
+          TRUSTED: args.statusAccess.trusted,
+          STATUS_TOKEN: args.statusAccess.token,
         },
       },
       { parent: this },

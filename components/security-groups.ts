@@ -1,27 +1,37 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import type { Group, IngressRule } from "../cluster/firewall";
-import { balancerTags, nodeTags } from "./tags";
+import { balancerTags, loadBalancerTags, nodeTags } from "./tags";
 
 export interface SecurityGroupsArgs {
   vpcId: pulumi.Input<string>;
-  /** What is open; everything else is closed. */
+  /** The open ports; everything else is closed. */
   ingress: IngressRule[];
 }
 
-const tagsOf: Record<Group, Record<string, string>> = { balancer: balancerTags, node: nodeTags };
+const tagsOf: Record<Group, Record<string, string>> = {
+  balancer: balancerTags,
+  "load-balancer": loadBalancerTags,
+  node: nodeTags,
+};
 
-/** Who reaches which port of the balancer and of the nodes. */
+/** The security groups of the balancers, of the load balancer and of the nodes, with their open ports. */
 export class SecurityGroups extends pulumi.ComponentResource {
   readonly balancer: aws.ec2.SecurityGroup;
   readonly node: aws.ec2.SecurityGroup;
+  /** Made when a rule names it. */
+  readonly loadBalancer?: aws.ec2.SecurityGroup;
 
   constructor(name: string, args: SecurityGroupsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:network:SecurityGroups", name, {}, opts);
-    // Bare groups first, then rules: the groups name each other.
-    this.balancer = this.makeGroup(name, "balancer", args.vpcId);
-    this.node = this.makeGroup(name, "node", args.vpcId);
-    for (const rule of args.ingress) this.allow(name, rule);
+    const kinds = new Set<Group>(["balancer", "node", ...args.ingress.map(({ group }) => group)]);
+    // Make the groups before the rules, since rules name two groups.
+    const groups = new Map([...kinds].map((kind) => [kind, this.makeGroup(name, kind, args.vpcId)]));
+    const group = (kind: Group) => groups.get(kind) as aws.ec2.SecurityGroup;
+    this.balancer = group("balancer");
+    this.node = group("node");
+    this.loadBalancer = groups.get("load-balancer");
+    for (const rule of args.ingress) this.allow(name, rule, group);
     this.registerOutputs({ balancer: this.balancer.id, node: this.node.id });
   }
 
@@ -40,18 +50,22 @@ export class SecurityGroups extends pulumi.ComponentResource {
     return group;
   }
 
-  private allow(name: string, { group, role, protocol, first, last, from }: IngressRule): void {
+  private allow(
+    name: string,
+    { group, role, protocol, first, last, from }: IngressRule,
+    groupOf: (kind: Group) => aws.ec2.SecurityGroup,
+  ): void {
     const rule = `${name}-${group}-${role}`;
     new aws.vpc.SecurityGroupIngressRule(
       "cidr" in from ? `${rule}-${from.cidr}` : rule,
       {
-        securityGroupId: this[group].id,
+        securityGroupId: groupOf(group).id,
         ipProtocol: protocol,
         fromPort: first,
         toPort: last,
         description: role,
         tags: tagsOf[group],
-        ...("cidr" in from ? { cidrIpv4: from.cidr } : { referencedSecurityGroupId: this[from.group].id }),
+        ...("cidr" in from ? { cidrIpv4: from.cidr } : { referencedSecurityGroupId: groupOf(from.group).id }),
       },
       { parent: this },
     );

@@ -1,11 +1,12 @@
 import * as pulumi from "@pulumi/pulumi";
 
-/** What a resource is for, in its tags. */
+/** The tag with the purpose of a resource. */
 export const balancerTags = { Role: "balancer" };
+export const loadBalancerTags = { Role: "load-balancer" };
 export const nodeTags = { Role: "node" };
 export const bucketTags = { Role: "software" };
 
-/** Types of AWS resources here that take no tags. */
+/** Types of this project's AWS resources that take no tags. */
 const untagged = [
   "aws:ec2/eipAssociation:EipAssociation",
   "aws:iam/rolePolicy:RolePolicy",
@@ -17,8 +18,8 @@ const untagged = [
 ];
 
 /**
- * Tags every resource that takes tags, so that a console and a bill can be read: Name, Project and Stack, beside the
- * Role that its component gives it. To be called before the first resource is made.
+ * Gives every resource that takes tags a Name, Project and Stack, for readers of a console or a bill. Components add
+ * the Role. Must be called before the first resource is made.
  */
 export function tagResources(): void {
   const stack = pulumi.getStack();

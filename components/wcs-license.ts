@@ -1,5 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { StackConfig } from "../config/load";
 import { nodeTags as tags } from "./tags";
 
 export interface WcsLicenseArgs {
@@ -8,7 +9,7 @@ export interface WcsLicenseArgs {
   key: pulumi.Input<string>;
 }
 
-/** The licence key where the nodes fetch it. */
+/** The SSM parameter from which the nodes fetch the licence key. */
 export class WcsLicense extends pulumi.ComponentResource {
   readonly parameter: string;
 
@@ -28,4 +29,12 @@ export class WcsLicense extends pulumi.ComponentResource {
     );
     this.registerOutputs({});
   }
+}
+
+/** The parameter of the configured licence key, if there is one. */
+export function licenseOf(
+  { wcsLicenseKey: key }: StackConfig,
+  { licenseParameter: parameter }: { licenseParameter?: string },
+): WcsLicense[] {
+  return key && parameter ? [new WcsLicense("wcs-license", { parameter, key })] : [];
 }

@@ -1,28 +1,31 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { agentRequestVersion } from "../cluster/contract";
 import { type Backend, serverName } from "../cluster/haproxy-config";
 import { type NodePackages, type NodeSettings, renderNodeUserData } from "../userdata/node";
 import { encodeUserData } from "../userdata/user-data";
-import { instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
+import { ignoredChanges, instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";
 import type { InstanceRole } from "./instance-role";
 import type { FetchedSoftware } from "./machine-software";
 import { nodeTags } from "./tags";
 
 export interface WcsNodeArgs {
   settings: NodeSettings;
-  /** Private address of the balancer. */
-  balancerAddress: pulumi.Input<string>;
+  /** Networks of this stack's balancers. */
+  balancerNetworks: pulumi.Input<string[]>;
   instanceType: string;
   /** @default the newest Debian 13 when the node is made */
   ami?: string;
   software: FetchedSoftware<NodePackages>;
-  /** What the node may do at AWS. */
+  /** The node's rights at AWS. */
   role: InstanceRole;
   subnetId: pulumi.Input<string>;
   securityGroup: aws.ec2.SecurityGroup;
 }
 
-/** One WCS node with its agent. Immutable: a change of what it is told makes a new one first. */
+/**
+ * One WCS node with its agent. Immutable: when its settings change, a new node is made before the old one is deleted.
+ */
 export class WcsNode extends pulumi.ComponentResource {
   /** Unique to the instance. */
   readonly serverName: pulumi.Output<string>;
@@ -35,10 +38,8 @@ export class WcsNode extends pulumi.ComponentResource {
   constructor(name: string, args: WcsNodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("wcs-balancer:cluster:WcsNode", name, {}, opts);
     const userData = pulumi
-      .all([args.balancerAddress, args.software.packages])
-      .apply(([balancerAddress, packages]) =>
-        encodeUserData(renderNodeUserData(args.settings, balancerAddress, packages)),
-      );
+      .all([args.balancerNetworks, args.software.packages])
+      .apply(([networks, packages]) => encodeUserData(renderNodeUserData(args.settings, networks, packages)));
     const instance = new aws.ec2.Instance(
       name,
       {
@@ -52,10 +53,9 @@ export class WcsNode extends pulumi.ComponentResource {
         userDataBase64: userData,
         tags: nodeTags,
       },
-      // Neither a newer image nor a new subnet of the VPC replaces a node.
       {
         parent: this,
-        ignoreChanges: args.ami ? ["subnetId"] : ["subnetId", "ami"],
+        ignoreChanges: ignoredChanges(args.ami),
         replaceOnChanges,
         dependsOn: args.role,
       },
@@ -66,7 +66,7 @@ export class WcsNode extends pulumi.ComponentResource {
     this.serverName = instance.id.apply((id) => serverName(name, id));
     this.backend = pulumi
       .all([this.serverName, this.privateAddress])
-      .apply(([serverName, address]) => ({ serverName, address }));
+      .apply(([serverName, address]) => ({ serverName, address, agentRequest: agentRequestVersion }));
     this.registerOutputs({ instanceId: this.instanceId, privateAddress: this.privateAddress });
   }
 }

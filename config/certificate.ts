@@ -13,7 +13,7 @@ export function certificatesIn(pem: string): X509Certificate[] {
 
 type CertificateKey = "tlsCertificate" | "tlsChain" | "tlsPrivateKey";
 
-/** What cannot be used, for the first key that has something of it. */
+/** Checks the certificate, its chain and its key. Gives the first problem, or nothing. */
 export function certificateProblems(config: ConfigValues, now: Date): string[] {
   const { tlsCertificate, tlsChain, tlsPrivateKey } = config;
   if (!tlsCertificate && !tlsChain && !tlsPrivateKey) return [];
@@ -29,14 +29,14 @@ export function certificateProblems(config: ConfigValues, now: Date): string[] {
     const key = readable("tlsPrivateKey", () => createPrivateKey(tlsPrivateKey));
     if (others.length > 0) {
       throw new ConfigError(
-        `tlsCertificate holds ${others.length + 1} certificates; it must be the domain's alone, ` +
-          `and the others go into tlsChain. Set it with: ${fixCommand(["tlsCertificate"])}`,
+        `tlsCertificate holds ${others.length + 1} certificates; it must hold the domain's certificate ` +
+          `alone. Put the others into tlsChain. Set it with: ${fixCommand(["tlsCertificate"])}`,
       );
     }
     checkChain([certificate as X509Certificate, ...chain]);
     checkCertificate(certificate as X509Certificate, key, config.domain);
     checkValidity("tlsCertificate", certificate as X509Certificate, now);
-    // Only what has signed it: chains end with old roots on purpose, for the sake of old clients.
+    // Check the issuer alone: chains may end with expired roots on purpose, for old clients.
     if (chain[0]) checkValidity("tlsChain", chain[0], now);
     return [];
   } catch (error) {
@@ -45,7 +45,7 @@ export function certificateProblems(config: ConfigValues, now: Date): string[] {
   }
 }
 
-/** @throws ConfigError when the PEM under a key has nothing in it that can be read */
+/** @throws ConfigError when the PEM of a key cannot be read */
 function readable<T>(key: CertificateKey, read: () => T): T {
   try {
     const found = read();
@@ -65,32 +65,32 @@ function checkChain(certificates: X509Certificate[]): void {
     const issued = certificates[index];
     if (!issued || issued.checkIssued(issuer)) continue;
     throw new ConfigError(
-      `tlsChain has ${show(issuer.subject)} after ${show(issued.subject)}, which ${show(issued.issuer)} has ` +
-        "signed; it must be in the order in which each certificate signs the one before it, tlsCertificate " +
-        `first of all. Set it with: ${fixCommand(["tlsChain"])}`,
+      `tlsChain has ${show(issuer.subject)} after ${show(issued.subject)}, which was signed by ` +
+        `${show(issued.issuer)}; tlsChain must begin with the certificate that signed tlsCertificate, and each ` +
+        `further certificate must have signed the one before it. Set it with: ${fixCommand(["tlsChain"])}`,
     );
   }
 }
 
-/** Kinds of keys that HAProxy's TLS takes and every browser knows (Mozilla, "Server Side TLS"). */
+/** Whether HAProxy and every browser can use a key (Mozilla, "Server Side TLS"). */
 function isUsableKey({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): boolean {
   if (type === "rsa") return (details?.modulusLength ?? 0) >= 2048;
   return type === "ec" && ["prime256v1", "secp384r1"].includes(details?.namedCurve ?? "");
 }
 
-/** What a certificate has to be for, where it says what it is for (RFC 5280, extended key usage). */
+/** The purpose that a certificate must list, if it lists any (RFC 5280, extended key usage). */
 const serverAuthentication = "1.3.6.1.5.5.7.3.1";
 
 function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: string): void {
   if (!isUsableKey(certificate.publicKey)) {
     const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificate.publicKey;
     throw new ConfigError(
-      `tlsCertificate has a key of the kind ${[type, details?.modulusLength, details?.namedCurve].filter(Boolean).join(" ")}; ` +
+      `tlsCertificate has a key of type ${[type, details?.modulusLength, details?.namedCurve].filter(Boolean).join(" ")}; ` +
         "it must be RSA of 2048 bits or more, or EC P-256 or P-384, or clients cannot use it. " +
         `Set it with: ${fixCommand(["tlsCertificate"])}`,
     );
   }
-  // Node calls the extended key usage so.
+  // In Node, keyUsage is the extended key usage.
   if (certificate.keyUsage && !certificate.keyUsage.includes(serverAuthentication)) {
     throw new ConfigError(
       `tlsCertificate is for ${certificate.keyUsage.join(", ")} (extended key usage); it must be for servers ` +
@@ -100,7 +100,7 @@ function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: 
   if (!certificate.checkPrivateKey(key)) {
     throw new ConfigError(
       `tlsPrivateKey does not fit tlsCertificate (subject ${show(certificate.subject)}); it must be the key ` +
-        `that the certificate was made for. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
+        `that belongs to the certificate. Set it with: ${fixCommand(["tlsPrivateKey"])}`,
     );
   }
   if (!certificate.checkHost(domain, { subject: "never" })) {
@@ -111,7 +111,7 @@ function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: 
   }
 }
 
-/** Browsers refuse a certificate outside of its time, so that nobody could connect. */
+/** Browsers refuse a certificate that has expired or is not valid yet, so nobody could connect. */
 function checkValidity(key: CertificateKey, certificate: X509Certificate, now: Date): void {
   const [begin, end] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
   if (begin <= now && now < end) return;
@@ -119,6 +119,6 @@ function checkValidity(key: CertificateKey, certificate: X509Certificate, now: D
   throw new ConfigError(
     `${key} (${show(certificate.subject)}) ${when}, and now it is ${now.toISOString()}; it must be valid now, or no ` +
       `client can connect. Set it with: ${fixCommand([key])}, or remove tlsCertificate, tlsChain and tlsPrivateKey ` +
-      "with pulumi config rm: a CA of the stack's own signs one then",
+      "with pulumi config rm: the stack's own CA then signs a certificate",
   );
 }

@@ -1,11 +1,12 @@
+import { acmeProblems } from "./acme";
 import { certificateProblems } from "./certificate";
 import { fixCommand, show } from "./messages";
 import type { ConfigValues } from "./schema";
 
-/** What does not fit into the documents that machines get, one line each. `cluster/` knows those, and has the check. */
+/** Finds values that do not fit into the documents of machines, one line each. `cluster/` renders and measures them. */
 export type SizeCheck = (config: ConfigValues) => string[];
 
-/** What zod cannot say of one key alone. Each rule gives a message or nothing. */
+/** The rules about several keys, which zod cannot check. Each rule gives a message or nothing. */
 export function contradictions(config: ConfigValues, now: Date, sizeProblems: SizeCheck): string[] {
   const problems: string[] = [];
   problems.push(...packageProblems(config));
@@ -13,6 +14,12 @@ export function contradictions(config: ConfigValues, now: Date, sizeProblems: Si
     const missing = config.vpcId ? "subnetIds" : "vpcId";
     problems.push(
       `${missing} is missing; vpcId and subnetIds go together. Set it with: ${fixCommand([missing])}`,
+    );
+  }
+  if (config.entry === "address" && config.balancers > 1) {
+    problems.push(
+      `entry is "address" and balancers is ${config.balancers}; the Elastic IP leads to one balancer only, so several ` +
+        `need loadBalancer or both. Set it with: ${fixCommand(["entry"])}`,
     );
   }
   if (config.sshPublicKey && config.adminCidrs.length === 0) {
@@ -24,12 +31,13 @@ export function contradictions(config: ConfigValues, now: Date, sizeProblems: Si
   const twice = config.externalNodes.find(({ name }) => config.nodes.includes(name));
   if (twice) {
     problems.push(
-      `externalNodes has ${show(twice.name)}, which is in nodes too; its names must be others. ` +
+      `externalNodes has ${show(twice.name)}, which is in nodes too; each name must be in one of them only. ` +
         `Set it with: ${fixCommand(["externalNodes"])}`,
     );
   }
+  problems.push(...acmeProblems(config));
   const ofCertificate = certificateProblems(config, now);
-  // Sizes are those of what the machines get, which has to be readable first.
+  // Sizes are measured on the documents, which need a certificate that can be read.
   return [...problems, ...(ofCertificate.length > 0 ? ofCertificate : sizeProblems(config))];
 }
 
@@ -62,7 +70,7 @@ function packageProblems(config: ConfigValues): string[] {
   }
   if (webSdkSha256 && !webSdkUrl) {
     problems.push(
-      "webSdkUrl is missing; webSdkSha256 is the checksum of the bundle there, and the default needs none. " +
+      "webSdkUrl is missing; webSdkSha256 is the checksum of the bundle there, and the default bundle needs none. " +
         `Set it with: ${fixCommand(["webSdkUrl"])}`,
     );
   }

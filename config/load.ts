@@ -12,8 +12,8 @@ export type StackConfig = PublicConfig & { [key in SecretKey]?: pulumi.Output<st
 
 /**
  * The validated configuration of the current stack, secrets as secret outputs.
- * @param now when a certificate of one's own has to be valid
- * @param sizeProblems says what does not fit into the documents that machines get
+ * @param now the time at which a user-supplied certificate must be valid
+ * @param sizeProblems finds values that do not fit into the documents of the machines
  * @throws pulumi.RunError, which the engine prints without a stack trace
  */
 export function loadConfig(now: Date, sizeProblems: SizeCheck): StackConfig {

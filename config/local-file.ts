@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 
-/** A file of this computer, to be uploaded. */
+/** A file on this computer that will be uploaded. */
 export interface LocalFile {
   path: string;
   /** In hexadecimal digits. */
@@ -11,8 +11,8 @@ export interface LocalFile {
 const hashed = new Map<string, LocalFile>();
 
 /**
- * The file at a path with its checksum. It is read a part at a time, and once in a program: a WCS tarball, which the
- * check of the configuration and the upload both ask for, has some 300 MB.
+ * The file at a path with its checksum. A WCS tarball has some 300 MB, and both the check of the configuration and the
+ * upload need its checksum. So the file is read in parts, and once in a program.
  */
 export function hashFile(path: string): LocalFile {
   const file = hashed.get(path) ?? readAndHash(path);
@@ -20,7 +20,7 @@ export function hashFile(path: string): LocalFile {
   return file;
 }
 
-/** The same, whatever this program has read there before. */
+/** The same, but reads the file again even if this program has read it before. */
 export function readAndHash(path: string): LocalFile {
   const hash = createHash("sha256");
   const part = Buffer.allocUnsafe(1 << 20);

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { hasCredentials, holdsPrivateKey } from "./rules";
 import { certificateKeys, configSchema, isSecretKey } from "./schema";
 
-/** A configuration value that cannot be used; its message names key, value, what is allowed and the fix. */
+/** A configuration value is not allowed. The message names the key, its value, what is allowed and the fix. */
 export class ConfigError extends Error {}
 
 /** A value as messages show it, 80 characters at most. */
@@ -20,7 +20,7 @@ function pathName([key, ...rest]: PropertyKey[]): string {
   return String(key) + places.join("");
 }
 
-/** A key or what stands at a place in it. */
+/** The schema of a key, or of a place in its value. */
 function schemaAt(path: PropertyKey[], schema: z.ZodType = configSchema): z.ZodType | undefined {
   const [part, ...rest] = path;
   if (part === undefined) return schema;
@@ -37,7 +37,7 @@ function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {
     : schema;
 }
 
-/** The first place in a list or object, for `pulumi config set --path` takes texts only. */
+/** The first place in a list or object: `pulumi config set --path` sets texts, and no whole lists or objects. */
 function firstPlace(path: PropertyKey[]): PropertyKey[] {
   const schema = schemaAt(path);
   const inner = unwrap(schema);
@@ -46,7 +46,7 @@ function firstPlace(path: PropertyKey[]): PropertyKey[] {
   return inner instanceof z.ZodRecord ? [...path, String(schema?.meta()?.element)] : path;
 }
 
-/** The example of the place itself, or of what it is in. */
+/** The example of a place, or else of the list or object around it. */
 function exampleOf(path: PropertyKey[]): string {
   const example = schemaAt(path)?.meta()?.example;
   return example === undefined ? exampleOf(path.slice(0, -1)) : String(example);
@@ -68,7 +68,7 @@ function valueAt(root: unknown, path: PropertyKey[]): unknown {
   return path.reduce((value: any, part) => value?.[part], root);
 }
 
-/** One line for each thing that zod has found: key, value, what is allowed, and the fix. */
+/** One line for a problem that zod has found: key, value, what is allowed, and the fix. */
 export function explain(issue: z.core.$ZodIssue, values: Record<string, unknown>): string {
   // A name may be a key that was pasted at the wrong place.
   if (holdsPrivateKey([issue.path, issue.code === "unrecognized_keys" ? issue.keys : []]))
@@ -89,7 +89,7 @@ function unknownKey(path: PropertyKey[], key: string): string {
   );
 }
 
-/** A value as an error shows it. Of what may be a key or hold one, nothing is shown. */
+/** A value as an error shows it. A value that may hold a private key or a password is not shown. */
 function shownAt(path: PropertyKey[], values: Record<string, unknown>): string {
   const value = valueAt(values, path);
   const [key] = path;

@@ -14,8 +14,8 @@ import {
  *
  * @param values plain values by key, without the namespace
  * @param isSecret whether a key is stored encrypted
- * @param now when a certificate of one's own has to be valid
- * @param sizeProblems says what does not fit into the documents that machines get
+ * @param now the time at which a user-supplied certificate must be valid
+ * @param sizeProblems finds values that do not fit into the documents of the machines
  * @throws ConfigError with one line for each problem
  */
 export function parseConfig(
@@ -34,7 +34,8 @@ export function parseConfig(
         .join("\n"),
     );
   }
-  // The program hands the others on in clear text, to machines and into previews. Certificates go where their key goes.
+  // The program gives all other values to machines and previews in clear text. A certificate is no secret, but may be
+  // stored as one, since it stays together with its key.
   const misplaced = Object.keys(values).filter(
     (key) => isSecret(key) && !isSecretKey(key) && !certificateKeys.includes(key),
   );
@@ -43,7 +44,7 @@ export function parseConfig(
       misplaced
         .map(
           (key) =>
-            `${key} is stored as a secret; only ${secretKeys.join(" and ")} are kept secret, and this one would be ` +
+            `${key} is stored as a secret; only ${secretKeys.join(" and ")} are kept secret, and ${key} would be ` +
             `shown in previews and given to machines in clear text. Set it without --secret, or take the secret out of it`,
         )
         .join("\n"),
@@ -58,7 +59,7 @@ export function parseConfig(
   return result.data;
 }
 
-/** Pulumi hands every value over as text; what is no text by the schema is JSON. */
+/** Pulumi gives every value as text. Values that the schema does not declare as text are parsed as JSON. */
 export function fromEngine(key: string, value: string): unknown {
   const schema = configSchema.shape[key as Key];
   if (!schema || schema.safeParse(value).success) return value;

@@ -6,21 +6,31 @@ export function mustBe(allowed: string) {
   return { error: `it must be ${allowed}` };
 }
 
-/** A whole number in a range; `what` says of what, such as "a percentage". */
+/** A whole number in a range; `what` names its unit, such as "a percentage". */
 export function integer(minimum: number, maximum: number, what: string) {
   const error = mustBe(`${what} from ${minimum} to ${maximum}`);
   return z.int(error).min(minimum, error).max(maximum, error);
 }
 
-/** A text of a pattern; `allowed` says the pattern in words. */
+/** A text that matches a pattern; `allowed` describes the pattern in words. */
 export function text(pattern: RegExp, allowed: string) {
   return z.string(mustBe(allowed)).regex(pattern, mustBe(allowed));
 }
 
+const heapRule = mustBe("megabytes or gigabytes from 64m to 4096g, such as 2048m or 4g");
+/**
+ * A Java heap. Java ends at once with a heap that it cannot address, and with one that is too small for its own start:
+ * every new node would stay down. No machine type for WCS has more than 4 TB.
+ */
+export const heap = z.string(heapRule).refine((value) => {
+  const megabytes = Number.parseInt(value, 10) * (value.endsWith("g") ? 1024 : 1);
+  return /^[1-9][0-9]*[mg]$/.test(value) && megabytes >= 64 && megabytes <= 4096 * 1024;
+}, heapRule);
+
 function isCidr(value: string): boolean {
-  // Without leading zeros, such as /08, which EC2 writes another way.
+  // EC2 changes a prefix length with a leading zero, such as /08, so it is refused.
   if (!ipaddr.IPv4.isValidCIDR(value) || !/^[0-9.]+\/(0|[1-9][0-9]?)$/.test(value)) return false;
-  // EC2 refuses a CIDR with host bits set, such as 203.0.113.7/24, and does so half way through an update.
+  // EC2 refuses a CIDR with host bits set, such as 203.0.113.7/24, in the middle of an update.
   return ipaddr.IPv4.networkAddressFromCIDR(value).toString() === value.split("/")[0];
 }
 
@@ -35,7 +45,7 @@ export function hasCredentials(url: string): boolean {
   return username !== "" || password !== "";
 }
 
-/** Whether no value is there twice. */
+/** Whether every value occurs once. */
 export function unique(values: string[]): boolean {
   return new Set(values).size === values.length;
 }
@@ -43,7 +53,7 @@ export function unique(values: string[]): boolean {
 const cidrRule = mustBe("an IPv4 network such as 203.0.113.0/24, without host bits");
 export const cidr = z.string(cidrRule).refine(isCidr, cidrRule);
 const ipv4Rule = mustBe("an IPv4 address of a machine, such as 203.0.113.7");
-/** What no other machine has. */
+/** Ranges of addresses that do not belong to another machine. */
 const specialRanges = ["unspecified", "broadcast", "multicast", "linkLocal", "loopback"];
 export const ipv4 = z
   .string(ipv4Rule)
@@ -55,11 +65,20 @@ export const ipv4 = z
 export const sha256 = text(/^[0-9a-f]{64}$/, "a SHA-256 checksum of 64 lower-case hexadecimal digits");
 const httpUrlRule = mustBe("an https:// or http:// address");
 const withoutPassword = mustBe(
-  "an address without a user's name and password, which every reader of the stack has",
+  "an address without user name and password, since everybody who reads the stack sees them",
 );
 export const httpUrl = z
   .url({ protocol: /^https?$/, ...httpUrlRule })
   .refine((value) => !hasCredentials(value), withoutPassword);
+const httpsUrlRule = mustBe("an https:// address, 200 characters at most");
+export const httpsUrl = z
+  .url({ protocol: /^https$/, ...httpsUrlRule })
+  .max(200, httpsUrlRule)
+  .refine((value) => !hasCredentials(value), withoutPassword);
+export const email = text(
+  /^(?=.{1,100}$)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}$/,
+  "an email address such as operations@example.com, 100 characters at most",
+);
 export const origin = text(
   /^(?=.{1,100}$)https:\/\/(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z][a-z0-9-]{0,61}[a-z0-9](:[1-9][0-9]{0,4})?$/,
   "a site such as https://www.example.com or https://*.example.com, without a path, 100 characters at most",
@@ -68,11 +87,11 @@ export const instanceType = text(/^[a-z][a-z0-9-]*\.[a-z0-9]+$/, "an EC2 instanc
 export const ami = text(/^ami-[0-9a-f]{8,17}$/, "an AMI id such as ami-0123456789abcdef0");
 export const pem = (label: string) =>
   text(new RegExp(`-----BEGIN [A-Z ]*${label}-----[^]+-----END [A-Z ]*${label}-----`), `a PEM ${label}`);
-/** PEM that is stored in clear text. A combined file, as HAProxy reads it, has the key in it, too. */
+/** PEM that is stored in clear text. A combined file, as HAProxy reads it, is refused: it holds the key too. */
 export const publicPem = pem("CERTIFICATE").refine(
   (value) => !holdsPrivateKey(value),
   mustBe(
-    "a PEM CERTIFICATE alone; the key goes into tlsPrivateKey, a secret. Whoever can read the stack's file has this " +
-      "key now: have the certificate made anew with another one",
+    "a PEM CERTIFICATE alone; the key goes into tlsPrivateKey, a secret. Everybody who can read the stack's file has " +
+      "this key now: make a new key, and request a new certificate for it",
   ),
 );

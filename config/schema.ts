@@ -1,8 +1,12 @@
 import { z } from "zod";
+import { agentRequestVersion } from "../cluster/contract";
 import {
   ami,
   cidr,
+  email,
+  heap,
   holdsPrivateKey,
+  httpsUrl,
   httpUrl,
   instanceType,
   integer,
@@ -17,7 +21,7 @@ import {
 } from "./rules";
 
 const checksRule = mustBe(
-  "an object with one or more of cpu, publishers, subscribers, hls, bandIn and bandOut",
+  "an object with one or more of cpu, publishers, subscribers, hls, bandIn, bandOut and connections",
 );
 
 /** Thresholds at which a node stops taking clients; only those named are checked. */
@@ -30,6 +34,7 @@ const checks = z
       hls: integer(1, 100_000, "a number of streams").optional(),
       bandIn: integer(1, 400_000, "a bandwidth in Mbps").optional(),
       bandOut: integer(1, 400_000, "a bandwidth in Mbps").optional(),
+      connections: integer(1, 100_000, "a number of connections").optional(),
     },
     checksRule,
   )
@@ -41,6 +46,23 @@ const nodeName = text(
   /^[a-z][a-z0-9-]{0,30}$/,
   "a name of lower-case letters, digits and hyphens, 31 at most, beginning with a letter",
 );
+
+/** Let's Encrypt (its documentation, "ACME Protocol Compatibility"). */
+export const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory";
+
+const acme = z.strictObject(
+  {
+    email: email.meta({ example: "operations@example.com" }),
+    directory: httpsUrl.default(letsEncrypt).meta({ example: letsEncrypt }),
+    profile: text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "the name of a profile that the directory offers")
+      .optional()
+      .meta({ example: "classic" }),
+  },
+  mustBe("an object with email, and optionally directory and profile"),
+);
+
+/** An ACME directory to get certificates from. */
+export type Acme = z.infer<typeof acme>;
 
 /**
  * The configuration of a stack (namespace `wcs-balancer`): the one source of keys, defaults and rules.
@@ -55,8 +77,22 @@ export const configSchema = z.strictObject({
     .optional()
     .meta({
       description:
-        "Route 53 zone in which to make the record of `domain`. Default: the output says which to make",
+        "Route 53 zone for the DNS record of `domain`. Default: make the record in the output `dnsRecord` yourself",
       example: "Z0123456789ABC",
+    }),
+  balancers: integer(1, 3, "a number of balancers").default(1).meta({
+    description: "How many balancers there are. Several are behind a load balancer (see entry)",
+    example: "2",
+  }),
+  entry: z
+    .enum(["address", "loadBalancer", "both"], mustBe("address, loadBalancer or both"))
+    .optional()
+    .meta({
+      description:
+        "How clients reach the balancers: by the Elastic IP of the only balancer (address), by a Network Load Balancer " +
+        "with an Elastic IP in each zone (loadBalancer), or by both, to move from one to the other. Default: address " +
+        "for one balancer, loadBalancer for more",
+      example: "loadBalancer",
     }),
   nodes: z
     .array(nodeName, mustBe("a list of names"))
@@ -64,13 +100,20 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default(["wcs-1", "wcs-2"])
     .meta({
-      description: "Names of the WCS nodes; each becomes one instance",
+      description: "Names of the WCS nodes, one instance each",
       example: "wcs-1",
     }),
   externalNodes: z
     .array(
       z.strictObject(
-        { name: nodeName.meta({ example: "hardware-1" }), address: ipv4.meta({ example: "192.0.2.7" }) },
+        {
+          name: nodeName.meta({ example: "hardware-1" }),
+          address: ipv4.meta({ example: "192.0.2.7" }),
+          // The guide's own script may run there.
+          agentRequest: integer(1, agentRequestVersion, "a version of the request to agents")
+            .default(1)
+            .meta({ example: String(agentRequestVersion) }),
+        },
         mustBe("an object with name and address"),
       ),
       mustBe("a list of objects with name and address"),
@@ -79,7 +122,8 @@ export const configSchema = z.strictObject({
     .default([])
     .meta({
       description:
-        "WCS servers that exist already, elsewhere: they run the agent, and let this balancer reach 8080 and 9707",
+        "WCS servers that exist already. They must run the agent and let this balancer reach 8080 and 9707. " +
+        "With agentRequest 2 a server, which must run this version's agent, also gets checks.connections",
       example: "192.0.2.7",
     }),
   nodeStack: text(
@@ -89,7 +133,7 @@ export const configSchema = z.strictObject({
     .optional()
     .meta({
       description:
-        "Another stack whose nodes (output wcsNodes) this balancer uses too; it names us in balancerCidrs",
+        "Another stack whose nodes (output wcsNodes) this balancer uses too; its balancerCidrs must name the network of this balancer",
       example: "organization/wcs-balancer/nodes",
     }),
   balancerCidrs: z
@@ -97,16 +141,18 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default([])
     .meta({
-      description: "Balancers of other stacks that may use this stack's nodes. A change makes new nodes",
-      example: "172.31.0.10/32",
+      description:
+        "Networks with other stacks' balancers, which may use this stack's nodes: the subnet's, since a new balancer has " +
+        "another address. A change makes new nodes",
+      example: "172.31.0.0/20",
     }),
   directAccess: z.boolean(mustBe("true or false")).default(true).meta({
-    description: "Whether clients may connect straight to a node, on 8443; the balancer does not see them",
+    description: "Whether clients may connect straight to a node, on 8443, past the balancer",
     example: "false",
   }),
   rollout: z.enum(["wait", "skip"], mustBe("wait or skip")).default("wait").meta({
     description:
-      "Whether `pulumi up` waits for the balancer; skip where it cannot reach 443: removed nodes go without a drain",
+      "Whether `pulumi up` waits for the balancers. With skip, for computers that cannot reach 443, machines are removed without a drain",
     example: "skip",
   }),
   nodeInstanceType: instanceType
@@ -114,13 +160,13 @@ export const configSchema = z.strictObject({
     .meta({ description: "Instance type of a node", example: "c7i.large" }),
   balancerInstanceType: instanceType
     .default("t3.small")
-    .meta({ description: "Instance type of the balancer", example: "t3.small" }),
+    .meta({ description: "Instance type of a balancer", example: "t3.small" }),
   nodeAmi: ami.optional().meta({
-    description: "AMI of the nodes, with WCS in it or not. Default: the newest Debian 13 when a node is made",
+    description: "AMI of the nodes, with or without WCS. Default: the newest Debian 13 when a node is made",
     example: "ami-0123456789abcdef0",
   }),
   balancerAmi: ami.optional().meta({
-    description: "AMI of the balancer: Debian 13, or another apt image with HAProxy 3.0 or newer",
+    description: "AMI of the balancers: Debian 13, or another apt image with HAProxy 3.0 or newer",
     example: "ami-0123456789abcdef0",
   }),
   wcsPackage: text(
@@ -136,16 +182,17 @@ export const configSchema = z.strictObject({
       example: "./FlashphonerWebCallServer.tar.gz",
     }),
   wcsPackageUrl: httpUrl.optional().meta({
-    description: "Where nodes download the WCS tarball, instead of wcsPackage",
+    description: "Web address of the WCS tarball, instead of wcsPackage",
     example: "https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
   }),
   wcsPackageSha256: sha256.optional().meta({
-    description: "Checksum of the WCS tarball; required with wcsPackageUrl and s3://, computed for a file",
+    description:
+      "Checksum of the WCS tarball. Required with wcsPackageUrl and s3://; for a file `pulumi up` computes it",
     example: "<sha256>",
   }),
   javaPackage: text(/^[a-z0-9][a-z0-9.+-]+$/, "the name of a distribution package")
     .default("default-jre-headless")
-    .meta({ description: "The Java that WCS runs on", example: "default-jre-headless" }),
+    .meta({ description: "The package with the Java for WCS", example: "default-jre-headless" }),
   wcsLicenseKey: text(/^[\x21-\x7e]{4,200}$/, "a licence key on one line")
     .optional()
     .meta({ description: "Licence key of WCS, a secret", example: "KEY" }),
@@ -165,44 +212,47 @@ export const configSchema = z.strictObject({
     .default({})
     .meta({
       description:
-        "Further lines for flashphoner.properties; {privateAddress} and {publicAddress} stand for the node's own",
+        "More lines for flashphoner.properties; {privateAddress} and {publicAddress} stand for the node's own",
       example: "31001",
       element: "media_port_from",
     }),
-  wcsHeap: text(/^[1-9][0-9]*[mg]$/, "a number of megabytes or gigabytes such as 2048m or 4g")
+  wcsHeap: heap
     .optional()
     .meta({ description: "Java heap of WCS. Default: half of the node's memory", example: "4g" }),
-  agentListener: z
-    .enum(["xinetd", "systemd"], mustBe("xinetd or systemd"))
-    .default("xinetd")
-    .meta({ description: "What runs the agent; systemd where there is no xinetd", example: "systemd" }),
+  agentListener: z.enum(["xinetd", "systemd"], mustBe("xinetd or systemd")).default("xinetd").meta({
+    description: "The service that starts the agent; use systemd on images without xinetd",
+    example: "systemd",
+  }),
   openPorts: z
     .array(z.enum(["hls", "rtmp", "rtsp", "cdn"], mustBe("one of hls, rtmp, rtsp and cdn")), mustBe("a list"))
     .refine(unique, mustBe("a list without duplicates"))
     .default([])
     .meta({
-      description: "Further services of WCS to open: hls, rtmp and rtsp to clients, cdn between the nodes",
+      description: "More ports of WCS to open: hls, rtmp and rtsp to clients, cdn between the nodes",
       example: "cdn",
     }),
   checks: checks
     .default({ cpu: 90, publishers: 100, subscribers: 100, hls: 100, bandIn: 100, bandOut: 100 })
     .meta({
-      description: "Thresholds at which a node stops taking clients; only those named are checked",
+      description:
+        "Thresholds at which a node stops taking new clients. Once set, only the named ones are checked. The default " +
+        "is the guide's six; connections counts all clients of WCS: those of other balancers and direct ones, too",
       example: "90",
     }),
   drainTimeoutSeconds: integer(0, 86_400, "a number of seconds").default(600).meta({
-    description: "How long a removed node keeps its open sockets; then they are closed",
+    description:
+      "How long a removed node, or a balancer that leaves a load balancer, keeps its open sockets before they are closed",
     example: "600",
   }),
   maxConnectionsPerNode: integer(1, 100_000, "a number of WebSockets")
     .default(100)
-    .meta({ description: "WebSockets that one node takes through the balancer", example: "100" }),
+    .meta({ description: "Limit of WebSockets to one node through each balancer", example: "100" }),
   maxConnections: integer(100, 400_000, "a number of connections")
     .default(4000)
-    .meta({ description: "Connections that the balancer takes", example: "4000" }),
+    .meta({ description: "Limit of connections to each balancer", example: "4000" }),
   maxConnectionsPerAddress: integer(10, 400_000, "a number of connections").default(100).meta({
     description:
-      "Connections that one client address may have to the balancer, on 443 and 80 together; the next are closed at once",
+      "Limit of connections from one client address to each balancer, on 443 and 80 together; the next are closed at once",
     example: "100",
   }),
   trustedCidrs: z
@@ -212,11 +262,11 @@ export const configSchema = z.strictObject({
     .default([])
     .meta({
       description:
-        "Networks without that limit, such as a company's whose clients share an address. Default: none",
+        "Networks without this limit, such as a company whose clients share an address. Default: none",
       example: "203.0.113.0/24",
     }),
   tlsCertificate: publicPem.optional().meta({
-    description: "PEM certificate of one's own. Default: a CA of the stack's own signs one",
+    description: "A user-supplied certificate, as PEM. Default: acme, or else the stack's own CA signs one",
     example: "< cert.pem",
   }),
   tlsChain: publicPem
@@ -226,31 +276,38 @@ export const configSchema = z.strictObject({
     .refine((value) => !value.includes(" CERTIFICATE-----"), mustBe("a PEM PRIVATE KEY alone"))
     .optional()
     .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
+  acme: acme.optional().meta({
+    description:
+      "Public certificates by themselves: the balancers order and renew them at an ACME directory, by default Let's " +
+      "Encrypt's, and prove on port 80 that the domain leads to them. email is the account's contact; profile is the " +
+      "directory's name for a kind of certificate, by default the first of tlsserver, classic and default that it has. " +
+      "Default: no ACME",
+    example: "operations@example.com",
+  }),
   webSdkUrl: httpUrl.optional().meta({
     description:
-      "Another WebSDK bundle for the balancer to serve. Default: the pages of the npm package that this project pins",
+      "Another WebSDK bundle for balancers to serve. Default: the pages of the npm package that this project pins",
     example: "https://downloads.example.com/flashphoner-api.tar.gz",
   }),
   webSdkSha256: sha256
     .optional()
-    .meta({ description: "Checksum of that bundle; required with webSdkUrl", example: "<sha256>" }),
+    .meta({ description: "Checksum of the bundle in webSdkUrl; required with it", example: "<sha256>" }),
   webSdkStripComponents: integer(0, 9, "a number of leading folders")
     .default(2)
-    .meta({ description: "Leading folders to strip from that bundle", example: "2" }),
+    .meta({ description: "Leading folders to strip from the bundle in webSdkUrl", example: "2" }),
   clientCidrs: z
     .array(cidr, mustBe("a list of networks"))
     .min(1, mustBe("a list with at least one network"))
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
-    .meta({ description: "Who reaches 443, 80, 8443 and media", example: "203.0.113.0/24" }),
+    .meta({ description: "Networks that reach 443, 80, 8443 and media", example: "203.0.113.0/24" }),
   frameAncestors: z
     .array(origin, mustBe("a list of sites"))
     .max(20, mustBe("a list of 20 sites at most"))
     .refine(unique, mustBe("a list without duplicates"))
     .default([])
     .meta({
-      description:
-        "Sites that may show the pages in a frame of theirs. Default: only the balancer's own pages",
+      description: "Sites that may show the pages in a frame. Default: only the balancer itself",
       example: "https://www.example.com",
     }),
   adminCidrs: z
@@ -259,7 +316,7 @@ export const configSchema = z.strictObject({
     .default([])
     .meta({
       description:
-        "Who reaches the statistics page and metrics on 8404 of the balancer, and SSH. Default: nobody",
+        "Networks that reach a balancer's statistics page and metrics on 8404, and SSH. Default: nobody",
       example: "203.0.113.0/24",
     }),
   sshPublicKey: text(
@@ -268,8 +325,7 @@ export const configSchema = z.strictObject({
   )
     .optional()
     .meta({
-      description:
-        "Whoever has its private key may log in by SSH, from adminCidrs. Default: no SSH. A change makes new machines",
+      description: "Public key for SSH, from adminCidrs. Default: no SSH. A change makes new machines",
       example: '"$(cat ~/.ssh/id_ed25519.pub)"',
     }),
   algorithm: z
@@ -277,16 +333,16 @@ export const configSchema = z.strictObject({
     .default("roundrobin")
     .meta({
       description:
-        "Which node a new client gets: by turns, the one with the fewest sockets, or the first that is not full",
+        "The node for a new client: in turn (roundrobin), with the fewest sockets (leastconn), or the first that is not full (first)",
       example: "leastconn",
     }),
   stickiness: z
     .boolean(mustBe("true or false"))
     .default(false)
-    .meta({ description: "Whether a client comes back to its node, by a cookie", example: "true" }),
+    .meta({ description: "Whether a cookie brings a client back to its node", example: "true" }),
   protect: z.boolean(mustBe("true or false")).default(false).meta({
     description:
-      "Whether the Elastic IP and the key of the stack's own CA are protected: an `up` that would delete them fails",
+      "Whether the Elastic IPs, the CA's key and the bucket of machine software are protected: an `up` that would delete one fails",
     example: "true",
   }),
   permissionsBoundary: text(
@@ -296,7 +352,7 @@ export const configSchema = z.strictObject({
     .optional()
     .meta({
       description:
-        "The managed policy that says what roles of the machines may do at most (see docs/ci.md). Default: their own policies alone",
+        "The managed policy that limits the machines' roles (see docs/ci.md). Default: only their own policies",
       example: "arn:aws:iam::123456789012:policy/wcs-balancer-dev-boundary",
     }),
   vpcId: text(/^vpc-[0-9a-f]{8,17}$/, "a VPC id such as vpc-0123456789abcdef0")
@@ -310,7 +366,8 @@ export const configSchema = z.strictObject({
     .min(1, mustBe("a list with at least one subnet"))
     .optional()
     .meta({
-      description: "Public subnets for the instances; required with vpcId",
+      description:
+        "Public subnets for the instances; required with vpcId. With a load balancer in three zones at most",
       example: "subnet-0123456789abcdef0",
     }),
 });
@@ -329,6 +386,9 @@ export const certificateKeys: readonly PropertyKey[] = ["tlsCertificate", "tlsCh
 export function isSecretKey(key: PropertyKey): key is SecretKey {
   return (secretKeys as readonly PropertyKey[]).includes(key);
 }
+
+/** How clients reach the balancers. */
+export type Entry = NonNullable<ConfigValues["entry"]>;
 
 /** A further service of WCS. */
 export type OpenPort = ConfigValues["openPorts"][number];

@@ -3,7 +3,7 @@ import { hashFile } from "./local-file";
 import { ConfigError, fixCommand, show } from "./messages";
 import type { ConfigValues } from "./schema";
 
-/** The path of the tarball that `pulumi up` uploads, if wcsPackage is a file; relative ones begin at the project's folder. */
+/** The path of the tarball to upload, if wcsPackage is a file. A relative path begins at the project's folder. */
 export function localWcsPackage({ wcsPackage }: Pick<ConfigValues, "wcsPackage">): string | undefined {
   return wcsPackage === undefined || wcsPackage.startsWith("s3://")
     ? undefined
@@ -11,7 +11,7 @@ export function localWcsPackage({ wcsPackage }: Pick<ConfigValues, "wcsPackage">
 }
 
 /**
- * Looks at the file that wcsPackage names.
+ * Checks the file that wcsPackage names.
  * @throws ConfigError when it cannot be read or has another checksum than the configuration says
  */
 export function checkLocalPackage(config: ConfigValues): void {
@@ -23,14 +23,14 @@ export function checkLocalPackage(config: ConfigValues): void {
   } catch (error) {
     throw new ConfigError(
       `wcsPackage is ${show(config.wcsPackage)}; it must be a file that can be read ` +
-        `(${(error as NodeJS.ErrnoException).code} for ${path}), or s3://BUCKET/KEY where there is none, as in CI. ` +
+        `(${(error as NodeJS.ErrnoException).code} for ${path}), or s3://BUCKET/KEY on computers without it, as in CI. ` +
         `Set it with: ${fixCommand(["wcsPackage"])}`,
     );
   }
   if (config.wcsPackageSha256 && config.wcsPackageSha256 !== sha256) {
     throw new ConfigError(
       `wcsPackageSha256 is ${config.wcsPackageSha256}; the file ${show(config.wcsPackage)} has ${sha256}. ` +
-        "For a file it is computed; remove it with: pulumi config rm wcsPackageSha256",
+        "The checksum of a file is computed. Remove the key with: pulumi config rm wcsPackageSha256",
     );
   }
 }

@@ -14,7 +14,7 @@ const publicAccessBlock = [
   "restrictPublicBuckets",
 ] as const;
 
-/** Some types have an older name beside, with a V2 at its end. */
+/** Some types have a second, older name that ends with V2. */
 const types = {
   bucket: /^aws:s3\/bucket(V2)?:/,
   publicAccessBlock: /^aws:s3\/bucketPublicAccessBlock:/,
@@ -23,7 +23,7 @@ const types = {
   website: /^aws:s3\/bucketWebsiteConfiguration(V2)?:/,
 };
 
-/** Whom a statement of a bucket's policy is about. */
+/** The principals of a statement in a bucket's policy, as a message shows them. */
 function show(statement: Statement): string {
   const principals = principalsOf(statement);
   return principals.includes("*") || statement.NotPrincipal !== undefined
@@ -31,7 +31,7 @@ function show(statement: Statement): string {
     : principals.join(", ");
 }
 
-/** Whether a statement is about everybody: a "*" of services, say, leaves people out. */
+/** Whether a statement is about everybody. A "*" of services, for example, does not include people. */
 function isForEverybody({ Principal }: Statement): boolean {
   return list(typeof Principal === "object" ? Principal.AWS : Principal).includes("*");
 }
@@ -39,7 +39,7 @@ function isForEverybody({ Principal }: Statement): boolean {
 /** Whether a statement denies everything that does not come over TLS. */
 function deniesPlainHttp(statement: Statement, bucketArn: string): boolean {
   const { Effect, Action, Resource, Condition } = statement;
-  // Alone: further conditions would narrow it.
+  // The only condition: each further one would let some plain HTTP through.
   const isPlain = ["false", false].some((value) =>
     isDeepStrictEqual(Condition, { Bool: { "aws:SecureTransport": value } }),
   );
@@ -52,7 +52,7 @@ function deniesPlainHttp(statement: Statement, bucketArn: string): boolean {
   );
 }
 
-/** The resources of a type that set something of a bucket. */
+/** The resources of a type that configure a bucket. */
 function settingsOf(
   bucket: PolicyResource,
   type: RegExp,
@@ -60,7 +60,7 @@ function settingsOf(
 ): PolicyResource[] {
   return resources.filter((resource) => {
     if (!type.test(resource.type)) return false;
-    // In a preview a new bucket has no name yet, but what refers to it is known.
+    // In a preview a new bucket has no name yet, but the resources that refer to it are known.
     const buckets = resource.propertyDependencies.bucket ?? [];
     return buckets.length > 0
       ? buckets.some(({ urn }) => urn === bucket.urn)
@@ -76,20 +76,22 @@ export const bucketPolicies: (ResourceValidationPolicy | StackValidationPolicy)[
   {
     name: "private-buckets",
     description:
-      "Nobody from outside reads a bucket: no public ACL or website, no policy that allows, and AWS's own block is on.",
+      "Nobody outside of the account reads a bucket: no public ACL, no website, no policy with an Allow, and AWS's block is on.",
     validateResource: ({ type, props }, report) => {
       if (!type.startsWith("aws:s3/")) return;
       if (props.acl !== undefined && props.acl !== "private") report(`acl is ${props.acl}, not private`);
       if (props.grants?.length > 0 || props.accessControlPolicy !== undefined)
-        report("grants of an ACL; name roles in a policy instead");
-      if (types.website.test(type) || props.website !== undefined) report("a bucket is no website");
+        report("the bucket has grants in an ACL; give roles rights by their own policies instead");
+      if (types.website.test(type) || props.website !== undefined)
+        report("the bucket is a website; remove its website configuration");
       if (types.publicAccessBlock.test(type))
         for (const setting of publicAccessBlock)
           if (props[setting] !== true) report(`${setting} is ${props[setting]}, not true`);
       if (props.policy === undefined) return;
-      // Who of this account may read it, roles say themselves.
+      // Roles of this account get their rights from policies of their own.
       for (const statement of statementsOf(props.policy))
-        if (statement.Effect !== "Deny") report(`the policy allows something to ${show(statement)}`);
+        if (statement.Effect !== "Deny")
+          report(`the bucket's policy allows something to ${show(statement)}; it may only deny`);
     },
   },
   {
@@ -98,9 +100,9 @@ export const bucketPolicies: (ResourceValidationPolicy | StackValidationPolicy)[
     validateStack: (args, report) => {
       for (const bucket of bucketsOf(args)) {
         if (settingsOf(bucket, types.publicAccessBlock, args).length === 0)
-          report(`${bucket.name} has no aws.s3.BucketPublicAccessBlock`, bucket.urn);
+          report(`${bucket.name} has no aws.s3.BucketPublicAccessBlock; add one`, bucket.urn);
         if (settingsOf(bucket, types.encryption, args).length === 0)
-          report(`${bucket.name} has no aws.s3.BucketServerSideEncryptionConfiguration`, bucket.urn);
+          report(`${bucket.name} has no aws.s3.BucketServerSideEncryptionConfiguration; add one`, bucket.urn);
       }
     },
   },
@@ -114,7 +116,7 @@ export const bucketPolicies: (ResourceValidationPolicy | StackValidationPolicy)[
         );
         if (!statements.some((statement) => deniesPlainHttp(statement, String(bucket.props.arn))))
           report(
-            `${bucket.name} has no aws.s3.BucketPolicy that denies s3:* where aws:SecureTransport is false`,
+            `${bucket.name} has no aws.s3.BucketPolicy that denies s3:* where aws:SecureTransport is false; add one`,
             bucket.urn,
           );
       }

@@ -10,7 +10,7 @@ export interface Statement {
   Condition?: Record<string, Record<string, unknown>>;
 }
 
-/** The statements of a policy, which a resource has as text or as an object. */
+/** The statements of an IAM policy, which a resource holds as text or as an object. */
 export function statementsOf(policy: unknown): Statement[] {
   const { Statement: statements = [] } = (typeof policy === "string" ? JSON.parse(policy) : policy) as {
     Statement?: Statement | Statement[];

@@ -1,6 +1,6 @@
 import type { ResourceValidationPolicy } from "@pulumi/policy";
 
-/** The types of resources that the program makes, in the order of the alphabet. */
+/** The types of resources that the program makes, in alphabetical order. */
 export const knownTypes: readonly string[] = [
   "aws:ec2/eip:Eip",
   "aws:ec2/eipAssociation:EipAssociation",
@@ -10,6 +10,9 @@ export const knownTypes: readonly string[] = [
   "aws:iam/instanceProfile:InstanceProfile",
   "aws:iam/role:Role",
   "aws:iam/rolePolicy:RolePolicy",
+  "aws:lb/listener:Listener",
+  "aws:lb/loadBalancer:LoadBalancer",
+  "aws:lb/targetGroup:TargetGroup",
   "aws:route53/record:Record",
   "aws:s3/bucket:Bucket",
   "aws:s3/bucketObjectv2:BucketObjectv2",
@@ -27,17 +30,17 @@ export const knownTypes: readonly string[] = [
   "tls:index/selfSignedCert:SelfSignedCert",
 ];
 
-/** Stacks, providers and references of Pulumi's own, and the program's components. */
+/** Pulumi's own stacks, providers and references, and the program's components. */
 const freeTypes = /^(pulumi|wcs-balancer):/;
 
 export const typePolicies: ResourceValidationPolicy[] = [
   {
     name: "known-types",
-    description: "A stack has only resources of types that the other policies were made for.",
+    description: "A stack has only resources of types that the other policies know.",
     validateResource: ({ type }, report) => {
       if (freeTypes.test(type) || knownTypes.includes(type)) return;
       report(
-        `${type} is a type that the policies do not know; see what the others have to say of it, then add it to policy/known-types.ts`,
+        `${type} is a type that the policies do not know; extend the policies that must cover it, then add it to policy/known-types.ts`,
       );
     },
   },

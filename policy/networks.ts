@@ -2,12 +2,13 @@ import * as ipaddr from "ipaddr.js";
 
 type Range = [first: bigint, last: bigint];
 
-/** Networks that are nobody's on the internet (RFC 1918, RFC 4193, RFC 4291). */
+/** Private networks, which do not exist on the internet (RFC 1918, RFC 4193, RFC 4291). */
 const privateNetworks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"];
 
 /**
- * How many addresses networks may have together before they are the world, private ones not counted: as many as an
- * IPv4 /8 has, which is more than any one organisation has; of IPv6 the same part of all addresses that are in use.
+ * Networks that together have more addresses than this count as the whole world; private addresses do not count. The
+ * limit for IPv4 is the size of a /8, more than any one organisation has. The limit for IPv6 is the same part of all
+ * addresses that are in use.
  */
 const worldBegins = { ipv4: 2n ** 24n, ipv6: 2n ** 117n };
 
@@ -29,7 +30,7 @@ function mappedIn([first, last]: Range): Range[] {
   return [[begin - mapped[0], end - mapped[0]]];
 }
 
-/** How many addresses are in one range or more. */
+/** The number of addresses that are in at least one of the ranges. */
 function count(ranges: Range[]): bigint {
   let next = 0n;
   let sum = 0n;
@@ -42,7 +43,7 @@ function count(ranges: Range[]): bigint {
 }
 
 /**
- * Whether networks together are more or less the whole internet, in however many parts.
+ * Whether networks together cover so much of the internet that they count as the whole world.
  * @param networks CIDRs of IPv4 and IPv6
  */
 export function areWorld(networks: string[]): boolean {

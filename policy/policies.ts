@@ -3,6 +3,7 @@ import type { ResourceValidationPolicy, StackValidationPolicy } from "@pulumi/po
 import { bucketPolicies } from "./buckets";
 import { list, principalsOf, type Statement, statementsOf } from "./documents";
 import { typePolicies } from "./known-types";
+import { loadBalancerPolicies } from "./load-balancers";
 import { portPolicies } from "./ports";
 
 const instanceType = "aws:ec2/instance:Instance";
@@ -16,7 +17,7 @@ const untaggedTypes = [
   "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
 ];
 
-/** What base64 stands for, as text; it may be compressed. */
+/** Decodes base64 to text, and expands it if it is compressed. */
 function decode(base64: string): string {
   const bytes = Buffer.from(base64, "base64");
   const compressed = bytes[0] === 0x1f && bytes[1] === 0x8b;
@@ -30,17 +31,17 @@ function userDataOf(props: Record<string, unknown>): string {
     : String(props.userData ?? "");
 }
 
-/** Base64, in one line or more; what else looks like it does no harm. */
+/** Base64 on one line or more. Other text that looks like it is harmless. */
 const base64Pattern = /[A-Za-z0-9+/]{24,}(?:\r?\n[ \t]*[A-Za-z0-9+/]+(?=["'=\r\n]|$))*={0,2}/g;
 
-/** Whether there is a secret in a text, or in base64 within it, as in `write_files` of cloud-init. */
+/** Whether a text holds a secret, also inside base64, as in `write_files` of cloud-init. */
 function holdsSecret(text: string): boolean {
   if (secretPattern.test(text)) return true;
   return (text.match(base64Pattern) ?? []).some((piece) => {
     try {
       return holdsSecret(decode(piece));
     } catch {
-      // It only began like something compressed.
+      // The text looked like compressed data, and is not.
       return false;
     }
   });
@@ -53,35 +54,72 @@ const secretPattern =
 /** The objects of a bucket under a named prefix. */
 const objectsUnderPrefix = /^arn:aws[a-z-]*:s3:::[a-z0-9.-]+\/[^*?/][^*?]*\/\*$/;
 
-/** Parts of an Allow that allow more than they name. */
+/** Look-ups that balancers need, and that AWS cannot limit to resources. */
+const unlimitedActions = [
+  "ec2:DescribeInstances",
+  "ec2:DescribeInternetGateways",
+  "ec2:DescribeSubnets",
+  "ec2:DescribeVpcs",
+  "elasticloadbalancing:DescribeTargetHealth",
+];
+
+/** Whether a statement may name a resource with a wildcard. */
+function mayBeWide({ Action }: Statement, resource: string): boolean {
+  const actions = list(Action);
+  // Machines of an older version still fetch their own objects, whose names are not known any more.
+  const getsObjects = actions.length === 1 && actions[0] === "s3:GetObject";
+  const looksUp = actions.length > 0 && actions.every((action) => unlimitedActions.includes(action));
+  return getsObjects ? objectsUnderPrefix.test(resource) : looksUp && resource === "*";
+}
+
+/** Actions that change a parameter, or who reads it. Action names in policies have no case. */
+const changesParameters =
+  /^ssm:(putparameter|deleteparameters?|labelparameterversion|unlabelparameterversion|addtagstoresource|removetagsfromresource|putresourcepolicy|deleteresourcepolicy)$/i;
+
+/** The one parameter that balancers write: their certificate from an ACME directory. */
+const writtenParameter = /^arn:aws[a-z-]*:ssm:[^:*?]+:[^:*?]+:parameter\/[^*?]+\/acme-certificate$/;
+
+/** What a statement lets a role change in parameters besides the one that balancers write. */
+function parameterChanges({ Effect, Action, Resource }: Statement): string[] {
+  if (Effect !== "Allow") return [];
+  return list(Action)
+    .filter((action) => changesParameters.test(action))
+    .flatMap((action) => {
+      const places =
+        action.toLowerCase() === "ssm:putparameter"
+          ? list(Resource).filter((resource) => !writtenParameter.test(resource))
+          : list(Resource);
+      return places.map((place) => `${action} on ${place}`);
+    });
+}
+
+/** Parts of an Allow that allow more than what they name, such as wildcards. */
 function wildcardsOf(statement: Statement): string[] {
   if (statement.Effect !== "Allow") return [];
-  const actions = list(statement.Action);
-  const resources = list(statement.Resource);
   const exceptions = (["NotAction", "NotResource", "NotPrincipal"] as const).filter(
     (key) => statement[key] !== undefined,
   );
-  // Machines of an older version still fetch their own objects, whose names are not known any more.
-  const getsObjects = actions.length === 1 && actions[0] === "s3:GetObject";
-  const open = [...actions, ...resources, ...principalsOf(statement)]
-    .filter((value) => /[*?]/.test(value))
-    .filter((value) => !(getsObjects && resources.includes(value) && objectsUnderPrefix.test(value)));
+  const resources = list(statement.Resource).filter((resource) => !mayBeWide(statement, resource));
+  const open = [...list(statement.Action), ...resources, ...principalsOf(statement)].filter((value) =>
+    /[*?]/.test(value),
+  );
   return [...exceptions, ...open];
 }
 
-/** The value of `permissionsBoundary` of the stack that is checked: the engine gives a pack its configuration. */
+/** The checked stack's `permissionsBoundary`: the engine gives a policy pack the stack's configuration. */
 function configuredBoundary(): string | undefined {
   const config = JSON.parse(process.env.PULUMI_CONFIG ?? "{}") as Record<string, string>;
   return config["wcs-balancer:permissionsBoundary"];
 }
 
-/** What no stack may do, whoever has changed its configuration or this program. */
+/** The rules that every stack must keep, also after changes to its configuration or to this program. */
 export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   ...typePolicies,
   ...portPolicies,
+  ...loadBalancerPolicies,
   {
     name: "imdsv2",
-    description: "Instances answer metadata to IMDSv2 only, and to themselves only.",
+    description: "The metadata service answers only IMDSv2 requests, and only from the instance itself.",
     validateResource: ({ type, props }, report) => {
       if (type !== instanceType) return;
       const { httpTokens, httpPutResponseHopLimit } = props.metadataOptions ?? {};
@@ -103,20 +141,25 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   },
   {
     name: "no-inline-secrets",
-    description: "Secrets are in SecureStrings: not in user-data, not in other parameters, not in tags.",
+    description: "Secrets are in SecureStrings: not in user-data, other parameters or tags.",
     validateResource: ({ type, props }, report) => {
-      if (type === instanceType && holdsSecret(userDataOf(props))) report("user-data holds a secret");
-      if (secretPattern.test(JSON.stringify(props.tags ?? {}))) report("a tag holds a secret");
+      if (type === instanceType && holdsSecret(userDataOf(props)))
+        report("user-data holds a secret; put it into a SecureString");
+      if (secretPattern.test(JSON.stringify(props.tags ?? {}))) report("a tag holds a secret; remove it");
       if (type !== "aws:ssm/parameter:Parameter") return;
       if (props.type === "SecureString" && props.insecureValue !== undefined)
-        report("a SecureString has its value in insecureValue, which the state keeps in clear text");
+        report(
+          "a SecureString has its value in insecureValue, which the state keeps in clear text; use value",
+        );
       if (props.type !== "SecureString" && secretPattern.test(String(props.value ?? props.insecureValue)))
         report(`a parameter of type ${props.type} holds a secret; make it a SecureString`);
+      if (props.type !== "SecureString" && /\/acme-certificate$/.test(String(props.name)))
+        report(`machines write a key into ${props.name}, which is a ${props.type}; make it a SecureString`);
     },
   },
   {
     name: "tags",
-    description: "Every resource that takes tags says its Name, Project, Stack and Role.",
+    description: "Every resource that takes tags has the tags Name, Project, Stack and Role.",
     validateResource: ({ type, props }, report) => {
       if (!type.startsWith("aws:") || untaggedTypes.includes(type)) return;
       const missing = ["Name", "Project", "Stack", "Role"].filter((tag) => !props.tags?.[tag]);
@@ -124,9 +167,19 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
     },
   },
   {
+    name: "written-parameters",
+    description:
+      "Machines read parameters. The only one that they write is the certificate from an ACME directory (.../acme-certificate).",
+    validateResource: ({ type, props }, report) => {
+      if (!type.startsWith("aws:iam/") || props.policy === undefined) return;
+      for (const change of statementsOf(props.policy).flatMap(parameterChanges))
+        report(`the role may call ${change}; machines write only the parameter .../acme-certificate`);
+    },
+  },
+  {
     name: "no-wildcards",
     description:
-      "Roles name what they may do, to what, and who may take them; objects of S3 may be read by a named prefix.",
+      "Roles name actions, resources and principals without wildcards. Exceptions: objects of S3 below a named prefix, and the look-ups that a balancer needs.",
     validateResource: ({ type, props }, report) => {
       if (!type.startsWith("aws:iam/")) return;
       const policy = type === "aws:iam/role:Role" ? props.assumeRolePolicy : props.policy;
@@ -136,24 +189,27 @@ export const policies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   },
   {
     name: "no-managed-policies",
-    description: "Roles have no policy but aws.iam.RolePolicy, whose text is examined.",
+    description: "Roles get rights by aws.iam.RolePolicy only, since only its text is checked.",
     validateResource: ({ type, props }, report) => {
       const attached = type === "aws:iam/role:Role" ? list(props.managedPolicyArns) : [];
-      if (attached.length > 0) report(`the role has ${attached.join(", ")}`);
+      if (attached.length > 0)
+        report(`the role has the managed policies ${attached.join(", ")}; use aws.iam.RolePolicy`);
       if (type === "aws:iam/role:Role" && props.inlinePolicies?.length > 0)
-        report("the role has inlinePolicies, which the other policies would not see; use aws.iam.RolePolicy");
+        report("the role has inlinePolicies, which the other rules do not read; use aws.iam.RolePolicy");
       if (/^aws:iam\/(rolePolicyAttachment|policyAttachment):/.test(type))
-        report(`${props.policyArn} is attached`);
+        report(`the managed policy ${props.policyArn} is attached; use aws.iam.RolePolicy`);
     },
   },
   {
     name: "permissions-boundary",
-    description: "Where the stack's configuration has a permissionsBoundary, each role has just that.",
+    description: "If the stack's configuration names a permissionsBoundary, each role has exactly that one.",
     validateResource: ({ type, props }, report) => {
       const boundary = configuredBoundary();
       if (type !== "aws:iam/role:Role" || boundary === undefined || props.permissionsBoundary === boundary)
         return;
-      report(`the role has ${props.permissionsBoundary ?? "no permissionsBoundary"}, not ${boundary}`);
+      report(
+        `the role has ${props.permissionsBoundary ?? "no permissionsBoundary"}, not ${boundary}; every role of this stack needs that one`,
+      );
     },
   },
   ...bucketPolicies,

@@ -1,12 +1,12 @@
 import type { PolicyResource, ResourceValidationPolicy, StackValidationPolicy } from "@pulumi/policy";
 import { areWorld } from "./networks";
 
-/** What is in security groups under one name or another. */
-interface IngressRule {
+/** An ingress rule, without the different spellings that EC2 takes. */
+export interface IngressRule {
   protocol: string;
   from: number;
   to: number;
-  /** Networks that may come; none where the rule names a security group. */
+  /** Networks that the rule lets in; none if the rule names a security group. */
   networks: string[];
 }
 
@@ -16,7 +16,7 @@ interface PortRange {
   to: number;
 }
 
-/** What clients need: pages and signalling, direct WebSockets, media. */
+/** The ports that clients need: pages and signalling, direct WebSockets, media. */
 const worldPorts: PortRange[] = [
   { protocols: ["tcp"], from: 80, to: 80 },
   { protocols: ["tcp"], from: 443, to: 443 },
@@ -24,12 +24,15 @@ const worldPorts: PortRange[] = [
   { protocols: ["tcp", "udp"], from: 30_000, to: 33_000 },
 ];
 
-/** What is for the node itself: REST and statistics without a password, JMX, the CLI, metrics. */
+/** The ports that only the node itself uses: REST and statistics without a password, JMX, the CLI, metrics. */
 const internalPorts = [2001, 2002, 7777, 8081, 8444, 50_999];
 
-const ingressRuleType = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
+/** The balancers' ports that believe in the client address that PROXY protocol states. */
+export const proxyPorts = { https: 10_443, redirect: 10_080, health: 10_404 };
 
-/** Other ways to say a protocol, of which EC2 takes each. */
+export const ingressRuleType = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
+
+/** Other names of protocols that EC2 takes. */
 const protocolNames: Record<string, string> = {
   "1": "icmp",
   "6": "tcp",
@@ -38,7 +41,8 @@ const protocolNames: Record<string, string> = {
   all: "-1",
 };
 
-function ingressRuleOf(props: Record<string, unknown>): IngressRule {
+/** The rule that a resource makes. */
+export function ingressRuleOf(props: Record<string, unknown>): IngressRule {
   const given = String(props.ipProtocol).toLowerCase();
   const protocol = protocolNames[given] ?? given;
   const all = protocol === "-1";
@@ -50,7 +54,8 @@ function ingressRuleOf(props: Record<string, unknown>): IngressRule {
   };
 }
 
-function show({ protocol, from, to }: IngressRule): string {
+/** A rule's protocol and ports, as a message shows them. */
+export function showRule({ protocol, from, to }: IngressRule): string {
   return `${protocol === "-1" ? "every protocol" : protocol} ${from === to ? from : `${from}-${to}`}`;
 }
 
@@ -60,7 +65,7 @@ function mayBeOpen(rule: IngressRule): boolean {
   );
 }
 
-/** Rules that let something in beside what may be open to the world. */
+/** Rules for ports that must not be open to the world. */
 function guardedRules(resources: PolicyResource[]): (IngressRule & { urn: string })[] {
   return resources
     .filter(({ type }) => type === ingressRuleType)
@@ -70,6 +75,11 @@ function guardedRules(resources: PolicyResource[]): (IngressRule & { urn: string
 
 function letsIn(rule: IngressRule, protocol: string, port: number): boolean {
   return ["-1", protocol].includes(rule.protocol) && rule.from <= port && port <= rule.to;
+}
+
+/** Whether a rule opens one of the ports with PROXY protocol. */
+export function opensProxyPort(rule: IngressRule): boolean {
+  return Object.values(proxyPorts).some((port) => letsIn(rule, "tcp", port));
 }
 
 /** Who reaches which port. */
@@ -82,18 +92,20 @@ export const portPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] 
       const rule = ingressRuleOf(props);
       if (mayBeOpen(rule)) return;
       if (areWorld(rule.networks))
-        report(`${show(rule)} is open to the world; name the networks that need it`);
+        report(`${showRule(rule)} is open to the world; name the networks that need it`);
       if (props.prefixListId !== undefined)
-        report(`${show(rule)} is open to a prefix list, whose networks are not seen here; name networks`);
+        report(
+          `${showRule(rule)} is open to a prefix list, whose networks this policy cannot see; name networks instead`,
+        );
     },
   },
   {
     name: "world-ports-in-parts",
-    description: "No several rules together open to the world what none may open alone.",
+    description: "Several rules together do not open a port to the world that a single rule may not open.",
     validateStack: ({ resources }, report) => {
       const rules = guardedRules(resources);
       for (const rule of rules) {
-        // What a port is open to changes only where a rule begins.
+        // The networks that reach a port change only at the first port of a rule.
         const ports = new Set(rules.map(({ from }) => Math.max(from, rule.from)));
         const together = [...ports]
           .map((port) => rules.filter((other) => letsIn(other, rule.protocol, port) && port <= rule.to))
@@ -101,7 +113,7 @@ export const portPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] 
           .find((networks) => networks.length > 1 && areWorld(networks));
         if (together)
           report(
-            `${show(rule)} is open to the world, by ${[...together].sort().join(", ")} together`,
+            `${showRule(rule)} is open to the world, by ${[...together].sort().join(", ")} together`,
             rule.urn,
           );
       }
@@ -116,7 +128,22 @@ export const portPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] 
       const rule = ingressRuleOf(props);
       const reached = internalPorts.filter((port) => rule.from <= port && port <= rule.to);
       if (rule.protocol !== "udp" && reached.length > 0)
-        report(`${show(rule)} opens ${reached.join(", ")}, which answer without a password`);
+        report(
+          `${showRule(rule)} opens ${reached.join(", ")}, which answer without a password; leave these ports out`,
+        );
+    },
+  },
+  {
+    name: "proxy-ports",
+    description: "No network reaches the balancers' ports with PROXY protocol, only security groups do.",
+    validateResource: ({ type, props }, report) => {
+      if (type !== ingressRuleType) return;
+      const rule = ingressRuleOf(props);
+      const isNetwork = rule.networks.length > 0 || props.prefixListId !== undefined;
+      if (isNetwork && opensProxyPort(rule))
+        report(
+          `${showRule(rule)} is open to a network, whose machines could claim any client address; name the load balancer's security group instead`,
+        );
     },
   },
   {
@@ -125,9 +152,11 @@ export const portPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] 
     validateResource: ({ type, props }, report) => {
       const isGroup = type === "aws:ec2/securityGroup:SecurityGroup";
       if (isGroup && [props.ingress, props.egress].flat().some(Boolean))
-        report("make each rule a resource: aws.vpc.SecurityGroupIngressRule");
+        report("the group has inline rules; make each rule a resource: aws.vpc.SecurityGroupIngressRule");
       if (type === "aws:ec2/securityGroupRule:SecurityGroupRule")
-        report("use aws.vpc.SecurityGroupIngressRule or SecurityGroupEgressRule instead");
+        report(
+          "the rule is of an old type; use aws.vpc.SecurityGroupIngressRule or SecurityGroupEgressRule instead",
+        );
     },
   },
 ];

@@ -1,17 +1,17 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
 
-/** What stands on the sandbox's command line. */
-export interface Arguments {
-  /** Options of the sandbox, its command and what belongs to that. */
+/** The parts of the sandbox's command line. */
+interface Arguments {
+  /** The sandbox's options, its command and the arguments of that command. */
   own: string[];
-  /** With `shell`: the command that is to run on the machine. */
+  /** With `shell`: the command to run on the machine. */
   command: string[];
 }
 
 /**
- * Splits the arguments where a command for a machine begins. Options of the sandbox stand anywhere before that; behind
- * it everything is the command's.
- * @throws Error when --name stands behind the command without a `--`: both may be meant
+ * Splits the arguments where a command for a machine begins. The sandbox's options can be anywhere before it; everything
+ * after it belongs to the command.
+ * @throws Error when --name stands behind the command without a `--`, since it may be meant for either
  */
 export function splitArguments(args: string[], options: ParseArgsConfig["options"]): Arguments {
   const { tokens } = parseArgs({ args, options, strict: false, allowPositionals: true, tokens: true });
@@ -39,4 +39,23 @@ export function splitArguments(args: string[], options: ParseArgsConfig["options
     );
   }
   return { own: args.slice(0, begin), command };
+}
+
+/**
+ * Refuses options that a command would ignore.
+ * @param given the names of the options that somebody has written
+ * @param takes the options that each command takes
+ * @throws Error that names the commands that take the option
+ */
+export function refuseOthers(
+  command: string,
+  given: Iterable<string>,
+  takes: Record<string, readonly string[]>,
+): void {
+  for (const option of given) {
+    if (takes[command]?.includes(option)) continue;
+    const others = Object.keys(takes).filter((other) => takes[other]?.includes(option));
+    const commands = [others.slice(0, -1).join(", "), others.at(-1)].filter(Boolean).join(" and ");
+    throw new Error(`--${option} is given with ${command}; it can be given only with ${commands}`);
+  }
 }

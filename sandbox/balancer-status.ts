@@ -1,39 +1,113 @@
-import { type NodeStatus, removedServer, type Status } from "../rollout/wait-for-rollout";
+import type { ClusterMember, ClusterStatus, NodeStatus, RemovedServer, Status } from "../cluster/status";
+import { leavingPath } from "../rollout/cluster-verdict";
+import { removedServer } from "../rollout/verdict";
 
-/** What the balancer says of a node: its state and why, or how far it is from being full; and its sockets. */
-function describeNode({ state, reason, load, weight, sockets }: NodeStatus): string {
-  const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
-  return `${state === "up" ? up : `${state}${reason ? `: ${reason}` : ""}`}, ${sockets} sockets`;
+/** What a balancer says of a machine. */
+interface View {
+  text: string;
+  /** Null when it does not know. */
+  sockets: number | null;
 }
 
-/** What the balancer says of a machine, by the end of its instance id; empty of one that is none of its servers. */
-export function inTheBalancer({ nodes, draining }: Pick<Status, "nodes" | "draining">, id: string): string {
+/** A node's state and why, or how far it is from being full. */
+function viewOfNode({ state, reason, load, weight, sockets }: NodeStatus): View {
+  const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
+  return { text: state === "up" ? up : `${state}${reason ? `: ${reason}` : ""}`, sockets };
+}
+
+function viewOfRemoved(removed: RemovedServer): View {
+  const what = removed.held ? "held" : removed.lastResort ? "last resort" : "draining";
+  return { text: `${what}: ${removedServer(removed)}`, sockets: removed.sockets };
+}
+
+/** What one balancer says of a machine, by the end of its instance id; nothing when it is none of its servers. */
+function viewOf({ nodes, draining }: Status, id: string): View | undefined {
   const isIt = ({ server }: { server: string }) => server.endsWith(`-${id.slice(-8)}`);
   const node = nodes.find(isIt);
-  if (node) return describeNode(node);
+  if (node) return viewOfNode(node);
   const removed = draining.find(isIt);
-  if (!removed) return "";
-  const what = removed.held ? "held" : removed.lastResort ? "last resort" : "draining";
-  return `${what}: ${removedServer(removed)}, ${removed.sockets ?? "unknown"} sockets`;
+  return removed && viewOfRemoved(removed);
 }
 
-/** The lines below the table: what is applied, what is wrong, and what will be. */
-export function summary({
-  revision,
-  applied,
-  error,
-  away,
-  warnings,
-}: Partial<Pick<Status, "revision" | "applied" | "error" | "away" | "warnings">>): string[] {
-  const state =
-    applied === false
-      ? " (not what is wanted)"
-      : applied === null
-        ? " (AWS does not say whether it is what is wanted)"
-        : "";
+/** The name of a balancer for an operator. */
+const nameOf = ({ name, instance }: ClusterMember) => name ?? instance ?? "a balancer without a name";
+
+/**
+ * The same with a name for each balancer. One without a document knows no names, and one that has just begun does not
+ * know its own instance.
+ * @param asked the instance that has answered
+ * @param names the machines' names by their instance ids
+ */
+export function nameEach(
+  cluster: ClusterStatus,
+  asked: string,
+  names: ReadonlyMap<string, string>,
+): ClusterStatus {
+  const own = cluster.balancers.find(({ instance }) => instance === null);
+  const known = cluster.balancers.find(({ instance }) => instance === asked);
+  const named = cluster.balancers
+    .filter((one) => !own || one !== known)
+    .map((one) => (one === own ? { ...one, instance: asked, name: known?.name ?? one.name } : one))
+    .map((one) => {
+      const name = one.instance && names.get(one.instance);
+      return one.name === null && name ? { ...one, name: `${name} (${one.instance})` } : one;
+    });
+  return { ...cluster, balancers: named };
+}
+
+/** A balancer's own state: what it does, its health in the load balancer, and the ways of clients that it gives up. */
+function describeBalancer({ status, reason }: ClusterMember): string {
+  if (!status) return reason;
+  const serves = status.revision === null ? "serves only its status" : "serves";
+  const target = status.target && `target ${status.target.state}`;
+  return [serves, target, ...status.leaving.map(leavingPath)].filter(Boolean).join(", ");
+}
+
+/**
+ * What the balancers say of a machine, by its instance id; empty when it is not one of theirs. Sockets are added up. When
+ * they do not agree about a node, each is named.
+ */
+export function inTheBalancers({ balancers }: ClusterStatus, id: string): string {
+  const balancer = balancers.find(({ instance }) => instance === id);
+  if (balancer) return describeBalancer(balancer);
+  const views = balancers.flatMap((one) => {
+    const view = one.status && viewOf(one.status, id);
+    return view ? [{ ...view, by: nameOf(one) }] : [];
+  });
+  const [first] = views;
+  if (!first) return "";
+  const agree = views.every(({ text }) => text === first.text);
+  const text = agree ? first.text : views.map((view) => `${view.by}: ${view.text}`).join("; ");
+  const sockets = views.some((view) => view.sockets === null)
+    ? "unknown"
+    : views.reduce((sum, view) => sum + (view.sockets ?? 0), 0);
+  return `${text}, ${sockets} sockets`;
+}
+
+/** Whether the running revision is the wanted one. */
+function howApplied(applied: Status["applied"]): string {
+  if (applied === null) return " (AWS does not say which one is wanted)";
+  return applied ? "" : " (another one is wanted)";
+}
+
+/** What a balancer runs, and what is wrong. */
+function summaryOf({ revision, applied, error, setup, away, warnings }: Status): string[] {
+  const state = howApplied(applied);
+  const step =
+    setup && (setup.state === "failed" ? `has failed at step ${setup.step}` : `is at step ${setup.step}`);
   return [
     `revision ${revision ?? "none"}${state}${error ? `, error: ${error}` : ""}`,
-    ...(away ?? []).map((part) => `the balancer: ${part}`),
-    ...(warnings ?? []).map((warning) => `warning: ${warning}`),
+    ...(step ? [`its set-up ${step}`] : []),
+    ...away,
+    ...warnings.map((warning) => `warning: ${warning}`),
   ];
+}
+
+/** The lines below the table: what each balancer runs, what is wrong, and what will be. */
+export function summary({ balancers }: ClusterStatus): string[] {
+  const lines = balancers.map((balancer) => ({
+    name: nameOf(balancer),
+    lines: balancer.status ? summaryOf(balancer.status) : [balancer.reason],
+  }));
+  return lines.flatMap((of) => of.lines.map((line) => `${of.name}: ${line}`));
 }

@@ -2,7 +2,7 @@ import "reflect-metadata";
 import { webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 
-/** Imported from here, since it needs `reflect-metadata` to be there first. */
+/** Import it from here: `reflect-metadata` must be loaded before it. */
 export { x509 };
 
 x509.cryptoProvider.set(webcrypto as Crypto);

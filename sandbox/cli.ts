@@ -2,47 +2,63 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import type { Status } from "../rollout/wait-for-rollout";
-import { splitArguments } from "./arguments";
-import { inTheBalancer, summary } from "./balancer-status";
-import { CloudClient, type MachineStatus } from "./cloud/client";
+import {
+  clusterPath,
+  nodeStatisticsPort,
+  statisticsPort,
+  statusPort,
+  statusTokenFile,
+} from "../cluster/contract";
+import { type ClusterStatus, parseCluster } from "../cluster/status";
+import { refuseOthers, splitArguments } from "./arguments";
+import { inTheBalancers, nameEach, summary } from "./balancer-status";
+import { CloudClient, findMachine, type MachineStatus } from "./cloud/client";
 import type { Deployment } from "./deploy";
+import { dns } from "./dns";
 import { removeSandbox } from "./lifecycle";
 import { underLock } from "./lock";
-import { open } from "./open";
+import { localPort, open } from "./open";
 import { cache, sandboxPaths, testPrefix } from "./paths";
-import { CommandError, run } from "./shell";
+import { CommandError, inMachine, run } from "./shell";
 
 const usage = `Usage: npm run sandbox [-- COMMAND] [OPTIONS]
 
 The whole cluster on this machine, without AWS.
 
 Commands:
-  up                    bring the stack up, or to what its file says now (the default)
+  up                    create the stack, or change it to what its file says now (the default)
   preview               show what 'up' would change
-  refresh               take what there is into the state, and say what was changed behind Pulumi's back
-  status                the machines, and what the balancer says of its nodes
-  shell NAME [CMD...]   a shell on a machine, or one command there; options of this program stand before CMD, and
-                        what stands behind CMD is CMD's (with -- before CMD even a --name)
-  logs NAME             what a machine wrote to its console, and its journal
-  open [NAME]           the balancer's pages in this machine's own browser, until Ctrl-C; with the name of a node its
-                        statistics page, with 'statistics' HAProxy's
+  refresh               update the state from the sandbox's resources, and show what was changed outside Pulumi
+  status                the machines, and the states of balancers and nodes
+  shell NAME [CMD...]   a shell on a machine, or one command there. Options of this program stand before CMD; words
+                        after CMD belong to CMD (with -- before CMD even a --name)
+  logs NAME             a machine's console and its journal
+  open [NAME]           the balancer's pages in this machine's own browser, until Ctrl-C; with a node's name that
+                        node's statistics page, with 'statistics' HAProxy's statistics page
+  dns                   the DNS records that were made by hand, as at a registrar
+  dns DOMAIN ADDRESS... make the records of a name, which machines and Let's Encrypt then find; a hosted zone of the
+                        stack makes its records itself
+  dns DOMAIN --remove   remove them
   destroy               delete the stack as 'pulumi destroy' does; the sandbox stays
-  down                  remove everything but the cache
+  down                  remove everything except the cache
   help                  this text
 
-NAME is balancer, a node such as wcs-1, or internet: a client's place, outside of the VPC.
+NAME is a balancer such as balancer-1 (or balancer, the first), a node such as wcs-1, an instance id as 'status' shows
+it, or internet: the clients' place, outside the VPC. While a machine is being replaced, two machines have its name.
+Then NAME means the one with the Elastic IP, or else the newest one that runs.
 
 Options:
-  --nodes N             with up and preview: N nodes, wcs-1 to wcs-N, instead of the file's, this time
-  --config KEY=VALUE    with up and preview: another value of the configuration, this time; repeatable
+  --nodes N             with up and preview: use N nodes, wcs-1 to wcs-N, instead of the file's, for this command
+  --config KEY=VALUE    with up and preview: use another value of the configuration, for this command; repeatable
   --secret KEY=VALUE    the same for a value that is stored encrypted
-  --stack NAME          the stack to use (default dev); one sandbox can hold several
-  --file FILE           the file to read the stack's configuration from (default Pulumi.STACK.yaml)
-  --port PORT           with open: the port on localhost (default 8443; a node's 8081; HAProxy's 8404)
+  --stack NAME          with up, preview, refresh and destroy: the stack to use (default dev); one sandbox can hold
+                        several
+  --file FILE           with the same: the file to read the stack's configuration from (default Pulumi.STACK.yaml)
+  --port PORT           with open: the port on localhost (default ${localPort}; a node's ${nodeStatisticsPort}; HAProxy's ${statisticsPort})
   --clear-pending-creates
-                        with refresh: forget what a killed 'up' was making
-  --name NAME           the sandbox to use, so that several can stand side by side
+                        with refresh: forget the resources that a killed 'up' was making
+  --remove              with dns: remove the records
+  --name NAME           the sandbox to use, so that several can run at the same time
                         (default $WCS_SANDBOX_NAME, or else default)
 `;
 
@@ -55,14 +71,17 @@ const optionTypes = {
   port: { type: "string" },
   name: { type: "string", default: process.env.WCS_SANDBOX_NAME ?? "default" },
   "clear-pending-creates": { type: "boolean", default: false },
+  remove: { type: "boolean", default: false },
   help: { type: "boolean", short: "h" },
 } as const satisfies ParseArgsConfig["options"];
 
 interface Options extends Deployment {
-  /** Of this machine's localhost. */
+  /** A port of this machine's localhost. */
   port: number | undefined;
   clearPendingCreates: boolean;
-  /** What stands behind the command. */
+  /** Whether `dns` removes records. */
+  remove: boolean;
+  /** The words after the command. */
   rest: string[];
 }
 
@@ -100,7 +119,7 @@ function parsePort(port: string | undefined): number | undefined {
   return number;
 }
 
-/** Runs a command where the machine's own processes run. */
+/** The arguments of nsenter that run a command on a machine, in a clean environment. */
 function onMachine(machine: MachineStatus, command: string[]): string[] {
   if (!machine.leader) throw new Error(`${machine.name} is ${machine.state} and has no processes yet`);
   const environment = [
@@ -111,7 +130,7 @@ function onMachine(machine: MachineStatus, command: string[]): string[] {
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG=C.UTF-8",
   ];
-  return ["--target", String(machine.leader), "--all", "--wdns=/", "--", ...environment, ...command];
+  return inMachine(machine.leader, [...environment, ...command]);
 }
 
 async function shell({ paths, rest: [name, ...command] }: Options): Promise<number> {
@@ -134,25 +153,33 @@ async function logs({ paths, rest: [name] }: Options): Promise<void> {
   if (machine.leader) process.stdout.write(run("nsenter", onMachine(machine, ["journalctl", "--no-pager"])));
 }
 
-/** The detailed status, read on the balancer itself. */
-function balancerStatus(
-  balancer: MachineStatus | undefined,
-): Partial<Status> & Pick<Status, "nodes" | "draining"> {
-  const nothing = { nodes: [], draining: [] };
-  if (!balancer?.leader) return nothing;
-  const read =
-    'curl --silent --fail --max-time 5 --header "Authorization: Bearer $(cat /var/lib/wcs-balancer/status-token)" http://127.0.0.1:8181/';
-  try {
-    return JSON.parse(run("nsenter", onMachine(balancer, ["sh", "-c", read])));
-  } catch {
-    return { error: "wcs-balancer-sync does not answer yet", ...nothing };
+/** The status of all balancers, as one of them sees it, or the reason why there is none. */
+function clusterStatus(machines: MachineStatus[]): ClusterStatus | string {
+  const ask = `curl --silent --fail --max-time 5 --header "Authorization: Bearer $(cat ${statusTokenFile})" http://127.0.0.1:${statusPort}${clusterPath}`;
+  const first = findMachine(machines, "balancer");
+  const others = machines.filter((machine) => /^balancer-/.test(machine.name) && machine !== first);
+  const running = [first, ...others].flatMap((machine) => (machine?.leader ? [machine] : []));
+  if (running.length === 0) return "no balancer runs";
+  let reason = "wcs-balancer-sync does not answer yet";
+  for (const balancer of running) {
+    const { status, stdout } = spawnSync("nsenter", onMachine(balancer, ["sh", "-c", ask]), {
+      encoding: "utf8",
+    });
+    if (status !== 0) continue;
+    try {
+      return nameEach(parseCluster(stdout), balancer.id, new Map(machines.map(({ id, name }) => [id, name])));
+    } catch (error) {
+      // Perhaps a balancer of another version, which is being replaced.
+      reason = (error as Error).message;
+    }
   }
+  return reason;
 }
 
 async function status({ paths }: Options): Promise<void> {
-  const machines = await new CloudClient(paths).call("machines", {});
-  const balancer = machines.find(({ name }) => name === "balancer");
-  const seen = balancerStatus(balancer);
+  const cloud = new CloudClient(paths);
+  const machines = await cloud.call("machines", {});
+  const seen = clusterStatus(machines);
   const rows = machines
     .sort((one, other) => one.name.localeCompare(other.name))
     .map((machine) => [
@@ -160,10 +187,10 @@ async function status({ paths }: Options): Promise<void> {
       machine.id,
       machine.state,
       machine.privateAddress,
-      machine.publicAddress ?? "",
-      inTheBalancer(seen, machine.id),
+      `${machine.publicAddress ?? ""}${machine.hasElasticIp ? " (Elastic IP)" : ""}`,
+      typeof seen === "string" ? "" : inTheBalancers(seen, machine.id),
     ]);
-  const table = [["NAME", "INSTANCE", "MACHINE", "PRIVATE", "PUBLIC", "IN THE BALANCER"], ...rows];
+  const table = [["NAME", "INSTANCE", "MACHINE", "PRIVATE", "PUBLIC", "IN THE BALANCERS"], ...rows];
   const widths =
     table[0]?.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length))) ?? [];
   for (const row of table)
@@ -173,7 +200,11 @@ async function status({ paths }: Options): Promise<void> {
         .join("  ")
         .trimEnd(),
     );
-  console.log(`\n${summary(seen).join("\n")}`);
+  const loadBalancers = (await cloud.call("loadBalancers", {})).map(
+    ({ name, addresses }) => `${name}: clients connect to ${addresses.join(" or ")}`,
+  );
+  const below = typeof seen === "string" ? [`no status of the balancers: ${seen}`] : summary(seen);
+  console.log(`\n${[...loadBalancers, ...below].join("\n")}`);
 }
 
 function down({ paths }: Options): void {
@@ -181,31 +212,66 @@ function down({ paths }: Options): void {
   removeSandbox(paths);
   console.log(
     there
-      ? `The sandbox is gone; ${cache} keeps what was downloaded and built.`
+      ? `The sandbox is removed; ${cache} keeps the downloads and builds.`
       : "There was nothing to remove.",
   );
 }
 
-const commands: Record<string, { changes: boolean; run(options: Options): unknown }> = {
-  // The engine's SDK takes a second to load: only these need it, and not before they have the lock.
-  up: { changes: true, run: async (options) => (await import("./deploy.js")).up(options) },
-  preview: { changes: true, run: async (options) => (await import("./deploy.js")).preview(options) },
+interface Command {
+  /** Whether it changes the sandbox. */
+  changes: boolean;
+  /** The options that it takes, beside --name and --help. */
+  takes: (keyof typeof optionTypes)[];
+  run(options: Options): unknown;
+}
+
+const ofStack = ["stack", "file"] as const;
+const ofConfiguration = [...ofStack, "nodes", "config", "secret"] as const;
+
+const commands: Record<string, Command> = {
+  // The engine's SDK takes a second to load. Only these commands load it, and only after they have the lock.
+  up: {
+    changes: true,
+    takes: [...ofConfiguration],
+    run: async (options) => (await import("./deploy.js")).up(options),
+  },
+  preview: {
+    changes: true,
+    takes: [...ofConfiguration],
+    run: async (options) => (await import("./deploy.js")).preview(options),
+  },
   refresh: {
     changes: true,
+    takes: [...ofStack, "clear-pending-creates"],
     run: async (options) => (await import("./deploy.js")).refresh(options, options.clearPendingCreates),
   },
-  status: { changes: false, run: status },
-  shell: { changes: false, run: shell },
-  logs: { changes: false, run: logs },
-  open: { changes: false, run: ({ paths, port, rest: [name] }) => open(paths, name, port) },
-  destroy: { changes: true, run: async (options) => (await import("./deploy.js")).destroy(options) },
-  down: { changes: true, run: down },
+  status: { changes: false, takes: [], run: status },
+  shell: { changes: false, takes: [], run: shell },
+  logs: { changes: false, takes: [], run: logs },
+  // Not a change that has to wait: an `up` may be running that tells to make the record.
+  dns: {
+    changes: false,
+    takes: ["remove"],
+    run: ({ paths, rest, remove }) => dns(new CloudClient(paths), rest, remove),
+  },
+  open: { changes: false, takes: ["port"], run: ({ paths, port, rest: [name] }) => open(paths, name, port) },
+  destroy: {
+    changes: true,
+    takes: [...ofStack],
+    run: async (options) => (await import("./deploy.js")).destroy(options),
+  },
+  down: { changes: true, takes: [], run: down },
 };
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   const { own, command: machineCommand } = splitArguments(args, optionTypes);
-  const { values, positionals } = parseArgs({ args: own, allowPositionals: true, options: optionTypes });
+  const { values, positionals, tokens } = parseArgs({
+    args: own,
+    allowPositionals: true,
+    options: optionTypes,
+    tokens: true,
+  });
   const [name = "up", ...rest] = positionals;
   if (values.help || name === "help") {
     process.stdout.write(usage);
@@ -216,9 +282,14 @@ async function main(): Promise<number> {
   if (!/^[a-z][a-z0-9]{0,15}$/.test(values.name)) {
     throw new Error(`--name is "${values.name}"; it must be up to 16 lower-case letters and digits`);
   }
-  if (values["clear-pending-creates"] && name !== "refresh") {
-    throw new Error(`--clear-pending-creates stands with ${name}; it goes with refresh only`);
-  }
+  const given = tokens.flatMap((token) =>
+    token.kind === "option" && token.name !== "name" ? [token.name] : [],
+  );
+  refuseOthers(
+    name,
+    given,
+    Object.fromEntries(Object.entries(commands).map(([other, { takes }]) => [other, takes])),
+  );
   if (process.platform !== "linux") {
     throw new Error(
       `the sandbox needs Linux, and this is ${process.platform}; npm run test:unit runs everywhere`,
@@ -240,16 +311,20 @@ async function main(): Promise<number> {
     file: values.file,
     port: parsePort(values.port),
     clearPendingCreates: values["clear-pending-creates"],
+    remove: values.remove,
     rest: [...rest, ...machineCommand],
   };
   const run = async () => {
     const status = await command.run(options);
     return typeof status === "number" ? status : 0;
   };
-  // One command changes a sandbox at a time.
+  // Only one command at a time may change a sandbox.
   const busy = `another command is changing the sandbox ${values.name}`;
   return command.changes ? underLock(values.name, busy, run) : run();
 }
+
+// A command whose reader has gone, as in `up | head`, goes on to its end: each failed write would else be one more error.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 
 main().then(
   (status) => {

@@ -1,16 +1,25 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { clientPathsOf } from "../cluster/entry";
+import type { Entry } from "../config/schema";
+import { accountId, region, vpcId } from "./account";
 import type { Caller } from "./cloud/caller";
 import { type Statement, statementsOf } from "./cloud/policy";
-import { projectRoot } from "./paths";
-import { accountId, region, vpcId } from "./provider/account";
+import { programRoot } from "./paths";
 
-/** A policy of docs/ci, with names in capitals that whoever sets up a stack replaces. */
-export type PolicyFile = "deploy-role" | "permissions-boundary" | "preview-role";
+/** The policies of docs/ci. They contain names in capitals, which a person replaces to set up a stack. */
+export const policyFiles = [
+  "deploy-load-balancer",
+  "deploy-role",
+  "permissions-boundary",
+  "preview-role",
+] as const;
 
-export const fileOf = (policy: PolicyFile) => `docs/ci/${policy}.json`;
+export type PolicyFile = (typeof policyFiles)[number];
 
-/** What the sandbox puts in place of the names in capitals, for a stack with these values of its configuration. */
+const fileOf = (policy: PolicyFile) => `docs/ci/${policy}.json`;
+
+/** The values of the names in capitals, for a stack with this configuration. */
 export function namesOf(stack: string, values: Record<string, unknown>): Record<string, string> {
   return {
     ACCOUNT: accountId,
@@ -30,11 +39,11 @@ export function namesOf(stack: string, values: Record<string, unknown>): Record<
 export function fillPolicy(policy: PolicyFile, names: Record<string, string>): string {
   return Object.entries(names).reduce(
     (text, [name, value]) => text.replace(new RegExp(`\\b${name}\\b`, "g"), value),
-    readFileSync(join(projectRoot, fileOf(policy)), "utf8"),
+    readFileSync(join(programRoot, fileOf(policy)), "utf8"),
   );
 }
 
-/** What docs/ci.md adds to the deploy role of a stack with images of its own. */
+/** The statement that docs/ci.md adds to the deploy role of a stack with user-supplied images. */
 export function ownImages(values: Record<string, unknown>): Statement | undefined {
   const images = [values.nodeAmi, values.balancerAmi].filter((ami) => ami !== undefined);
   if (images.length === 0) return undefined;
@@ -46,13 +55,20 @@ export function ownImages(values: Record<string, unknown>): Statement | undefine
   };
 }
 
-/** The deploy role's policy for a stack with these values of its configuration. */
-export function deployPolicy(stack: string, values: Record<string, unknown>): string {
-  const policy = fillPolicy("deploy-role", namesOf(stack, values));
+/** Whether a stack with these values has a load balancer: then the deploy role has a second policy (docs/ci.md). */
+function hasLoadBalancer({ entry, balancers = 1 }: Record<string, unknown>): boolean {
+  return clientPathsOf({ balancers: Number(balancers), entry: entry as Entry | undefined }).loadBalancer;
+}
+
+/** The deploy role's policies for a stack with these values of its configuration. */
+export function deployPolicies(stack: string, values: Record<string, unknown>): string[] {
+  const names = namesOf(stack, values);
+  const policy = fillPolicy("deploy-role", names);
   const images = ownImages(values);
-  return images
+  const inline = images
     ? JSON.stringify({ ...JSON.parse(policy), Statement: [...statementsOf(policy), images] })
     : policy;
+  return hasLoadBalancer(values) ? [inline, fillPolicy("deploy-load-balancer", names)] : [inline];
 }
 
 /** The permissions boundary of a stack's machines. */
@@ -61,14 +77,17 @@ export function boundaryArn(stack: string): string {
 }
 
 /**
- * The role that deploys a stack. Each zone and domain that the stack has had in this sandbox stays in it, as whoever
- * moves a stack to another name keeps the old one in the role until its record is gone.
- * @param folder where the sandbox keeps which those were
+ * The role that deploys a stack. It keeps the rights for every zone and domain that the stack has had in this sandbox: a
+ * stack that moves to another name needs the old one until its record is deleted. In the same way it keeps the rights
+ * for a load balancer.
+ * @param folder where the sandbox stores the earlier policies
  */
 export function deployer(folder: string, stack: string, values: Record<string, unknown>): Caller {
   const file = join(folder, `deploy-role-${stack}.json`);
   const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as string[]) : [];
-  const policies = [...new Set([...earlier, deployPolicy(stack, values)])];
+  const policies = [...new Set([...earlier, ...deployPolicies(stack, values)])];
   writeFileSync(file, JSON.stringify(policies));
-  return { role: `wcs-balancer-deploy-${stack}`, policies, file: fileOf("deploy-role") };
+  const isAttached = policies.some((policy) => policy.includes("elasticloadbalancing:"));
+  const files: PolicyFile[] = isAttached ? ["deploy-role", "deploy-load-balancer"] : ["deploy-role"];
+  return { role: `wcs-balancer-deploy-${stack}`, policies, file: files.map(fileOf).join(" and ") };
 }

@@ -1,14 +1,15 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CommandError as EngineError, type Stack } from "@pulumi/pulumi/automation";
+import { agentPort } from "../cluster/contract";
 import { CloudClient } from "./cloud/client";
 import { boundaryArn, fillPolicy, namesOf } from "./deploy-role";
 import { startCloud } from "./lifecycle";
-import { nameOption, projectRoot, type SandboxPaths } from "./paths";
-import { checkSpace, machinePackages, prepare } from "./prepare";
+import { nameOption, programRoot, type SandboxPaths } from "./paths";
+import { checkSpace, prepare, stackNeeds } from "./prepare";
 import { stackSettings, stackValues, withStack } from "./stack";
 
-/** What to bring up or to preview. */
+/** The stack to bring up or to preview, and its settings. */
 export interface Deployment {
   paths: SandboxPaths;
   stack: string;
@@ -17,7 +18,7 @@ export interface Deployment {
   file: string | undefined;
 }
 
-/** The engine's own words as they come. */
+/** Prints the engine's output at once. */
 const engineOutput = {
   color: process.stdout.isTTY ? ("always" as const) : ("never" as const),
   onOutput: (text: string) => void process.stdout.write(text),
@@ -27,10 +28,10 @@ const engineOutput = {
 async function prepareFor({ stack, overrides, secrets, file }: Deployment): Promise<void> {
   checkSpace();
   const values = { ...stackValues(stackSettings(stack, overrides, file)), ...secrets };
-  await prepare(machinePackages(stack, values));
+  await prepare(stackNeeds(stack, values));
 }
 
-/** Opens the stack in the engine, whose exception only repeats what it has printed. */
+/** Opens the stack in the engine. The engine's exception is replaced, since it only repeats the printed output. */
 async function inEngine<T>(
   { paths, stack, overrides, secrets, file }: Deployment,
   use: (opened: Stack) => Promise<T>,
@@ -48,7 +49,7 @@ async function inEngine<T>(
   }
 }
 
-/** Makes the stack's permissions boundary, as docs/ci.md has it made by whoever administers the account. */
+/** Makes the stack's permissions boundary. In a real account the administrator makes it, by docs/ci.md. */
 async function putBoundary({ paths, stack, overrides, file }: Deployment): Promise<void> {
   const names = namesOf(stack, stackValues(stackSettings(stack, overrides, file)));
   const document = fillPolicy("permissions-boundary", names);
@@ -66,7 +67,7 @@ export async function up(options: Deployment): Promise<void> {
   const outputs = await inEngine(options, async (opened) => (await opened.up(engineOutput)).outputs);
   const authority = join(paths.state, `ca-${stack}.pem`);
   if (outputs.certificateAuthority?.value) {
-    // In one step: clients read it while this runs.
+    // Replaced in one step, since clients may read it at this moment.
     writeFileSync(`${authority}.new`, String(outputs.certificateAuthority.value));
     renameSync(`${authority}.new`, authority);
   }
@@ -74,28 +75,32 @@ export async function up(options: Deployment): Promise<void> {
   const url = new URL(String(outputs.url?.value));
   const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];
   const suffix = nameOption(paths);
+  const records = outputs.dnsRecords?.value as string[];
+  const makeRecord = stackValues(stackSettings(stack, options.overrides, options.file)).acme
+    ? `\n  npm run sandbox --${suffix} dns ${url.host} ${records.map((record) => record.split(" ").at(-1)).join(" ")}`
+    : "";
   console.log(`
 Up after ${Math.round((Date.now() - began) / 1000)} s: ${url.host} is ${address}, in front of ${nodes.map(({ name }) => name).join(", ")}.
 
-Try next:
+Try next:${makeRecord}
   npm run sandbox --${suffix} status
   npm run sandbox --${suffix} open
   npm run sandbox --${suffix} shell internet curl --cacert ${authority} --resolve ${url.host}:443:${address} ${url}
-  npm run sandbox --${suffix} shell ${nodes[0]?.name} telnet localhost 9707
+  npm run sandbox --${suffix} shell ${nodes[0]?.name} telnet localhost ${agentPort}
   npm run sandbox --${suffix} preview --nodes ${nodes.length + 1}
 Stop with:
   npm run sandbox --${suffix} down`);
 }
 
-/** Shows what `up` would change, and what the policy pack has against it. */
+/** Shows what `up` would change, and the violations that the policy pack finds. */
 export async function preview(options: Deployment): Promise<void> {
   await prepareFor(options);
   await inEngine(options, (opened) =>
-    opened.preview({ ...engineOutput, diff: true, policyPacks: [join(projectRoot, "policy")] }),
+    opened.preview({ ...engineOutput, diff: true, policyPacks: [join(programRoot, "policy")] }),
   );
 }
 
-/** A resource that is not as the state had it. */
+/** A resource that differs from the state. */
 interface Drift {
   type: string;
   name: string;
@@ -110,8 +115,8 @@ function describeDrift({ type, name, properties, isGone }: Drift): string {
 }
 
 /**
- * Takes what there is into the state, as `pulumi refresh` does, and says what was changed behind Pulumi's back.
- * @param clearPendingCreates forgets what a killed `up` was making
+ * Updates the state to the real resources, as `pulumi refresh` does, and prints what was changed behind Pulumi's back.
+ * @param clearPendingCreates forgets the resources that a killed `up` was making
  */
 export async function refresh(options: Deployment, clearPendingCreates: boolean): Promise<void> {
   await new CloudClient(options.paths).call("ping", {});
@@ -139,12 +144,12 @@ export async function refresh(options: Deployment, clearPendingCreates: boolean)
   const suffix = nameOption(options.paths);
   console.log(`Changed behind Pulumi's back:
 ${found.map(describeDrift).sort().join("\n")}
-The state has it now. Next:
-  npm run sandbox --${suffix} preview    # what would be put right
+The state has these changes now. Next:
+  npm run sandbox --${suffix} preview    # shows what up would put right
   npm run sandbox --${suffix} up`);
 }
 
-/** Deletes what the stack has made. */
+/** Deletes the resources of the stack. */
 export async function destroy(options: Deployment): Promise<void> {
   await inEngine(options, (opened) => opened.destroy(engineOutput));
 }

@@ -21,14 +21,14 @@ import { run } from "./shell";
 
 const wcsVersion = "5.2.0-sandbox";
 
-export interface Download {
+interface Download {
   path: string;
   /** The same file on the sandbox's internet. */
   url: string;
   sha256: string;
 }
 
-/** Packs a folder into the cache under a name that says what is in it; what is there is used again. */
+/** Packs a folder into the cache. Its name holds a hash of the content, so an existing file is used again. */
 function pack(name: string, key: string, fill: (folder: string) => void): Download {
   mkdirSync(cached.downloads, { recursive: true });
   const file = `${name}-${createHash("sha256").update(key).digest("hex").slice(0, 12)}.tar.gz`;
@@ -65,7 +65,7 @@ function packWcs(): Download {
       bundle: true,
       platform: "node",
       target: "node20",
-      // The same bytes in whatever folder the project lies: other ones would replace every node.
+      // The bytes must not depend on the project's folder: other bytes would replace every node.
       minify: true,
       preserveSymlinks: true,
       write: false,
@@ -83,7 +83,7 @@ function packWcs(): Download {
     "flashphoner.properties": "conf/flashphoner.properties",
     "wcs-core.properties": "conf/wcs-core.properties",
   };
-  // Everything that the tarball is made of, so that only a change of it bundles anew.
+  // All sources of the tarball: it is bundled again only when one of them changes.
   const contents = readdirSync(source).map((name) => readFileSync(join(source, name), "utf8"));
   const { devDependencies } = JSON.parse(readFileSync(join(projectRoot, "package.json"), "utf8"));
   const packages = ["esbuild", "werift", "ws"].map((name) => `${name} ${devDependencies[name]}`);

@@ -2,11 +2,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { PulumiCommand } from "@pulumi/pulumi/automation";
 import { buildGoCommand, installedGo } from "./go";
+import { packageVersion } from "./package-version";
 import { cached } from "./paths";
 import { run } from "./shell";
 
-/** The version that the SDK has. */
-const engineVersion = "3.246.0";
+/** The engine has the version of the SDK. engine/go.mod pins the same; test: test/unit/engine.test.ts */
+const engineVersion = packageVersion("@pulumi/pulumi");
 
 function installedEngine(): boolean {
   try {

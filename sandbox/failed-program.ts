@@ -22,7 +22,7 @@ export function endFailedPrograms(): void {
       answer(error, response);
     };
     run.call(this, call, answerOnce);
-    // After the SDK's own listeners, whose message goes to the engine before this one.
+    // Runs after the SDK's own listeners, so that their message reaches the engine first.
     for (const event of ["unhandledRejection", "uncaughtException"])
       process.on(event, async () => {
         await pulumi.log.debug("the program has ended with an error that nobody has caught");

@@ -6,17 +6,17 @@ import * as addresses from "./addresses";
 import type { SandboxPaths } from "./paths";
 import { run, succeeds } from "./shell";
 
-/** A place of the sandbox: an address and port, as a network namespace sees them. */
-export interface Place {
+/** A place in the sandbox: an address and port in a network namespace. */
+interface Place {
   namespace: string;
   host: string;
   port: number;
 }
 
 /**
- * Makes `port` of this machine's localhost reach a place of the sandbox.
+ * Forwards `port` of this machine's localhost to a place in the sandbox.
  *
- * @returns what ends it
+ * @returns a function that ends the forwarding
  * @throws Error when the port is in use
  */
 export async function forward(port: number, { namespace, ...place }: Place): Promise<() => void> {
@@ -26,7 +26,7 @@ export async function forward(port: number, { namespace, ...place }: Place): Pro
     if (error.code !== "EADDRINUSE") throw error;
     throw new Error(`port ${port} of this machine is in use; name another one with --port`);
   });
-  // Sockets keep the network they were made in: accepted here, connected onwards there.
+  // A socket stays in the network namespace where it was made: this process accepts, the other one connects.
   const forwarder = spawn(
     "nsenter",
     [
@@ -54,16 +54,16 @@ export async function forward(port: number, { namespace, ...place }: Place): Pro
 const cable = "wcs-open";
 
 /**
- * Lets this machine's browser send media to the nodes, which no forwarded port can carry: a cable to the sandbox's
- * internet, in which the browser comes from behind a router, as at home.
+ * Lets this machine's browser send media to the nodes, which a forwarded port cannot carry. Makes a cable to the
+ * sandbox's internet, where the browser seems to be behind a router, as at home.
  *
- * @returns what takes the cable away
+ * @returns a function that removes the cable
  */
 export function connectToInternet({ internetNamespace }: SandboxPaths): () => void {
   if (succeeds("ip", ["link", "show", cable])) {
     throw new Error(
-      `the network interface ${cable} is there already: another 'open' runs and has to end first. ` +
-        `If one was killed: ip link delete ${cable}`,
+      `the network interface ${cable} is there already, so another 'open' runs; end it first. ` +
+        `If it was killed: ip link delete ${cable}`,
     );
   }
   for (const network of [addresses.homeNetwork, addresses.publicNetwork]) {
@@ -71,7 +71,7 @@ export function connectToInternet({ internetNamespace }: SandboxPaths): () => vo
     const taken = routes.find((route) => route !== "" && !route.startsWith("default"));
     if (taken) {
       throw new Error(
-        `this machine uses ${network} itself (${taken.trim()}), which the sandbox's browser would need`,
+        `this machine has a route to ${network} (${taken.trim()}), but 'open' needs that network; remove the route while it runs`,
       );
     }
   }
@@ -106,7 +106,7 @@ table ip home {
     throw error;
   }
   return () => {
-    // Its other end goes with it, and the route.
+    // This deletes its other end and the route, too.
     run("ip", ["link", "delete", cable]);
     if (succeeds("test", ["-e", `/run/netns/${internetNamespace}`])) {
       inInternet("nft", ["delete", "table", "ip", "home"]);

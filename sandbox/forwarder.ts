@@ -1,4 +1,4 @@
-/** A process of `open` in the network namespace of the other side: takes connections, and connects them onwards there. */
+/** Part of `open`: a process in the target's network namespace, which gets accepted connections and connects them. */
 import { connect, type Socket } from "node:net";
 
 const [host = "", port = ""] = process.argv.slice(2);

@@ -6,7 +6,7 @@ import { run, runAsync } from "./shell";
 
 const oldestGo = 21;
 
-/** The Go of this machine; none where it is too old to fetch the one that a module asks for. */
+/** The Go of this machine; none if it is too old to fetch the version that a module needs. */
 export function installedGo(): string | undefined {
   try {
     const minor = run("go", ["version"]).match(/go1\.(\d+)/)?.[1];
@@ -16,7 +16,7 @@ export function installedGo(): string | undefined {
   }
 }
 
-export interface GoCommand {
+interface GoCommand {
   /** Folder with the go.mod that pins the command's module. */
   directory: string;
   /** Import path of the command. */
@@ -35,7 +35,7 @@ export async function buildGoCommand({ directory, command, output, linkerFlags }
     ["build", "-buildvcs=false", "-ldflags", linkerFlags ?? "-s -w", "-o", `${output}.new`, command],
     {
       cwd: directory,
-      // A Go that is too old fetches the one that the module asks for.
+      // An older Go fetches the version that the module needs.
       env: {
         GOTOOLCHAIN: "auto",
         GOFLAGS: "-modcacherw",

@@ -2,6 +2,7 @@ import { runAsync, succeeds } from "./shell";
 
 /** What the sandbox needs of the machine it runs on: a command, and the Debian or Ubuntu package that has it. */
 const needed: Record<string, string> = {
+  conntrack: "conntrack",
   "dpkg-scanpackages": "dpkg-dev",
   ip: "iproute2",
   mmdebstrap: "mmdebstrap",

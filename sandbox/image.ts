@@ -20,7 +20,7 @@ import { run, runAsync } from "./shell";
 
 const release = "trixie";
 
-/** What Debian's cloud image has, as far as the machines' user-data counts on it. */
+/** The packages of Debian's cloud image that the machines' user-data needs. */
 const imagePackages = [
   "systemd",
   "systemd-sysv",
@@ -47,10 +47,10 @@ const imageFiles: Record<string, string> = {
   "etc/cloud/cloud.cfg.d/90-sandbox.cfg":
     "datasource_list: [NoCloud, None]\napt:\n  preserve_sources_list: true\n",
   "etc/resolv.conf": `nameserver ${addresses.dnsService}\n`,
-  // The disk of a machine that is thrown away need not be flushed after every file.
+  // The machines are temporary, so dpkg need not flush the disk after every file.
   "etc/dpkg/dpkg.cfg.d/sandbox": "force-unsafe-io\n",
   "etc/machine-id": "uninitialized\n",
-  // Containers show the host's load average, with which every node would look full while others boot.
+  // Containers show the host's load average, so every node would look full while other machines boot.
   "var/lib/sandbox/loadavg": "0.10 0.10 0.10 1/100 1000\n",
   "etc/systemd/system/sandbox-loadavg.service": `[Unit]
 Description=A load average of this machine's own
@@ -111,7 +111,7 @@ export async function buildImage(): Promise<void> {
   writeFileSync(`${cached.image}.key`, imageKey);
 }
 
-/** Calls `use` with the root of a throw-away machine over the image that installs from the distribution. */
+/** Calls `use` with a temporary root over the image that installs packages from the distribution. */
 async function withDistribution<T>(use: (root: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(cache, "distribution-"));
   const root = mountRoot(folder);
@@ -130,10 +130,10 @@ export function packagesOf(userData: string): string[] {
   return (parse(userData) as { packages: string[] }).packages;
 }
 
-/** Changes with what the packages are for, and with how they are packed. */
+/** Another image, or another way of packing, needs other packages. */
 const packagesKey = keyOf(imageKey, "not compressed");
 
-/** What the folder of packages was made for. */
+/** The names that the folder of packages was made for. */
 function packagesThere(): string[] {
   try {
     const { image, names } = JSON.parse(readFileSync(`${cached.packages}.key`, "utf8"));
@@ -148,14 +148,14 @@ export function packagesAreReady(names: string[]): boolean {
   return names.every((name) => there.includes(name));
 }
 
-/** Packs a package without compression: each machine that boots would spend a second or two on expanding it. */
+/** Packs a package again without compression, which saves each booting machine a second or two. */
 async function packAgain(from: string, to: string, work: string): Promise<void> {
   await runAsync("dpkg-deb", ["--raw-extract", from, work]);
   await runAsync("dpkg-deb", ["-Znone", "--build", work, to]);
   rmSync(work, { recursive: true });
 }
 
-/** Downloads packages with all they need into a folder that apt can install from, beside those that are there. */
+/** Downloads packages and their dependencies into a folder for apt; the packages that are there already stay. */
 export async function downloadPackages(needed: string[]): Promise<void> {
   const names = [...new Set([...packagesThere(), ...needed])];
   const folder = `${cached.packages}.new`;

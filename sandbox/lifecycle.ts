@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import {
   closeSync,
-  cpSync,
   existsSync,
   mkdirSync,
   openSync,
@@ -9,15 +8,12 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
-  symlinkSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CloudClient } from "./cloud/client";
-import { endCgroup, inCgroup, originalDisk, removeMachine } from "./cloud/machine";
+import { endCgroup, inCgroup, removeMachine } from "./cloud/machine";
 import { makeNetworks, removeNetworks } from "./cloud/network";
-import { shareObjects } from "./cloud/objects";
-import { unmountAll } from "./overlay";
 import { projectRoot, type SandboxPaths } from "./paths";
 
 const startSeconds = 30;
@@ -27,12 +23,12 @@ function machineIds({ machines }: Pick<SandboxPaths, "machines">): string[] {
   return existsSync(machines) ? readdirSync(machines).sort() : [];
 }
 
-/** What starting a sandbox anew takes with it, for whoever does not expect it; nothing when it has no machines. */
+/** A message that names what a new start of the sandbox removes; nothing when it has no machines. */
 export function describeRemains(paths: Pick<SandboxPaths, "name" | "machines">): string | undefined {
   const ids = machineIds(paths);
   if (ids.length === 0) return undefined;
   return (
-    `The process that plays the cloud of the sandbox ${paths.name} has ended. Removing what it has left, to start anew: ` +
+    `The process that plays the cloud of the sandbox ${paths.name} has ended. To start anew, this removes ` +
     `the machines ${ids.join(", ")} with their disks, and the state of the stacks.`
   );
 }
@@ -41,7 +37,7 @@ export function describeRemains(paths: Pick<SandboxPaths, "name" | "machines">):
 export async function startCloud(paths: SandboxPaths): Promise<CloudClient> {
   const cloud = new CloudClient(paths);
   if (await cloud.isUp()) return cloud;
-  // What a crash may have left would stand in the way.
+  // Remove what a crash may have left.
   const remains = describeRemains(paths);
   if (remains) console.log(remains);
   removeSandbox(paths);
@@ -50,40 +46,8 @@ export async function startCloud(paths: SandboxPaths): Promise<CloudClient> {
   return startDaemon(paths);
 }
 
-/**
- * Shuts a sandbox down so that others can be made from it with `copySandbox`: its disks and what its cloud and engine
- * know stay, and nothing of it runs.
- */
-export async function hibernateSandbox(paths: SandboxPaths): Promise<void> {
-  await new CloudClient(paths).call("hibernate", {});
-  endCgroup(paths.cgroup);
-  for (const id of readdirSync(paths.machines)) unmountAll(join(paths.machines, id));
-  removeNetworks(paths);
-  rmSync(paths.socket, { force: true });
-}
-
-/**
- * Makes a sandbox that goes on where another one was hibernated, in seconds: its machines boot from the other's disks,
- * and write to their own. The other one has to stay as long as this one, and several can be made from it.
- */
-export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise<void> {
-  removeSandbox(to);
-  mkdirSync(to.state, { recursive: true, mode: 0o700 });
-  for (const name of readdirSync(from.state)) {
-    if (name !== basename(from.machines) && name !== basename(from.objects))
-      cpSync(join(from.state, name), join(to.state, name), { recursive: true });
-  }
-  shareObjects(from.objects, to.objects);
-  for (const id of readdirSync(from.machines)) {
-    mkdirSync(join(to.machines, id), { recursive: true });
-    symlinkSync(join(from.machines, id, "upper"), join(to.machines, id, originalDisk));
-  }
-  makeNetworks(to);
-  await startDaemon(to);
-}
-
 /** Starts the process that plays the cloud, and waits until it answers. */
-async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
+export async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
   const cloud = new CloudClient(paths);
   const cgroup = join(paths.cgroup, "cloud");
   const logFile = join(paths.state, "cloud.log");

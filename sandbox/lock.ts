@@ -3,15 +3,15 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { cache } from "./paths";
 
-/** What flock ends with when somebody else has the lock. */
+/** The exit status of flock when another process has the lock. */
 const lockedStatus = 75;
 /** Names the lock that this process runs under. */
 const lockVariable = "WCS_SANDBOX_LOCKED";
 
 /**
- * Runs something under a lock that ends with this process, whatever ends it: this command runs again under flock.
- * @param busy what the message says when somebody else has the lock
- * @throws Error when somebody else has the lock
+ * Runs a function under a lock: this command runs again under flock, so the lock ends with the process in any case.
+ * @param busy the beginning of the message when another process has the lock
+ * @throws Error when another process has the lock
  */
 export async function underLock(name: string, busy: string, use: () => Promise<number>): Promise<number> {
   if (process.env[lockVariable] === name) return use();
@@ -26,7 +26,7 @@ export async function underLock(name: string, busy: string, use: () => Promise<n
     ],
     { stdio: "inherit", env: { ...process.env, [lockVariable]: name } },
   );
-  // Ctrl-C reaches the command by itself; this process waits for what it makes of it.
+  // Ctrl-C reaches the command by itself; this process waits until the command ends.
   process.on("SIGINT", () => {});
   for (const signal of ["SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => {

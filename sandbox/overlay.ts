@@ -4,7 +4,7 @@ import { cached } from "./paths";
 import { run } from "./shell";
 
 /**
- * Mounts a root of its own over the machines' image in `folder`; what is written there stays there.
+ * Mounts a new root over the machines' image in `folder`, which keeps everything that is written to the root.
  * @param layers folders between the two, the first one on top
  */
 export function mountRoot(folder: string, layers: string[] = []): string {

@@ -1,16 +1,17 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What is downloaded or built once and used by every sandbox; `down` leaves it. */
+/** The folder of downloads and builds that all sandboxes share; `down` keeps it. */
 export const cache = process.env.WCS_SANDBOX_CACHE ?? "/var/cache/wcs-balancer-sandbox";
 
 export const cached = {
   engine: join(cache, "engine"),
+  pebble: join(cache, "pebble"),
   /** A Debian 13 as a machine finds it at its first boot. */
   image: join(cache, "image"),
   /** Packages that machines install, with an index for apt. */
   packages: join(cache, "packages"),
-  /** What tests install over the image, by what it is. */
+  /** Packages that tests install over the image, one folder for each set. */
   layers: join(cache, "layers"),
   /** The CA of the services that the sandbox plays; every machine trusts it. */
   authorityKey: join(cache, "ca.key"),
@@ -19,17 +20,19 @@ export const cached = {
 };
 
 export const projectRoot = join(__dirname, "..");
+/** The checkout whose program is deployed: that of another version, where a test upgrades a stack. */
+export const programRoot = process.env.WCS_SANDBOX_PROGRAM ?? projectRoot;
 const stateRoot = "/var/lib/wcs-balancer-sandbox";
 
-/** Where one sandbox keeps what it is; `down` removes all of it. */
+/** The files and namespaces of one sandbox; `down` removes all of them. */
 export interface SandboxPaths {
   name: string;
   state: string;
   socket: string;
   machines: string;
-  /** What is in the buckets of S3. */
+  /** The content of S3's buckets. */
   objects: string;
-  /** What the cloud knew when the sandbox was hibernated. */
+  /** The cloud's state when the sandbox was hibernated. */
   savedCloud: string;
   /** Working folder of the Pulumi engine: state of the stacks, a copy of the stack's file. */
   engineState: string;
@@ -41,7 +44,7 @@ export interface SandboxPaths {
   testCgroup: string;
 }
 
-/** Sandboxes whose names begin so are made and removed by `npm test`. */
+/** Sandboxes whose names begin with this belong to `npm test`, which makes and removes them. */
 export const testPrefix = "test";
 
 export function sandboxPaths(name: string): SandboxPaths {
@@ -67,7 +70,7 @@ export function sandboxNames(): string[] {
   return existsSync(stateRoot) ? readdirSync(stateRoot) : [];
 }
 
-/** What names this sandbox in a command that a user is told to type. */
+/** The option that names this sandbox, in commands that messages propose. */
 export function nameOption({ name }: SandboxPaths): string {
   return name === "default" ? "" : ` --name ${name}`;
 }

@@ -1,16 +1,27 @@
 import { mkdirSync, statfsSync } from "node:fs";
 import { Listr } from "listr2";
 import { renderStack } from "../scripts/render";
+import { withCacheLock } from "./cache-lock";
 import { buildEngine, buildNeedsImage, engineIsReady } from "./engine";
 import { installPackages, missingPackages } from "./host-packages";
 import { buildImage, downloadPackages, imageIsReady, packagesAreReady, packagesOf } from "./image";
 import { cache } from "./paths";
+import { buildPebble, pebbleIsReady } from "./pebble";
 import { stackSettings, stackValues } from "./stack";
 
 const neededGigabytes = 6;
 
-/** What tests and measurements run of the machines' distribution besides what the machines install. */
-const testTools = ["bc", "chromium", "fonts-liberation", "jq", "shellcheck", "sslscan"];
+/** Packages of Debian that only tests and measurements use. */
+const testTools = [
+  "bc",
+  "chromium",
+  "fonts-liberation",
+  "jq",
+  "python3-acme",
+  "python3-boto3",
+  "shellcheck",
+  "sslscan",
+];
 
 /** @throws Error when the cache's disk is too small */
 export function checkSpace(folder = cache): void {
@@ -25,9 +36,21 @@ export function checkSpace(folder = cache): void {
   }
 }
 
+/** What machines install, and which stand-ins a stack needs. */
+interface Needs {
+  packages: string[];
+  /** Whether the sandbox plays Let's Encrypt. */
+  pebble: boolean;
+}
+
+/** What a stack with these values needs. */
+export function stackNeeds(stack: string, values: Record<string, unknown>): Needs {
+  return { packages: machinePackages(stack, values), pebble: values.acme !== undefined };
+}
+
 /** The packages that the machines of a stack install. */
-export function machinePackages(stack: string, values: Record<string, unknown>): string[] {
-  // The certificate changes no package, and is for the program to check.
+function machinePackages(stack: string, values: Record<string, unknown>): string[] {
+  // The certificate does not change the packages. The program checks it.
   const { tlsCertificate: _, ...others } = values;
   const files = renderStack(stack, others);
   return Object.entries(files)
@@ -35,18 +58,25 @@ export function machinePackages(stack: string, values: Record<string, unknown>):
     .flatMap(([, userData]) => packagesOf(userData));
 }
 
-/** The packages that tests and measurements need: those of the stack dev's machines, and tools. */
-export function testPackages(): string[] {
-  return [...machinePackages("dev", stackValues(stackSettings("dev", {}))), ...testTools];
+/** What tests and measurements need: the packages of the stack dev's machines, tools, and Let's Encrypt. */
+export function testNeeds(...furtherTools: string[]): Needs {
+  const packages = machinePackages("dev", stackValues(stackSettings("dev", {})));
+  return { packages: [...packages, ...testTools, ...furtherTools], pebble: true };
 }
 
-/** Installs, downloads and builds what is not there yet: all that needs a network, once. */
-export async function prepare(packages: string[]): Promise<void> {
+/** Installs, downloads and builds what is missing. Only this needs a network. */
+export async function prepare(needs: Needs): Promise<void> {
+  mkdirSync(cache, { recursive: true });
+  await withCacheLock(() => prepareAlone(needs));
+}
+
+async function prepareAlone({ packages, pebble }: Needs): Promise<void> {
   const missing = missingPackages();
   const imageReady = imageIsReady();
   const packagesReady = imageReady && packagesAreReady(packages);
   const engineReady = engineIsReady();
-  if (missing.length === 0 && packagesReady && engineReady) return;
+  const pebbleReady = !pebble || pebbleIsReady();
+  if (missing.length === 0 && packagesReady && engineReady && pebbleReady) return;
 
   const machines = new Listr([
     {
@@ -58,6 +88,19 @@ export async function prepare(packages: string[]): Promise<void> {
       title: "Packages that the machines install (once)",
       enabled: () => !packagesReady,
       task: () => downloadPackages(packages),
+    },
+  ]);
+  // One after the other: Go uses all processors, and both have one folder for their work.
+  const builds = new Listr([
+    {
+      title: "Build Pebble, which plays Let's Encrypt (once, about half a minute)",
+      enabled: () => !pebbleReady,
+      task: () => buildPebble(),
+    },
+    {
+      title: "Build the Pulumi engine, since no pulumi is installed (once, about 5 minutes)",
+      enabled: () => !engineReady,
+      task: () => buildEngine(),
     },
   ]);
   const tasks = new Listr(
@@ -73,11 +116,7 @@ export async function prepare(packages: string[]): Promise<void> {
           task.newListr(
             [
               { title: "Machines", enabled: () => !packagesReady, task: () => machines },
-              {
-                title: "Build the Pulumi engine, since no pulumi is installed (once, about 5 minutes)",
-                enabled: () => !engineReady,
-                task: () => buildEngine(),
-              },
+              { title: "Builds", enabled: () => !engineReady || !pebbleReady, task: () => builds },
             ],
             { concurrent: !buildNeedsImage(), exitOnError: true },
           ),

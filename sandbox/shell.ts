@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 
 /** A command that failed; the message holds the command and what it printed. */
 export class CommandError extends Error {}
@@ -21,12 +22,33 @@ export function run(command: string, args: string[], options: { input?: string; 
   return result.stdout;
 }
 
-/** Whether a command ends well. */
+/** Whether a command succeeds. */
 export function succeeds(command: string, args: string[]): boolean {
   return spawnSync(command, args, { stdio: "ignore" }).status === 0;
 }
 
-/** Runs a long command without blocking the ones beside it. */
+/** The capabilities outside a bounding set of /proc/PID/status, up to the kernel's last one. */
+export function capabilitiesOutside(status: string, last: number): number[] {
+  const bounding = BigInt(`0x${status.match(/^CapBnd:\s*([0-9a-f]+)$/m)?.[1] ?? "0"}`);
+  return Array.from({ length: last + 1 }, (_, number) => number).filter(
+    (number) => ((bounding >> BigInt(number)) & 1n) === 0n,
+  );
+}
+
+/**
+ * The arguments of nsenter that run a command among a machine's own processes, with no more rights than these have:
+ * nsenter alone keeps this computer's, such as to set the clock that all machines share.
+ * @param leader the machine's systemd, as this computer sees it
+ */
+export function inMachine(leader: number, command: string[]): string[] {
+  const last = Number(readFileSync("/proc/sys/kernel/cap_last_cap", "utf8"));
+  const outside = capabilitiesOutside(readFileSync(`/proc/${leader}/status`, "utf8"), last);
+  const drop = outside.map((number) => `-cap_${number}`).join(",");
+  const rights = ["setpriv", `--bounding-set=${drop}`, "--inh-caps=-all"];
+  return ["--target", String(leader), "--all", "--wdns=/", "--", ...rights, ...command];
+}
+
+/** Runs a long command without blocking this process. */
 export function runAsync(
   command: string,
   args: string[],

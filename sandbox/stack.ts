@@ -2,14 +2,16 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSyn
 import { join, resolve } from "node:path";
 import { LocalWorkspace, type Stack } from "@pulumi/pulumi/automation";
 import { parse, stringify } from "yaml";
+import { region } from "./account";
 import { CloudClient } from "./cloud/client";
 import { boundaryArn, deployer } from "./deploy-role";
 import { wcsPackage } from "./downloads";
 import { engine } from "./engine";
 import { endFailedPrograms } from "./failed-program";
-import { projectRoot, type SandboxPaths } from "./paths";
-import { awsInvokes, awsTypes, region } from "./provider/aws";
-import { commandTypes } from "./provider/command";
+import { packageVersion } from "./package-version";
+import { programRoot, type SandboxPaths } from "./paths";
+import { awsInvokes, awsTypes } from "./provider/aws";
+import { commandInvokes, commandTypes } from "./provider/command";
 import { type ProviderDefinition, serveProvider } from "./provider/server";
 import { tlsTypes } from "./provider/tls";
 
@@ -18,12 +20,8 @@ const project = "wcs-balancer";
 const definitions: Record<string, ProviderDefinition> = {
   aws: { version: packageVersion("@pulumi/aws"), types: awsTypes, invokes: awsInvokes },
   tls: { version: packageVersion("@pulumi/tls"), types: tlsTypes },
-  command: { version: packageVersion("@pulumi/command"), types: commandTypes },
+  command: { version: packageVersion("@pulumi/command"), types: commandTypes, invokes: commandInvokes },
 };
-
-function packageVersion(name: string): string {
-  return (require(`${name}/package.json`) as { version: string }).version;
-}
 
 /** The file of a stack as it stands in the project, with what only the sandbox can know put in. */
 export function stackSettings(
@@ -31,7 +29,7 @@ export function stackSettings(
   overrides: Record<string, unknown>,
   file = `Pulumi.${stack}.yaml`,
 ): { config: Record<string, unknown> } {
-  const path = resolve(projectRoot, file);
+  const path = resolve(programRoot, file);
   if (!existsSync(path)) throw new Error(`there is no ${file}`);
   const { config = {} } = parse(readFileSync(path, "utf8")) as { config?: Record<string, unknown> };
   // One of the two can be given.
@@ -71,7 +69,7 @@ export async function withStack<T>(
   for (const folder of [workDir, backend]) mkdirSync(folder, { recursive: true });
   // Whoever runs this holds the sandbox's own lock, so one of the engine's is left from a run that was killed.
   rmSync(join(backend, ".pulumi/locks"), { recursive: true, force: true });
-  copyFileSync(join(projectRoot, "Pulumi.yaml"), join(workDir, "Pulumi.yaml"));
+  copyFileSync(join(programRoot, "Pulumi.yaml"), join(workDir, "Pulumi.yaml"));
   // The engine rewrites this file, so it gets a copy. What it keeps there itself stays.
   const stackFile = join(workDir, `Pulumi.${stackName}.yaml`);
   const kept = existsSync(stackFile)
@@ -97,7 +95,7 @@ export async function withStack<T>(
       {
         stackName,
         projectName: project,
-        program: async () => require("../index") as Record<string, unknown>,
+        program: async () => require(join(programRoot, "index")) as Record<string, unknown>,
       },
       {
         workDir,

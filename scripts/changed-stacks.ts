@@ -10,7 +10,7 @@ checked out: a stack's own file changes that stack, the program changes all of t
 
 const stackFile = /^Pulumi\.([^.]+)\.yaml$/;
 
-/** What the resources of a stack come from besides its own file. */
+/** The paths that the resources of every stack are made from. */
 const program =
   /^index\.ts$|^(cluster|components|config|machines|policy|rollout|userdata)\/|^package(-lock)?\.json$|^Pulumi\.yaml$/;
 
@@ -31,7 +31,7 @@ function main(): void {
     process.exitCode = base === "--help" ? 0 : 2;
     return;
   }
-  // Three dots: since the branch left its base, not what the base has got meanwhile.
+  // Three dots: the changes since the branch left its base, without later changes of the base.
   const files = execFileSync("git", ["diff", "--name-only", `${base}...HEAD`], { encoding: "utf8" });
   const stacks = readdirSync(".").flatMap((file) => file.match(stackFile)?.[1] ?? []);
   console.log(changedStacks(files.trim().split("\n"), stacks.sort()).join(" "));

@@ -10,7 +10,7 @@ interface Field {
   meta?(): { description?: string } | undefined;
 }
 
-/** What a key's rule says of a value that nothing allows. */
+/** What a key allows, in the words of its rule. */
 function allowedBy(field: Field): string {
   const message = field.safeParse(Symbol("nothing")).error?.issues[0]?.message ?? "";
   return message.replace(/^it must be /, "");
@@ -36,9 +36,9 @@ export function renderConfigurationReference(): string {
   });
   return `# Configuration
 
-Every key of a stack, in the namespace \`wcs-balancer\`. This page is made from the schema in \`config/schema.ts\` by
-\`npm run docs\`; the tests see to it that it is current. A key is set with \`pulumi config set KEY VALUE\`, one in a list
-or object with \`--path\`, a secret with \`--secret\`:
+All keys of a stack, in the namespace \`wcs-balancer\`. \`npm run docs\` makes this page from \`config/schema.ts\`, and a test
+checks that it is current. Set a key with \`pulumi config set KEY VALUE\`. For a part of a list or object add \`--path\`, for
+a secret \`--secret\`:
 
 \`\`\`sh aws
 pulumi config set maxConnections 8000
@@ -47,29 +47,32 @@ pulumi config set --path 'nodes[2]' wcs-3
 pulumi config set --secret tlsPrivateKey < key.pem
 \`\`\`
 
-A value that is not allowed, an unknown key and a secret in clear text end \`pulumi up\` before anything changes, each
-with one line that names the key, the value, what is allowed and the command that mends it.
+A value that is not allowed, an unknown key or a secret in clear text stops \`pulumi up\` before anything changes. One line
+for each names the key, the value, the allowed values and the command that fixes it.
 
 | key | default | meaning | allowed |
 |---|---|---|---|
 ${rows.join("\n")}
 
-One of \`wcsPackage\` and \`wcsPackageUrl\` is required unless \`nodeAmi\` is set; \`subnetIds\` goes with \`vpcId\`, \`tlsPrivateKey\`
-with \`tlsCertificate\`, \`adminCidrs\` with \`sshPublicKey\`.
+One of \`wcsPackage\` and \`wcsPackageUrl\` is required unless \`nodeAmi\` is set. \`vpcId\` and \`subnetIds\` go together, and
+so do \`tlsCertificate\` and \`tlsPrivateKey\`. \`acme\` excludes these two and \`tlsChain\`, and needs \`clientCidrs\` that let everybody
+in. \`sshPublicKey\` requires \`adminCidrs\`.
 
-## What a change does
+## Effect of a change
 
-| changed | what happens |
+| changed | effect |
 |---|---|
-| \`nodes\`, \`externalNodes\`, \`nodeStack\` | HAProxy gets and drains servers at run time, without a reload |
+| \`nodes\`, \`externalNodes\`, \`nodeStack\` | HAProxy adds and drains servers at run time, without a reload |
 | \`checks\`, \`drainTimeoutSeconds\`, certificate | applied at run time, without a reload |
+| \`acme\` | its directory, profile and contact are applied at run time. Setting or removing it is a reload that closes no socket; no machine is replaced |
 | \`algorithm\`, \`stickiness\`, \`maxConnections\`, \`maxConnectionsPerNode\`, \`maxConnectionsPerAddress\`, \`trustedCidrs\`, \`frameAncestors\` | a reload that closes no socket |
 | \`nodeInstanceType\`, \`nodeAmi\`, \`wcsPackage\` or \`wcsPackageUrl\`, \`wcsProperties\`, \`wcsHeap\`, \`wcsLicenseKey\`, \`javaPackage\`, \`agentListener\`, \`balancerCidrs\` | new nodes first, then the old ones are drained |
-| \`balancerInstanceType\`, \`balancerAmi\`, \`domain\`, \`webSdkUrl\` and its companions | a new balancer at the same address; clients wait while it boots |
-| \`sshPublicKey\` | new nodes and a new balancer |
-| this project's \`machines/\` | what is of nodes: new nodes; what is of the balancer: a new balancer. The pull request's comment says which |
-| \`permissionsBoundary\` | the machines' roles, in place |
-| \`clientCidrs\`, \`adminCidrs\`, \`openPorts\`, \`directAccess\` | security group rules only |
+| \`balancerInstanceType\`, \`balancerAmi\`, \`domain\`, \`webSdkUrl\` and its companions | new balancers at the same addresses; with a load balancer the old ones are drained |
+| \`balancers\`, \`entry\` | balancers and the load balancer are made or removed; no existing machine is replaced, and removed balancers are drained |
+| \`sshPublicKey\` | new nodes and new balancers |
+| this project's \`machines/\` | files of nodes: new nodes; files of balancers: new balancers. The pull request's comment says which |
+| \`permissionsBoundary\` | the machines' roles change in place |
+| \`clientCidrs\`, \`adminCidrs\`, \`openPorts\`, \`directAccess\` | only security group rules change |
 `;
 }
 

@@ -12,9 +12,9 @@ is open (DIR/STACK.diff).
 /** GitHub takes no longer comment than 65,536 characters. */
 const commentLimit = 65_000;
 
-export interface StackPreview {
+interface StackPreview {
   stack: string;
-  /** What `pulumi preview` printed; none where it has not run: not approved, or a fork's. */
+  /** The output of `pulumi preview`; none if it has not run, since nobody approved it or the branch is a fork's. */
   preview?: string;
   /** Unified diff of the rendered files; empty where they stay the same. */
   rendered: string;
@@ -38,7 +38,7 @@ function details(summary: string, body: string): string {
 
 function describePreview(preview: string | undefined, limit: number): string[] {
   if (preview === undefined)
-    return ["No preview: nobody has approved one, or it broke off. A fork's code gets none."];
+    return ["No preview: nobody has approved it, or it was cancelled. Code from a fork gets no preview."];
   const errors = preview.match(/^error: .*$/gm) ?? [];
   const resources = preview.match(/^Resources:\n(?: +.*\n)+/m)?.[0] ?? "";
   return [
@@ -57,8 +57,8 @@ function replacedInstances(preview: string): string[] {
 }
 
 /**
- * Which machines are replaced: those that the preview names or, where there is none, those whose files change, since
- * all that a machine gets is named in its user-data.
+ * The machines that are replaced: those that the preview names. Without a preview, those whose files change, since the
+ * user-data names everything that a machine gets.
  */
 function replacedMachines(rendered: string, preview: string | undefined): string {
   if (preview !== undefined) {
@@ -68,11 +68,11 @@ function replacedMachines(rendered: string, preview: string | undefined): string
   const changed = (kind: string) => rendered.includes(` after/${kind}/user-data.yaml\n`);
   const machines = [
     ...(changed("node") ? ["every node (new ones first; the old ones drain)"] : []),
-    ...(changed("balancer") ? ["the balancer (clients come back when it has booted)"] : []),
+    ...(changed("balancer") ? ["every balancer (new ones first; the old ones hand over or drain)"] : []),
   ];
   return machines.length > 0
     ? `**Replaced: ${machines.join(", and ")}.** Another user-data or other machine software makes a new machine.`
-    : "No machine is replaced by a change of its files. Instance types and images are not looked at here.";
+    : "No machine is replaced by a change of its files. Changes of instance types and images would not show here.";
 }
 
 /** The comment, never longer than GitHub takes. */
@@ -98,7 +98,7 @@ export function renderComment(stacks: StackPreview[]): string {
 }
 
 /**
- * What the jobs have left of each stack.
+ * Reads what the jobs of the workflow have left for each stack.
  * @param rendered folder with STACK.diff
  * @param previews folder with STACK.txt, where a preview has run
  */

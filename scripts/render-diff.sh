@@ -37,6 +37,6 @@ if [[ -e Pulumi.$stack.yaml ]]; then
 fi
 
 cd "$work"
-# The desired state is haproxy.cfg once more, packed.
+# The desired state holds haproxy.cfg again, compressed.
 rm -f before/balancer/*.base64 after/balancer/*.base64
 git diff --no-index --no-color --no-prefix before after || [[ $? -eq 1 ]]

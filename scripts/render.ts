@@ -3,7 +3,13 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
-import { type ClusterDescription, describeCluster } from "../cluster/description";
+import {
+  agentRequestVersion,
+  loadBalancerHttpPort,
+  loadBalancerHttpsPort,
+  statusServerName,
+} from "../cluster/contract";
+import { type ClusterDescription, delaysOf, describeCluster } from "../cluster/description";
 import { renderDesiredState, sha256 } from "../cluster/desired-state";
 import { renderIngressRules } from "../cluster/firewall";
 import { furtherBackends, renderHaproxyConfig, serverName } from "../cluster/haproxy-config";
@@ -21,21 +27,21 @@ import { encodeUserData, type Package, userDataLimitBytes } from "../userdata/us
 
 const usage = `Usage: npm run render -- --stack NAME --out DIR
 
-Writes what the machines of stack NAME (Pulumi.NAME.yaml) would get to DIR: user-data of a node and of the balancer,
+Writes what the machines of stack NAME (Pulumi.NAME.yaml) would get to DIR: user-data of a node and of a balancer,
 every file of their software, haproxy.cfg, and what is open (firewall.txt); addresses, instance ids and the bucket's
 name are made up, and nodes of another stack are missing. Needs no engine and no network.
 `;
 
-/** Stand-ins for what a stack file may leave open. */
+/** Values for keys that a stack file may leave out. */
 const madeUp = {
   wcsPackageUrl: "https://downloads.example.com/FlashphonerWebCallServer.tar.gz",
   wcsPackageSha256: "0".repeat(64),
 };
-const balancerAddress = "10.0.0.10";
+const vpcNetworks = ["10.0.0.0/16"];
 
 /**
- * Reads the plain values of a stack file. Secrets stay encrypted there, and nothing that is rendered holds
- * one: of the licence key counts only that there is one.
+ * Reads the plain values of a stack file. Secrets stay encrypted there, and no rendered file holds one. Of the licence
+ * key, only its presence matters.
  */
 export function readStackFile(stack: string, directory: string): Record<string, unknown> {
   const file = parse(readFileSync(join(directory, `Pulumi.${stack}.yaml`), "utf8")) as {
@@ -49,6 +55,23 @@ export function readStackFile(stack: string, directory: string): Record<string, 
   return Object.fromEntries(values);
 }
 
+/** What only AWS knows of the balancers. */
+function madeUpBalancers({ balancers, paths }: ClusterDescription) {
+  const arn = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup";
+  const group = (name: string, port: number) => ({
+    arn: `${arn}/load-balancer-${name}/0000000000000000`,
+    port,
+  });
+  return {
+    balancerInstances: Object.fromEntries(
+      balancers.map((name, index) => [name, `i-0000000000001${String(index + 1).padStart(4, "0")}`]),
+    ),
+    targetGroups: paths.loadBalancer
+      ? [group("https", loadBalancerHttpsPort), group("http", loadBalancerHttpPort)]
+      : [],
+  };
+}
+
 /** An object of the stack's bucket, whose name only AWS knows. */
 function inBucket(stack: string, kind: MachineKind, name: string, sha256: string): Package {
   return {
@@ -57,7 +80,7 @@ function inBucket(stack: string, kind: MachineKind, name: string, sha256: string
   };
 }
 
-/** What machines fetch. Of a local tarball the checksum is made up: it is on somebody's computer, and not in CI. */
+/** The packages that machines fetch. The checksum of a local tarball is made up, since CI does not have the file. */
 function packagesOf(
   stack: string,
   { wcsPackage, webSdk }: PackageSources,
@@ -69,7 +92,7 @@ function packagesOf(
   return { balancer: { software: software("balancer"), websdk }, node: { software: software("node"), wcs } };
 }
 
-/** The description of a stack's cluster, by the values of its file. Of a user-supplied certificate only the issuer matters. */
+/** The description of a stack's cluster, by the values of its file and by this environment. Of a user-supplied certificate only the issuer matters. */
 export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
@@ -79,7 +102,7 @@ export function describeStack(stack: string, values: Record<string, unknown>): C
       throw new ConfigError("tlsCertificate holds no PEM CERTIFICATE");
     config.tlsCertificate = tlsCertificate;
   }
-  return describeCluster(config, `/wcs-balancer/${stack}`);
+  return describeCluster(config, `/wcs-balancer/${stack}`, delaysOf(process.env));
 }
 
 /** Every file by its name, for a stack's values. */
@@ -89,23 +112,26 @@ export function renderStack(stack: string, values: Record<string, unknown>): Rec
   const nodes = cluster.nodes.map((name, index) => ({
     serverName: serverName(name, `i-0000000000000${String(index + 1).padStart(4, "0")}`),
     address: `10.0.1.${index + 1}`,
+    agentRequest: agentRequestVersion,
   }));
-  // Which nodes another stack has, only the engine knows.
+  // Only the engine knows the nodes of another stack.
   const backends = [...nodes, ...furtherBackends(cluster.externalNodes, [])];
   const filesOf = (kind: MachineKind) =>
     Object.fromEntries(
       Object.entries(machineSoftware(kind)).map(([path, content]) => [`${kind}/files${path}`, content]),
     );
   return {
-    "node/user-data.yaml": renderNodeUserData(cluster.node, balancerAddress, packages.node),
+    "node/user-data.yaml": renderNodeUserData(cluster.node, vpcNetworks, packages.node),
     ...filesOf("node"),
     "balancer/user-data.yaml": renderBalancerUserData(cluster.balancer, packages.balancer),
     ...filesOf("balancer"),
-    "balancer/haproxy.cfg": renderHaproxyConfig(cluster.haproxyBase, backends, cluster.stickiness),
+    "balancer/haproxy.cfg": renderHaproxyConfig(cluster.haproxyBase, backends, cluster.serverSettings),
     "balancer/desired-state.base64": renderDesiredState({
       ...cluster,
+      ...madeUpBalancers(cluster),
       backends,
       certificateHash: sha256(cluster.balancer.domain),
+      statusHash: sha256(statusServerName),
     }).document,
     "firewall.txt": renderIngressRules(cluster.ingress),
   };

@@ -4,14 +4,14 @@ import { parseArgs } from "node:util";
 
 const usage = `Usage: npm run unused-objects -- --stack NAME [--delete]
 
-Lists what lies in the bucket of stack NAME for machines of older versions; with --delete it is deleted. Needs the
-Pulumi CLI, the AWS CLI and credentials for both. Run it after a \`pulumi up\` that has succeeded: before, an older
-machine may still need them.
+Lists the objects in the bucket of stack NAME that only machines of older versions need; --delete deletes them. Needs
+the Pulumi CLI, the AWS CLI and credentials for both. Run it after a \`pulumi up\` that has succeeded: before that, an
+older machine may still need them.
 `;
 
 /**
  * The objects that a stack does not name.
- * @throws Error when the stack names one that is not there: the two do not belong together then
+ * @throws Error when the stack names an object that is not in the bucket: this is not the stack's bucket then
  */
 export function unusedObjects(there: string[], named: string[]): string[] {
   const missing = named.filter((key) => !there.includes(key));

@@ -16,7 +16,7 @@ import { mountRoot, removeWithMounts, unmountAll } from "../sandbox/overlay";
 import { cache, cached } from "../sandbox/paths";
 import { run, runAsync } from "../sandbox/shell";
 
-/** Folders of roots carry the id of their process, so that a later one can clear what a killed one has left. */
+/** Folders of roots carry the id of their process, so that a later process can remove those of a killed one. */
 const folderName = /^test-(\d+)-/;
 
 function removeAbandoned(): void {
@@ -43,8 +43,8 @@ async function install(root: string, packages: string[]): Promise<void> {
 }
 
 /**
- * The folder with what these packages put over the machines' image: made once, then used by every root that wants
- * the same. Another image or another version of a package makes another.
+ * The folder with the files that these packages add to the machines' image. It is made once for each set of packages.
+ * Another image or another version of a package needs a new folder.
  */
 async function layerOf(packages: string[]): Promise<string> {
   const there = ["image.key", "packages.key", "packages/Packages"].map((name) =>
@@ -59,7 +59,7 @@ async function layerOf(packages: string[]): Promise<string> {
     await install(mountRoot(folder), packages);
     unmountAll(folder);
     mkdirSync(cached.layers, { recursive: true });
-    // Another test may have been faster.
+    // Another test may have made the folder meanwhile.
     if (!existsSync(layer)) renameSync(join(folder, "upper"), layer);
   } finally {
     removeWithMounts(folder);
@@ -67,7 +67,7 @@ async function layerOf(packages: string[]): Promise<string> {
   return layer;
 }
 
-/** A Debian 13 root as the machines have it, to run their own tools in. */
+/** A Debian 13 root like that of the machines. Tests and measurements run the machines' tools in it. */
 export class DebianRoot {
   readonly root: string;
 

@@ -1,11 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { subnetIds, vpcId } from "../sandbox/account";
 import { Cloud } from "../sandbox/cloud/cloud";
+import type { ZoneRunner } from "../sandbox/cloud/load-balancing";
 import type { Machines } from "../sandbox/cloud/machine";
 import { ObjectStore } from "../sandbox/cloud/objects";
 import { boundaryArn } from "../sandbox/deploy-role";
-import { subnetIds, vpcId } from "../sandbox/provider/account";
 import { assetMark } from "../sandbox/provider/asset";
 import { awsInvokes } from "../sandbox/provider/aws";
 import type { ApiCall } from "../sandbox/provider/calls";
@@ -19,29 +20,135 @@ const text = (value: string) => ({ ...assetMark, hash: value.repeat(64), text: v
 export const zone = "Z0123456789ABC";
 export const domain = "wcs.dev.example.com";
 
+/** A cloud whose machines and load balancers do not run. */
+function emptyCloud(folder: string): Cloud {
+  const machines = {
+    start: async () => {},
+    remove: async () => {},
+    status: () => ({ state: "running" }),
+  } as unknown as Machines;
+  const zones: ZoneRunner = { report: () => {}, configure: async () => {}, remove: async () => {} };
+  return new Cloud(machines, new ObjectStore(folder), () => {}, undefined, zones);
+}
+
+/** What an upgrade deletes of a balancer from before it was made like a node: its interface, and what went with it. */
+export async function callsToRemoveInterface(): Promise<ApiCall[]> {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-deployment-"));
+  const cloud = emptyCloud(folder);
+  const { id: networkInterfaceId } = await cloud.create("networkInterface", {
+    subnetId: subnetIds[0],
+    tags,
+  });
+  const { id: allocationId } = await cloud.create("elasticIp", { domain: "vpc", tags });
+  const association = await cloud.create("elasticIpAssociation", { allocationId, networkInterfaceId });
+  const calls = [
+    ...cloud.callsToRemove("elasticIpAssociation", association.id),
+    ...cloud.callsToRemove("networkInterface", networkInterfaceId),
+  ];
+  rmSync(folder, { recursive: true });
+  return calls;
+}
+
+/** Makes resources in a cloud, and records the calls that AWS would get for them. */
+function recorder(cloud: Cloud) {
+  const calls: ApiCall[] = [];
+  const made: [string, string][] = [];
+  return {
+    calls,
+    /** Makes and reads a resource. Its `change` changes one property after the other. */
+    async create(kind: string, inputs: Inputs) {
+      const resource = await cloud.create(kind, inputs);
+      calls.push(...cloud.callsToCreate(kind, resource.id, inputs), ...cloud.callsToRead(kind, resource.id));
+      made.push([kind, resource.id]);
+      const change = async (changes: Inputs) => {
+        for (const [property, value] of Object.entries(changes)) {
+          const changed = { ...inputs, [property]: value };
+          calls.push(...cloud.callsToUpdate(kind, resource.id, changed));
+        }
+      };
+      return { ...resource, change };
+    },
+    removeAll() {
+      for (const [kind, id] of made.reverse()) calls.push(...cloud.callsToRemove(kind, id));
+    },
+  };
+}
+
+/** Every call for a load balancer of the stack dev, its target group and its listener, in the way of `callsOfDeployment`. */
+export async function callsOfLoadBalancer(): Promise<ApiCall[]> {
+  const folder = mkdtempSync(join(tmpdir(), "wcs-deployment-"));
+  const cloud = emptyCloud(folder);
+  const { calls, create, removeAll } = recorder(cloud);
+  const group = await cloud.create("securityGroup", { name: "load-balancer", description: "x", vpcId, tags });
+  const mappings = await Promise.all(
+    subnetIds.map(async (subnetId) => {
+      const { id: allocationId } = await cloud.create("elasticIp", { domain: "vpc", tags });
+      return { subnetId, allocationId };
+    }),
+  );
+  const balancer = await create("loadBalancer", {
+    name: "entry-1234567",
+    loadBalancerType: "network",
+    subnetMappings: mappings.slice(0, 1),
+    securityGroups: [group.id],
+    enableCrossZoneLoadBalancing: true,
+    tags,
+  });
+  await balancer.change({
+    enableCrossZoneLoadBalancing: false,
+    enableDeletionProtection: true,
+    securityGroups: ["sg-1"],
+    subnetMappings: mappings,
+    tags: otherTags,
+  });
+  const healthCheck = { protocol: "HTTP", port: "10404", interval: 5, timeout: 3 };
+  const target = await create("targetGroup", {
+    name: "https-1234567",
+    port: 10443,
+    protocol: "TCP",
+    vpcId,
+    healthCheck,
+    preserveClientIp: "false",
+    proxyProtocolV2: true,
+    tags,
+  });
+  await target.change({
+    connectionTermination: true,
+    deregistrationDelay: 60,
+    healthCheck: { ...healthCheck, interval: 10 },
+    loadBalancingCrossZoneEnabled: "true",
+    proxyProtocolV2: false,
+    targetHealthStates: [{ enableUnhealthyConnectionTermination: false }],
+    tags: otherTags,
+  });
+  const listener = await create("listener", {
+    loadBalancerArn: balancer.id,
+    port: 443,
+    protocol: "TCP",
+    defaultActions: [{ type: "forward", targetGroupArn: target.id }],
+    tcpIdleTimeoutSeconds: 3600,
+    tags,
+  });
+  await listener.change({
+    port: 80,
+    defaultActions: [{ type: "forward", targetGroupArn: "arn:x" }],
+    tcpIdleTimeoutSeconds: 60,
+    tags: otherTags,
+  });
+  removeAll();
+  rmSync(folder, { recursive: true });
+  return calls;
+}
+
 /**
- * Every call of the table: each type of resources made, read, changed in each property that can change in place, and
- * deleted, in the way of the stack dev; and each look-up.
+ * Every call of the table for what the program makes without a load balancer: each type of resources made, read, changed
+ * in each property that can change in place, and deleted, in the way of the stack dev; and each look-up.
  */
 export async function callsOfDeployment(): Promise<ApiCall[]> {
   const folder = mkdtempSync(join(tmpdir(), "wcs-deployment-"));
-  const machines = { start: async () => {}, remove: async () => {} } as unknown as Machines;
-  const cloud = new Cloud(machines, new ObjectStore(folder), () => {});
-  const calls: ApiCall[] = Object.values(awsInvokes).flatMap((invoke) => invoke.calls);
-  const made: [string, string][] = [];
-
-  const create = async (kind: string, inputs: Inputs) => {
-    const resource = await cloud.create(kind, inputs);
-    calls.push(...cloud.callsToCreate(kind, resource.id, inputs), ...cloud.callsToRead(kind, resource.id));
-    made.push([kind, resource.id]);
-    const change = async (changes: Inputs) => {
-      for (const [property, value] of Object.entries(changes)) {
-        const changed = { ...inputs, [property]: value };
-        calls.push(...cloud.callsToUpdate(kind, resource.id, changed));
-      }
-    };
-    return { ...resource, change };
-  };
+  const cloud = emptyCloud(folder);
+  const { calls, create, removeAll } = recorder(cloud);
+  calls.push(...Object.values(awsInvokes).flatMap((invoke) => invoke.calls));
 
   cloud.putManagedPolicy(boundaryArn("dev"), "{}");
   const path = "/wcs-balancer/dev/";
@@ -84,15 +191,8 @@ export async function callsOfDeployment(): Promise<ApiCall[]> {
     });
   }
   const inSubnet = { subnetId: subnetIds[0] };
-  const networkInterface = await create("networkInterface", {
-    ...inSubnet,
-    securityGroups: [group.id],
-    tags,
-  });
-  await networkInterface.change({ securityGroups: [group.id, group.id], description: "x", tags: otherTags });
   const address = await create("elasticIp", { domain: "vpc", tags });
   await address.change({ tags: otherTags });
-  await create("elasticIpAssociation", { allocationId: address.id, networkInterfaceId: networkInterface.id });
   const instance = {
     ami: "ami-0d3b1a13000000001",
     instanceType: "t3.small",
@@ -109,9 +209,10 @@ export async function callsOfDeployment(): Promise<ApiCall[]> {
     tags: otherTags,
     volumeTags: otherTags,
   });
-  await create("instance", {
-    ...instance,
-    primaryNetworkInterface: { networkInterfaceId: networkInterface.id },
+  await create("elasticIpAssociation", {
+    allocationId: address.id,
+    instanceId: node.id,
+    allowReassociation: true,
   });
 
   const record = await create("dnsRecord", {
@@ -152,7 +253,7 @@ export async function callsOfDeployment(): Promise<ApiCall[]> {
   const object = await create("bucketObject", { bucket: bucket.id, key: "node/a", source: text("a"), tags });
   await object.change({ source: text("b"), contentType: "text/plain", tags: otherTags });
 
-  for (const [kind, id] of made.reverse()) calls.push(...cloud.callsToRemove(kind, id));
+  removeAll();
   rmSync(folder, { recursive: true });
   return calls;
 }

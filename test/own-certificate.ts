@@ -1,6 +1,6 @@
 import { newKeys, pemOf, selfSigned, signServer } from "../sandbox/certificates";
 
-/** Configuration of a certificate of one's own, from a CA that is not the stack's. */
+/** The configuration of a user-supplied certificate, signed by a CA that is not the stack's. */
 export async function ownCertificate(domain: string) {
   const authorityKeys = (await newKeys()).keys;
   const { keys, pem } = await newKeys();

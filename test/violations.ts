@@ -4,9 +4,11 @@ import { policies } from "../policy/policies";
 export interface CheckedResource {
   type: string;
   inputs: Record<string, unknown>;
+  /** For properties that refer to other resources of a list: the places of these in the list. */
+  refersTo?: Record<string, number[]>;
 }
 
-/** What the policy pack has against a resource, each with the policy's name before it. */
+/** The violations that the policy pack finds in a resource, each with the policy's name before it. */
 export function violations({ type, inputs }: CheckedResource): string[] {
   const found: string[] = [];
   // The policies read nothing else of what the engine gives them.
@@ -18,16 +20,19 @@ export function violations({ type, inputs }: CheckedResource): string[] {
   return found;
 }
 
-/** What the policy pack has against resources together: the first one has the others' `bucket` as a dependency. */
+/** The violations that it finds in several resources together: the others' `bucket` depends on the first one. */
 export function stackViolations(resources: CheckedResource[]): string[] {
   const found: string[] = [];
-  const all = resources.map(({ type, inputs }, index) => ({
-    type,
-    props: inputs,
-    urn: `urn:${index}`,
-    name: `thing-${index}`,
-    propertyDependencies: inputs.bucket === unknownBucket ? { bucket: [{ urn: "urn:0" }] } : {},
-  }));
+  const all = resources.map(({ type, inputs, refersTo = {} }, index) => {
+    const references = inputs.bucket === unknownBucket ? { bucket: [0] } : refersTo;
+    const propertyDependencies = Object.fromEntries(
+      Object.entries(references).map(([property, places]) => [
+        property,
+        places.map((place) => ({ urn: `urn:${place}` })),
+      ]),
+    );
+    return { type, props: inputs, urn: `urn:${index}`, name: `thing-${index}`, propertyDependencies };
+  });
   // As above.
   const args = { resources: all } as unknown as StackValidationArgs;
   for (const policy of policies)
@@ -36,5 +41,5 @@ export function stackViolations(resources: CheckedResource[]): string[] {
   return found;
 }
 
-/** Stands for the name of a bucket that is not made yet. */
+/** The placeholder for the name of a bucket that is not made yet. */
 export const unknownBucket = "unknown";

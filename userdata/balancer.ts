@@ -1,11 +1,21 @@
+import { certificatePath, syncSettingsFile } from "../cluster/contract";
 import { machineFile, shellSettings } from "./files";
 import { type Package, renderUserData } from "./user-data";
 
 export interface BalancerSettings {
   domain: string;
-  /** Names of the SSM parameters that hold the desired state, and the certificate with the status token. */
+  /** Names of the SSM parameters: the desired state; clients' certificate; the status's certificate and token. */
   stateParameter: string;
   secretParameter: string;
+  statusParameter: string;
+  /**
+   * Names of two more, which exist only with `acme`: the account's key; the certificate that balancers order, with their
+   * ledger. The names are always there, so that switching `acme` on or off replaces no balancer.
+   */
+  accountParameter: string;
+  acmeParameter: string;
+  /** The tags of the stack's balancers, by which they find each other. */
+  balancerTags: Record<string, string>;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;
   /** Leading folders to strip from the WebSDK bundle. */
@@ -19,24 +29,25 @@ export interface BalancerPackages {
   websdk: Package;
 }
 
-/** Where the guide keeps the PEM of certificate, chain and key. */
-export function certificatePath(domain: string): string {
-  return `/etc/pki/tls/${domain}/cert.pem`;
-}
-
 /** Where the guide's test begins: the Two Way Streaming page of the WebSDK. */
 export const examplePage = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
 
-/** What browsers see when no node can take them. */
-export const busyPage = "/etc/wcs-balancer/503.html";
-
 /** User-data of the balancer: no certificate, no nodes, no secret. It fetches those, and never changes with them. */
 export function renderBalancerUserData(settings: BalancerSettings, fetched: BalancerPackages): string {
-  const { domain, stateParameter, secretParameter, webSdkStripComponents } = settings;
+  const { domain, webSdkStripComponents } = settings;
+  const sync = {
+    stateParameter: settings.stateParameter,
+    secretParameter: settings.secretParameter,
+    statusParameter: settings.statusParameter,
+    accountParameter: settings.accountParameter,
+    acmeParameter: settings.acmeParameter,
+    certificatePath: certificatePath(domain),
+    balancerTags: settings.balancerTags,
+  };
   return renderUserData({
     sshPublicKey: settings.sshPublicKey,
     patienceSeconds: settings.patienceSeconds,
-    packages: ["haproxy", "nginx", "nftables", "unattended-upgrades"],
+    packages: ["haproxy", "nginx", "nftables", "python3-acme", "python3-boto3", "unattended-upgrades"],
     fetched: { ...fetched },
     files: [
       {
@@ -44,8 +55,8 @@ export function renderBalancerUserData(settings: BalancerSettings, fetched: Bala
         content: shellSettings({ WEBSDK_STRIP_COMPONENTS: String(webSdkStripComponents) }),
       },
       {
-        path: "/etc/wcs-balancer/sync.json",
-        content: `${JSON.stringify({ stateParameter, secretParameter, certificatePath: certificatePath(domain) }, null, 2)}\n`,
+        path: syncSettingsFile,
+        content: `${JSON.stringify(sync, null, 2)}\n`,
       },
       {
         path: "/etc/systemd/system/nginx.service.d/wcs-setup.conf",

@@ -1,7 +1,8 @@
+import { nodeSettingsFile, nodeShellSettingsFile } from "../cluster/contract";
 import { machineFile, shellSettings } from "./files";
 import { type Package, renderUserData } from "./user-data";
 
-export type AgentListener = "xinetd" | "systemd";
+type AgentListener = "xinetd" | "systemd";
 
 export interface NodeSettings {
   /** Networks of other stacks' balancers, which the agent answers, too. */
@@ -14,7 +15,7 @@ export interface NodeSettings {
   wcsHeap?: string;
   /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
   licenseParameter?: string;
-  /** Whether to install security updates by itself, with apt; an image of the user's own has its own way. */
+  /** Whether apt installs security updates by itself. A user-supplied image has its own way of updating. */
   securityUpdates: boolean;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;
@@ -34,32 +35,32 @@ export interface NodePackages {
  */
 const neededProperties = JSON.parse(machineFile("node/needed-properties.json")) as Record<string, string>;
 
-/** What a user's own properties undo; one line each. */
+/** Warns of properties that differ from what the balancer needs; one line each. */
 export function propertyWarnings(wcsProperties: Record<string, string>): string[] {
   return Object.entries(neededProperties)
     .filter(([key, needed]) => (wcsProperties[key] ?? needed) !== needed)
     .map(
       ([key, needed]) =>
-        `wcsProperties sets ${key} to "${wcsProperties[key]}"; the balancer needs "${needed}" there. It is done as ` +
-        `you say. To take it back: pulumi config rm --path 'wcsProperties["${key}"]'`,
+        `wcsProperties sets ${key} to "${wcsProperties[key]}"; the balancer needs "${needed}". Your value is ` +
+        `used. To use the needed one: pulumi config rm --path 'wcsProperties["${key}"]'`,
     );
 }
 
-/** What runs the agent for each connection to 9707. */
+/** What runs the agent for each connection to its port. */
 const listenerPackages: Record<AgentListener, string[]> = { xinetd: ["xinetd"], systemd: [] };
 
 /**
  * User-data of a WCS node.
- * @param balancerAddress private address of this stack's balancer
+ * @param balancerNetworks networks that this stack's balancers are in
  */
 export function renderNodeUserData(
   settings: NodeSettings,
-  balancerAddress: string,
+  balancerNetworks: string[],
   fetched: NodePackages,
 ): string {
   const { javaPackage, licenseParameter } = settings;
   // The only ones that the agent answers.
-  const allowed = [balancerAddress, ...settings.balancerCidrs, "127.0.0.1"];
+  const allowed = [...balancerNetworks, ...settings.balancerCidrs, "127.0.0.1"];
   const node = { properties: settings.wcsProperties, heap: settings.wcsHeap, licenseParameter };
   return renderUserData({
     sshPublicKey: settings.sshPublicKey,
@@ -72,9 +73,9 @@ export function renderNodeUserData(
     ],
     fetched: { ...fetched },
     files: [
-      { path: "/etc/wcs-node/node.json", content: `${JSON.stringify(node, null, 2)}\n` },
+      { path: nodeSettingsFile, content: `${JSON.stringify(node, null, 2)}\n` },
       {
-        path: "/etc/wcs-node/settings",
+        path: nodeShellSettingsFile,
         content: shellSettings({ ALLOWED_ADDRESSES: allowed.join(" ") }),
       },
       ...["wcs-setup-failed.socket", "wcs-setup-failed@.service"].map((unit) => ({

@@ -1,16 +1,17 @@
 import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
+import { setupSettingsFile } from "../cluster/contract";
 import { machineFile } from "./files";
 
 /** A file that cloud-init writes before packages are installed. */
-export interface MachineFile {
+interface MachineFile {
   path: string;
   content: string;
   /** @default "0644", which is cloud-init's own */
   permissions?: string;
 }
 
-/** What a machine fetches at its first boot, and verifies before it is used. */
+/** A file that a machine fetches at its first boot, and verifies before it is used. */
 export interface Package {
   /** `s3://BUCKET/KEY`, read by the machine's role, or a web address. */
   source: string;
@@ -18,7 +19,7 @@ export interface Package {
   sha256: string;
 }
 
-export interface UserData {
+interface UserData {
   /** Packages of the distribution. */
   packages: string[];
   files: MachineFile[];
@@ -26,7 +27,7 @@ export interface UserData {
   fetched: Record<string, Package>;
   /** The steps after `software` is there, in their order: see machines/setup/step.py. */
   steps: string[];
-  /** How long a download is tried again that fails or is refused. */
+  /** How long a download that fails or is refused is tried again. */
   patienceSeconds: number;
   /** Who may log in by SSH as the image's own user. @default nobody */
   sshPublicKey?: string;
@@ -35,9 +36,24 @@ export interface UserData {
 /** A new role's rights may take this long to arrive (AWS IAM User Guide, "eventually consistent": "minutes"). */
 export const defaultPatienceSeconds = 180;
 
+/**
+ * How long machines try again to fetch their software, by an environment: tests that break it wait less.
+ * @throws Error for a value that is no number of seconds
+ */
+export function patienceSecondsOf({
+  WCS_BALANCER_PATIENCE_SECONDS: text,
+}: Record<string, string | undefined>): number {
+  if (text === undefined) return defaultPatienceSeconds;
+  if (/^\d{1,5}$/.test(text)) return Number(text);
+  throw new Error(
+    `WCS_BALANCER_PATIENCE_SECONDS is "${text}"; it must be a number of seconds, such as 10. Without it machines try ` +
+      `for ${defaultPatienceSeconds} s`,
+  );
+}
+
 const library = "/usr/local/lib/wcs-setup";
 
-/** Each a script of its own, since cloud-init names the script that failed. */
+/** One script for each step, since cloud-init names the script that failed. */
 function stepScripts(steps: string[]): MachineFile[] {
   return steps.map((step, index) => ({
     path: `/var/lib/cloud/scripts/per-instance/${String(index + 1).padStart(2, "0")}-${step}`,
@@ -54,7 +70,7 @@ export function renderUserData(userData: UserData): string {
   const { packages, files, fetched, steps, patienceSeconds, sshPublicKey } = userData;
   const setup: MachineFile[] = [
     {
-      path: "/etc/wcs-setup.json",
+      path: setupSettingsFile,
       content: `${JSON.stringify({ packages: fetched, patienceSeconds }, null, 2)}\n`,
     },
     { path: `${library}/step.py`, content: machineFile("setup/step.py"), permissions: "0755" },

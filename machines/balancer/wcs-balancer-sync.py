@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Keeps this balancer in the state that `pulumi up` asked for: the package wcs_balancer says how."""
+"""Keeps this balancer in the state that `pulumi up` asked for. The package wcs_balancer explains how."""
 
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What an operator asks this balancer: wcs_balancer/command.py."""
+"""The command for operators: wcs_balancer/command.py."""
 
 import sys
 

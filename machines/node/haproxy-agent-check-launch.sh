@@ -1,16 +1,16 @@
 #!/bin/bash
-# What xinetd or systemd starts for each connection to port 9707: reads the thresholds that HAProxy sends with
+# What xinetd or systemd starts for each connection to port @AGENT_PORT@: reads the thresholds that HAProxy sends with
 # the check ("cpu 90 hls 100;", see agent-send) and runs the agent with them. When nothing comes, as from a
-# telnet, the agent checks its own six. Who only connects and leaves gets no answer.
+# telnet, the agent checks the guide's six. Who only connects and leaves gets no answer.
 #
-# No question takes a node out by how it is written or how slowly it comes. What cannot be read is skipped, and
-# fewer checks can only make the answer better: the rest counts again with the next question, a second later.
-# -f: a word of a question is no pattern for file names.
+# A badly written or slow request must not take a node out. Unreadable parts are skipped: fewer checks can only
+# make the answer better, and the next request, a second later, is judged again.
+# -f: words of a request are not patterns for file names.
 set -uf
 export LC_ALL=C
 
 readonly first_seconds=0.2
-# With the agent's 0.6 s for WCS all of it stays within a second.
+# Together with the agent's 0.5 s for WCS this leaves a busy machine 0.15 s of the second that an answer may take.
 readonly rest_seconds=0.15
 readonly max_request_bytes=200
 
@@ -22,7 +22,7 @@ number_of() {
   REPLY=$(((10#$1 << 24) + (10#$2 << 16) + (10#$3 << 8) + 10#$4))
 }
 
-# Whether an address is among ALLOWED_ADDRESSES, which holds addresses and networks. Without a process of its own.
+# Whether an address is in ALLOWED_ADDRESSES, a list of addresses and networks. Starts no further process.
 is_allowed() {
   local address entry
   [[ " $ALLOWED_ADDRESSES " != *" $1 "* ]] || return 0
@@ -43,7 +43,7 @@ fi
 
 IFS= read -r -t "$first_seconds" -n $((max_request_bytes + 1)) -d ';' request
 status=$?
-# On a busy machine the time is up before this process has had its turn to read what is there.
+# On a busy machine the time can be over before this process gets a turn to read a request that has arrived.
 if [[ $status -gt 128 ]] && { [[ -n $request ]] || read -r -t 0; }; then
   IFS= read -r -t "$rest_seconds" -n $((max_request_bytes + 1 - ${#request})) -d ';' rest
   status=$?
@@ -51,7 +51,7 @@ if [[ $status -gt 128 ]] && { [[ -n $request ]] || read -r -t 0; }; then
 fi
 
 if [[ -z $request && $status -eq 0 ]]; then
-  # HAProxy's health check, which takes any answer: it asks whether the agent is there, and that costs nothing.
+  # HAProxy's health check asks only whether the agent is alive. It takes any answer, so this one costs nothing.
   printf 'down #empty request\n'
   exit 0
 elif [[ -z $request && $status -eq 1 ]]; then
@@ -60,11 +60,11 @@ elif [[ -z $request ]]; then
   set --
 else
   if [[ ${#request} -gt $max_request_bytes ]]; then
-    # What is left unread at the end would reset the connection, and the answer with it.
+    # Read the rest: unread bytes would reset the connection, and the answer would be lost.
     IFS= read -r -t 0.05 -N 4096 _
     status=142
   fi
-  # Of a question without its end only checks count whose number is known to be whole.
+  # In a request without an end, only checks with a complete number count.
   if [[ $status -gt 128 ]]; then
     [[ $request =~ ^.*[[:space:]][0-9]+[[:space:]] ]]
     request=${BASH_REMATCH[0]-}
@@ -73,7 +73,7 @@ else
   known=''
   for word in $request; do
     case $word in
-      cpu | publishers | subscribers | hls | band-in | band-out)
+      cpu | publishers | subscribers | hls | band-in | band-out | connections)
         checks+=("$word")
         known=yes
         ;;
@@ -81,7 +81,7 @@ else
         if [[ -n $known && $word =~ ^[0-9]{1,9}$ ]]; then
           checks+=("$word")
         elif [[ -n $known ]]; then
-          # Its default might be stricter than the number that cannot be read.
+          # Drop the check: its default could be stricter than the number that cannot be read.
           unset 'checks[-1]'
         fi
         known=''
@@ -93,5 +93,5 @@ else
   [[ ${#checks[@]} -gt 0 ]] || no_checks=yes
   set -- "${checks[@]}"
 fi
-# In this shell: starting another would cost as much as the whole check.
+# Runs in this shell, since another one would cost as much as the whole check.
 source /usr/local/bin/haproxy-agent-check.sh

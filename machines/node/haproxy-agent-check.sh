@@ -2,17 +2,17 @@
 # Tells HAProxy whether this WCS node can take another client, in one line of its agent protocol:
 #   up N%        yes; N falls from 100 towards 1 as the tightest check nears its threshold
 #   up 0%        no new clients: a threshold is reached (open sockets and clients with a cookie stay)
-#   down #why    broken: WCS does not answer, or what it answers cannot be trusted
-# Behind "up" stands the tightest check, "#cpu 95 of 90": HAProxy shows it and does nothing else with it.
-# It never says ready, drain or maint: the administrative state belongs to operators, and an agent's
+#   down #why    broken: WCS does not answer, or its answer cannot be trusted
+# After "up" comes the tightest check, "#cpu 95 of 90": HAProxy only shows it.
+# The agent never answers ready, drain or maint: operators own the administrative state, and an agent's
 # "ready" would undo their drain (HAProxy Configuration Manual, "agent-check").
-# It answers within a second whatever WCS does, since HAProxy keeps the last answer for ever when none comes.
+# It always answers within a second, since HAProxy keeps the last answer for ever when none comes.
 set -u
 export LC_ALL=C
 
-readonly setup_state=/var/lib/wcs-setup/state
-readonly statistics_port=8081
-readonly answer_seconds=0.6
+readonly setup_state=@SETUP_STATE@
+readonly statistics_port=@NODE_STATISTICS_PORT@
+readonly answer_seconds=0.5
 readonly max_bytes=65536
 
 usage() {
@@ -24,7 +24,9 @@ Usage: ${0##*/} [CHECK [THRESHOLD]]...
   hls [N]          HLS streams (default 100)
   band-in [N]      incoming bandwidth in Mbps (default 100)
   band-out [N]     outgoing bandwidth in Mbps (default 100)
-Without arguments all six are checked. A node takes clients while every value is below its threshold.
+  connections [N]  connections of clients to WCS, direct ones included (default 100)
+Without arguments all but connections are checked, as in Flashphoner's guide. A node takes clients while every
+value is below its threshold.
 
 Example: ${0##*/} cpu 70 publishers 50
 USAGE
@@ -35,9 +37,9 @@ down() {
   exit 0
 }
 
-# Prints the HTTP status and the body of WCS's statistics. Runs in a process of its own, since bash cannot
-# give a connection that nobody accepts a deadline; nor does it read with one, which costs two system calls
-# a byte.
+# Prints the HTTP status and the body of WCS's statistics. Runs in its own process, since bash cannot limit
+# the time of a connection that WCS does not accept. Reads have no time limit either: bash would need two
+# system calls for each byte.
 fetch_statistics() {
   local line length='' code=''
   exec 4<>"/dev/tcp/127.0.0.1/$statistics_port" || return
@@ -59,7 +61,8 @@ declare -A thresholds=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     cpu) name=cpu limit=90 ;;
-    publishers | subscribers | hls | band-in | band-out) name=$1 limit=100 ;;
+    # 100 is the guide's number for streams, and for connections its limit of the balancer (maxconn).
+    publishers | subscribers | hls | band-in | band-out | connections) name=$1 limit=100 ;;
     help | --help | -h)
       usage
       exit 0
@@ -77,7 +80,7 @@ while [[ $# -gt 0 ]]; do
   thresholds[$name]=$limit
 done
 
-# Written by the steps of the set-up until the node is complete, so that one that fails says so here.
+# The set-up's steps write this file until the node is complete, so the agent can name a step that failed.
 if [[ -e $setup_state ]]; then
   read -r state <"$setup_state"
   down "${state:-setup incomplete}"
@@ -101,9 +104,9 @@ IFS= read -r -N "$max_bytes" -u 3 statistics && down "WCS statistics are too lon
 checks=''
 for name in "${!thresholds[@]}"; do checks+="$name ${thresholds[$name]} "; done
 
-# The sums are the ones of Flashphoner's guide. A field that is missing or absurd is an error: "up" never
-# comes out of a doubt. Numbers may come as numbers or as text. In awk, and in the place of this shell, since
-# starting jq alone costs more than all of this.
+# The sums are those of Flashphoner's guide; it does not have connections. A missing or absurd field is an error: a doubtful document never
+# gives "up". Numbers may be numbers or text. awk replaces this shell, since starting jq alone costs more than
+# all of this.
 shopt -s execfail
 # shellcheck disable=SC2093 # what follows runs only when awk cannot
 exec awk -v checks="$checks" -v load="$load" -v processors="$processors" '
@@ -163,6 +166,7 @@ exec awk -v checks="$checks" -v load="$load" -v processors="$processors" '
     if (check == "publishers") return sum("webrtc_in rtmp_in rtsp_in rtsp_push_in")
     if (check == "subscribers") return sum("webrtc_out rtmp_out rtmp_client_out rtsp_out websocket_out")
     if (check == "hls") return sum("hls")
+    if (check == "connections") return field("connections_stats", "connections")
     if (check == "band-in") return field("network_stats", "global_bandwidth_in")
     return field("network_stats", "global_bandwidth_out")
   }
@@ -180,7 +184,7 @@ exec awk -v checks="$checks" -v load="$load" -v processors="$processors" '
       share = number >= words[i + 1] ? 1 : number / words[i + 1]
       if (share <= tightest) continue
       tightest = share
-      # Without decimals, which would round up to a threshold that is not reached.
+      # Without decimals: rounding could show a threshold as reached that is not.
       why = sprintf(" #%s %d of %d", words[i], number, words[i + 1])
     }
     percent = int(100 * (1 - tightest) + 1e-9)

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """Configures Web Call Server on this machine, before each of its starts.
 
-Writes the properties that the balancer needs, those of /etc/wcs-node/node.json, this machine's addresses and the Java
+Writes the properties that the balancer needs, those of @NODE_SETTINGS@, this machine's addresses and the Java
 heap into WCS's own files. At every start, since nothing else detects the addresses, and a stop and start of the instance can
-change its public address and its memory. Running it again changes nothing. When it fails, systemd does run it
-again: metadata may be away for a while, or the disk full.
+change its public address and its memory. A second run changes nothing. When it fails, systemd runs it again, since
+metadata may be away for a while, or the disk full.
 
-Root asks, and a second process (`wcs-configure write`) writes as the user that the files belong to.
+Root asks metadata. A second process (`wcs-configure write`) writes as the user that owns the files.
 """
 
 import json
@@ -21,7 +21,7 @@ sys.path.insert(0, "/usr/local/lib/wcs-setup")
 from aws_instance import AwsError, metadata
 from wcs_user import WCS, owner_of, run_as
 
-SETTINGS = Path("/etc/wcs-node/node.json")
+SETTINGS = Path("@NODE_SETTINGS@")
 NEEDED = Path("/usr/local/share/wcs-node/needed-properties.json")
 KEY = re.compile(r"^\s*([^#!\s=:][^=:\s]*)\s*[=:]")
 HEAP = re.compile(r"^\s*-Xmx\S+\s*$")
@@ -30,8 +30,8 @@ HEAP = re.compile(r"^\s*-Xmx\S+\s*$")
 def set_properties(text: str, properties: dict[str, str]) -> str:
     """Gives the text of a Java properties file with `properties` set, each exactly once.
 
-    A key that is there is replaced where it stands, its duplicates are removed, a new one is added at the
-    end. Comments and all other lines stay.
+    An existing key gets its new value in place, and its duplicates are removed. A new key is added at the end.
+    Comments and all other lines stay.
     """
     lines: list[str] = []
     placed: set[str] = set()
@@ -48,13 +48,13 @@ def set_properties(text: str, properties: dict[str, str]) -> str:
 
 
 def set_heap(text: str, heap: str) -> str:
-    """Gives the text of wcs-core.properties, which holds an option of Java a line, with the heap's size."""
+    """Gives the text of wcs-core.properties, which holds one option of Java on each line, with the heap's size."""
     lines = [line for line in text.splitlines() if not HEAP.match(line)]
     return "\n".join([*lines, f"-Xmx{heap}"]) + "\n"
 
 
 def half_of_memory(meminfo: str) -> str:
-    """Half of the machine's memory, as Flashphoner advises, in the words of -Xmx."""
+    """Half of the machine's memory, as Flashphoner advises, in the format of -Xmx."""
     match = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
     if match is None:
         raise ValueError("no MemTotal in /proc/meminfo")
@@ -62,7 +62,7 @@ def half_of_memory(meminfo: str) -> str:
 
 
 def resolve(properties: dict[str, str], private: str, public: str) -> dict[str, str]:
-    """Puts the machine's addresses into the properties: its own, and where a value asks for them."""
+    """Sets the properties of the machine's addresses, and fills in the addresses where a value names them."""
     own = {"ip": public, "ip_local": private, "hold_ip_settings": "true"}
     asked = {
         key: value.replace("{privateAddress}", private).replace("{publicAddress}", public)
@@ -72,10 +72,10 @@ def resolve(properties: dict[str, str], private: str, public: str) -> dict[str, 
 
 
 def rewrite(path: Path, text: str) -> None:
-    """Replaces a file in one step; it keeps its mode, and its owner where root writes."""
+    """Replaces a file in one step. The file keeps its mode, and its owner if root writes."""
     status = path.stat()
     temporary = path.with_name(f".{path.name}.new")
-    # What lies there under this name is left from a run that was killed, or planted: neither is written to.
+    # A file with this name is left from a killed run, or was planted. Never write to it.
     temporary.unlink(missing_ok=True)
     with open(temporary, "x", encoding="utf-8") as file:
         file.write(text)
@@ -88,7 +88,7 @@ def rewrite(path: Path, text: str) -> None:
 
 
 def write(folder: Path, properties: dict[str, str], heap: str) -> None:
-    """Brings WCS's files to what they should be, as the user that this runs as."""
+    """Writes the wanted content into WCS's files, as the user that this process runs as."""
     for name, change in (
         ("flashphoner.properties", lambda text: set_properties(text, properties)),
         ("wcs-core.properties", lambda text: set_heap(text, heap)),
@@ -99,7 +99,7 @@ def write(folder: Path, properties: dict[str, str], heap: str) -> None:
 
 
 def hand_over(installation: Path, properties: dict[str, str], heap: str) -> None:
-    """Has the files written by the user that may change them anyway."""
+    """Starts a process that writes the files as the user that can change them anyway."""
     command = [sys.executable, "-I", __file__, "write", str(installation / "conf")]
     text = json.dumps({"properties": properties, "heap": heap})
     run_as(owner_of("conf", installation=installation), command, input=text, check=True)
@@ -107,7 +107,7 @@ def hand_over(installation: Path, properties: dict[str, str], heap: str) -> None
 
 def configure() -> None:
     settings = json.loads(SETTINGS.read_text(encoding="utf-8"))
-    # A user's own win.
+    # User-supplied properties override the needed ones.
     properties = json.loads(NEEDED.read_text(encoding="utf-8")) | settings["properties"]
     token = metadata("")
     private = metadata("local-ipv4", token)
@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> None:
         else:
             configure()
     except subprocess.CalledProcessError as error:
-        # The writing process has said why.
+        # The writing process has printed the reason.
         sys.exit(error.returncode)
     except (AwsError, OSError, KeyError) as error:
         sys.exit(f"wcs-configure: {error}")

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Activates and gives back this node's WCS licence: wcs-license activate|deactivate
 
-The key comes from an SSM SecureString through the instance's role. It reaches WCS's own script in the memory
-of one shell, not as an argument, so that no process list shows it, and nothing here prints it. WCS's scripts run
-as the user that may change them.
+The instance's role reads the key from an SSM SecureString. WCS's own script gets the key in the memory of one
+shell, not as an argument, so no process list shows it; nothing here prints it. WCS's scripts run as the user that
+can change them.
 """
 
 import json
@@ -18,28 +18,28 @@ from aws_instance import AwsError
 from aws_parameters import get_parameter
 from wcs_user import WCS, owner_of, run_as
 
-SETTINGS = Path("/etc/wcs-node/node.json")
+SETTINGS = Path("@NODE_SETTINGS@")
 LICENSE = "conf/flashphoner.license"
 # How long a boot waits for the key: SSM or metadata may be away, and a new role's rights take a while to arrive.
 KEY_SECONDS = 180
-# Reads the key from standard input and runs the script as if it had been given on its command line.
+# Reads the key from standard input, and runs the script with the key as its argument.
 WITH_KEY = 'read -r key && source "$0" "$key"'
 
 
 def is_reboot(jobs: str) -> bool:
-    """Whether systemd is on its way to a reboot, by the output of `systemctl list-jobs`."""
+    """Whether systemd is about to reboot, by the output of `systemctl list-jobs`."""
     targets = ("reboot.target", "soft-reboot.target", "kexec.target")
     rows = [line.split() for line in jobs.splitlines()]
     return any(len(row) >= 3 and row[1] in targets and row[2] == "start" for row in rows)
 
 
 def is_shutdown(jobs: str) -> bool:
-    """Whether systemd is on its way down at all."""
+    """Whether systemd is about to shut down, for a reboot or not."""
     return any("shutdown.target" in line.split() for line in jobs.splitlines())
 
 
 def patiently(ask: Callable[[], str], seconds: float = KEY_SECONDS, pause: float = 5) -> str:
-    """What `ask` gives, tried again until the time is over."""
+    """The answer of `ask`, which is tried again until the time is over."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -61,28 +61,28 @@ def run_script(name: str, command: list[str], key: str = "", installation: Path 
 
 def activate() -> None:
     if (WCS / LICENSE).exists():
-        print("wcs-license: there is one")
+        print("wcs-license: this node has a licence already")
         return
     parameter = json.loads(SETTINGS.read_text(encoding="utf-8"))["licenseParameter"]
     key = patiently(lambda: get_parameter(parameter))
     status = run_script("activation.sh", ["bash", "-c", WITH_KEY], key)
     if status != 0 or not (WCS / LICENSE).exists():
-        sys.exit(f"wcs-license: activation.sh failed ({status})")
-    print("wcs-license: activated")
-    # One that has been started without reads it when it starts again.
+        sys.exit(f"wcs-license: activation.sh failed with status {status}, or left no {LICENSE}")
+    print("wcs-license: licence activated")
+    # A WCS that was started without a licence reads it when it starts again.
     subprocess.run(["systemctl", "--no-block", "try-restart", "webcallserver"], check=False, timeout=30)
 
 
 def deactivate() -> None:
     jobs = subprocess.run(["systemctl", "list-jobs", "--no-legend"], text=True, capture_output=True, timeout=10).stdout
     if not is_shutdown(jobs) or is_reboot(jobs):
-        print("wcs-license: kept")
+        print("wcs-license: licence kept, since the machine does not power off")
         return
     if (WCS / LICENSE).exists():
         remove = f'"$0" && rm --force {WCS / LICENSE}'
         if status := run_script("deactivation.sh", ["bash", "-c", remove], seconds=60):
-            sys.exit(f"wcs-license: deactivation.sh failed ({status})")
-        print("wcs-license: given back")
+            sys.exit(f"wcs-license: deactivation.sh failed with status {status}")
+        print("wcs-license: licence given back")
 
 
 def main(arguments: list[str]) -> int:
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     try:
         actions[arguments[0]]()
     except (AwsError, OSError, KeyError, subprocess.SubprocessError) as error:
-        # Without the output of WCS's own script, and without its input.
+        # The error holds neither input nor output of WCS's own script.
         print(f"wcs-license: {error}", file=sys.stderr)
         return 1
     return 0

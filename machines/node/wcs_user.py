@@ -1,7 +1,7 @@
-"""Runs as WCS's own user what concerns WCS's own files and scripts.
+"""Writes WCS's files and runs WCS's scripts as WCS's own user.
 
-That user may put a link, a pipe or another script in their place, at any time. So root neither writes nor runs
-anything there: it hands over what only root may know, on standard input.
+That user can replace them with a link, a pipe or another script at any time. So root neither writes nor runs
+anything there; it passes what only root may know on standard input.
 """
 
 import os
@@ -28,10 +28,10 @@ def user_named(name: str) -> Owner:
 
 
 def owner_of(*paths: str, installation: Path = WCS) -> Owner:
-    """Whoever can change the folder of the installation or one of these paths in it; root where nobody else can.
+    """The user that can change the folder of the installation or one of these paths in it; root if no other can.
 
-    Asked from the top down: below a folder that belongs to somebody else nothing proves anything. WCS_USER in the
-    environment of the service has the last word.
+    Checked from the top down, since the owner of a folder can replace everything below it. WCS_USER in the
+    environment of the service overrides the result.
     """
     if name := os.environ.get("WCS_USER"):
         return user_named(name)
@@ -46,5 +46,5 @@ def owner_of(*paths: str, installation: Path = WCS) -> Owner:
 
 
 def run_as(owner: Owner, command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Runs a command as somebody, without root's groups."""
+    """Runs a command as a user, without root's groups."""
     return subprocess.run(command, user=owner.uid, group=owner.gid, extra_groups=[], cwd="/", text=True, **options)

@@ -24,8 +24,8 @@ def parse_parameter(status: int, body: bytes, name: str) -> str:
 
 
 def metadata_problem(error: Exception) -> str:
-    """What is wrong with the answers of the metadata service, by what they broke. `aws_instance` does not check them
-    itself: it is in user-data, where each line counts."""
+    """What is wrong with an answer of the metadata service, by the error that it caused. `aws_instance` does not check
+    answers itself: it is in user-data, where each line counts."""
     if isinstance(error, IndexError):
         return "instance metadata names no role of this machine"
     if isinstance(error, (KeyError, TypeError, AttributeError)):

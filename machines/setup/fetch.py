@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Fetches or checks what /etc/wcs-setup.json names: fetch.py download|checksum NAME
+"""Fetches or checks what @SETUP_SETTINGS@ names: fetch.py download|checksum NAME
 
-From S3 with this machine's role, or from a web address; a part at a time, since a WCS tarball has some 300 MB. The
-file is then /var/lib/wcs-setup/NAME.
+It downloads from S3 with this machine's role, or from a web address, and in parts, since a WCS tarball has some 300 MB.
+The file is then /var/lib/wcs-setup/NAME.
 """
 
 import hashlib
@@ -23,36 +23,36 @@ PART_BYTES = 1 << 20
 
 
 def open_source(source: str) -> HTTPResponse:
-    """Asks for a download, whatever kind of address it has."""
+    """Opens a download, from S3 or the web."""
     if source.startswith("s3://"):
         return open_object(source)
     try:
         answer: HTTPResponse = urllib.request.urlopen(source, timeout=READ_SECONDS)
         return answer
     except urllib.error.HTTPError as error:
-        # Too slow, and too often.
+        # 408 and 429: the request was too slow, or requests came too often.
         if error.code < 500 and error.code not in (408, 429):
             raise StepError(f"{source}: HTTP {error.code}") from error
         raise
 
 
 def copy(answer: HTTPResponse, file: BinaryIO) -> None:
-    """Copies a download within its deadline, and checks that it is whole."""
+    """Copies a download within its deadline, and checks that it is complete."""
     deadline = time.monotonic() + DOWNLOAD_SECONDS
     size = 0
-    # One read of the network at a time, so that the deadline is looked at.
+    # Each round reads once from the network, so that the deadline is checked often.
     while part := answer.read1(PART_BYTES):
         file.write(part)
         size += len(part)
         if time.monotonic() > deadline:
-            raise StepError(f"only {size} bytes have come after {DOWNLOAD_SECONDS} s")
+            raise StepError(f"the download is too slow: {size} bytes after {DOWNLOAD_SECONDS} s")
     length = answer.headers.get("content-length")
     if length is not None and size != int(length):
         raise OSError(f"the download ends after {size} of {length} bytes")
 
 
 def download(source: str, target: Path) -> None:
-    """Downloads to a file; nothing of it stays when that fails."""
+    """Downloads to a file, and removes the file if that fails."""
     try:
         with open_source(source) as answer, target.open("wb") as file:
             copy(answer, file)
@@ -68,7 +68,7 @@ def check(file: Path, wanted: str) -> None:
         while part := content.read(PART_BYTES):
             digest.update(part)
     if digest.hexdigest() != wanted:
-        raise StepError(f"the SHA-256 of what was downloaded is {digest.hexdigest()}, not {wanted}")
+        raise StepError(f"the SHA-256 of the download is {digest.hexdigest()}, not {wanted}")
 
 
 def main(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 """Runs one step of this machine's set-up: step.py NAME
 
 cloud-init calls it for each step. The first ones fetch the software from S3, the others are its scripts. When one
-fails, the rest does nothing, and the state file, the console, cloud-init and a node's port 9707 name it.
+fails, the rest does nothing, and the state file, the console, cloud-init and a node's port @AGENT_PORT@ name it.
 """
 
 import errno
@@ -21,9 +21,9 @@ from typing import Callable
 
 from aws_instance import AwsError, ask
 
-SETTINGS = Path("/etc/wcs-setup.json")
-WORK = Path("/var/lib/wcs-setup")
-STATE = WORK / "state"
+SETTINGS = Path("@SETUP_SETTINGS@")
+STATE = Path("@SETUP_STATE@")
+WORK = STATE.parent
 
 
 class StepError(Exception):
@@ -83,11 +83,11 @@ def write(file: Path, text: str) -> None:
 
 def main(step: str) -> int:
     WORK.mkdir(exist_ok=True)
-    if STATE.exists() and "failed" in STATE.read_text():
+    if STATE.exists() and STATE.read_text().startswith("@SETUP_FAILED@"):
         return 0
     print(f"set-up: {step}", flush=True)
     try:
-        write(STATE, f"setup running: {step}")
+        write(STATE, f"@SETUP_RUNNING@{step}")
         perform(step)
         return 0
     except Exception as error:
@@ -97,7 +97,7 @@ def main(step: str) -> int:
         shutil.rmtree(WORK, ignore_errors=True)
         with suppress(OSError):
             WORK.mkdir(exist_ok=True)
-            write(STATE, f"setup failed: {step}")
+            write(STATE, f"@SETUP_FAILED@{step}")
         subprocess.run(["systemctl", "enable", "--now", "wcs-setup-failed.socket"], stderr=subprocess.DEVNULL)
         # Once more at the end, where people look first.
         subprocess.run(["systemd-run", "--on-active=10", "--property=StandardOutput=journal+console", "echo", reason])

@@ -1,28 +1,28 @@
-import { accountId, region } from "../provider/account";
+import { accountId, region } from "../account";
 import type { ApiCall } from "../provider/calls";
 import { type Context, judge, type Rights, refusal } from "./policy";
 
-/** Who asks AWS: a role that somebody has taken. */
+/** The caller of an AWS API: an assumed role. */
 export interface Caller extends Rights {
   role: string;
-  /** Where the text of its policies stands, for those who have to change it. */
+  /** The file with the role's policies, for error messages. */
   file: string;
 }
 
-/** What every request has: its region (IAM and Route 53 have one for all), TLS, and whose the resource is. */
+/** The context of every request: its region (IAM and Route 53 have only one), TLS, and the owner of the resource. */
 function circumstances(action: string): Context {
   const isGlobal = /^(iam|route53):/.test(action);
   return {
     "aws:RequestedRegion": isGlobal ? "us-east-1" : region,
     "aws:SecureTransport": "true",
-    // Buckets of others are not in the sandbox. For other services no policy asks, and not each call has the key.
+    // The sandbox has only buckets of this account. For other services, no policy uses the key, and some calls lack it.
     ...(action.startsWith("s3:") && { "aws:ResourceAccount": accountId }),
   };
 }
 
 /**
- * Checks that a caller may make calls, each with all that it is about.
- * @throws Error in the words of AWS, and the file that decides
+ * Checks that a caller may make calls, each on all of the call's resources.
+ * @throws Error in AWS's words, with the name of the file that has to allow the call
  */
 export function authorize({ role, file, ...rights }: Caller, calls: ApiCall[]): void {
   for (const { action, targets } of calls) {

@@ -6,40 +6,80 @@ import type { Caller } from "./caller";
 export interface MachineStatus {
   id: string;
   name: string;
-  /** Process id of the machine's systemd; none while it boots or is stopped. */
+  /** Process id of the machine's systemd; undefined while the machine boots or is stopped. */
   leader?: number;
   privateAddress: string;
   publicAddress?: string;
+  /** Whether the public address is an Elastic IP. Otherwise it is an automatic one. */
+  hasElasticIp: boolean;
   state: string;
 }
 
-/** What S3 does to a machine that asks for an object: drop the connection, know nothing of it, change a byte of it. */
+/** A load balancer of a stack. */
+export interface LoadBalancerStatus {
+  name: string;
+  /** One address in each of its zones. */
+  addresses: string[];
+}
+
+/**
+ * Finds a machine by its name or instance id; `balancer` is the first balancer. While a machine is being replaced, two
+ * machines have its name. Then the name means the one with the Elastic IP, or else the newest one that runs.
+ * @param machines in the order in which they were launched
+ */
+export function findMachine(machines: MachineStatus[], name: string | undefined): MachineStatus | undefined {
+  // Versions with only one balancer called it so.
+  const names = name === "balancer" ? ["balancer", "balancer-1"] : [name];
+  const named = machines.filter((machine) => names.includes(machine.name));
+  return (
+    machines.find(({ id }) => id === name) ??
+    named.find(({ hasElasticIp }) => hasElasticIp) ??
+    named.findLast(({ state }) => state === "running") ??
+    named.at(-1)
+  );
+}
+
+/**
+ * A fault of S3 when a machine asks for an object: the connection is dropped, the object is missing, a byte is wrong.
+ */
 export type ObjectFault = "away" | "gone" | "corrupt";
 
-/** What is broken. Machines are meant by their names, such as `wcs-3`, so that the others go on. */
+/**
+ * A fault of Let's Encrypt: the connection is dropped, each answer takes a minute more, each answer is a page of HTML, or
+ * new orders are refused for so many seconds.
+ */
+export type DirectoryFault = "away" | "slow" | "nonsense" | { retryAfterSeconds: number };
+
+/** Faults of the cloud. Some are for machines by their names, such as `wcs-3`; other machines are not affected. */
 export interface Faults {
-  /** Systems Manager: every connection is dropped, or each value comes cut in half. */
-  ssm?: "away" | "half";
-  /** The metadata service: every connection is dropped, or EC2 has no credentials for any role, and says so. */
+  /** Systems Manager: every connection is dropped, each value is cut in half, or every PutParameter fails. */
+  ssm?: "away" | "half" | "read only";
+  directory?: DirectoryFault;
+  /** The metadata service: every connection is dropped, or it answers that EC2 has no credentials for any role. */
   metadata?: "away" | "no credentials";
   /**
-   * S3, by the name of the machine that asks. `away`: the connection is dropped. `gone`: as if the object did not exist
-   * (AccessDenied for a role that may not list the bucket). `corrupt`: the first byte is another one.
+   * S3, by the name of the machine that asks. `away`: the connection is dropped. `gone`: the object does not exist
+   * (AccessDenied for a role that may not list the bucket). `corrupt`: the first byte is wrong.
    */
   objects?: Record<string, ObjectFault>;
   /**
-   * IAM takes so long to make rights known: what a role may do counts only so many seconds after the role was made and
-   * its policy was made or changed. Until then SSM and S3 refuse.
+   * The delay of IAM: a role's rights are in force only this many seconds after the role or its policy was made or
+   * changed. Until then SSM and S3 refuse.
    */
   roleDelaySeconds?: number;
   /**
-   * Machines whose disk is full for their set-up, by name: `/var/lib/wcs-setup` has room for 16 KB in each that starts
-   * while this is set, until it stops. To make room on the machine: `mount -o remount,size=1g /var/lib/wcs-setup`
+   * Names of machines with a full disk. When such a machine starts, `/var/lib/wcs-setup` has room for 16 KB until the
+   * machine stops. To make room on the machine: `mount -o remount,size=1g /var/lib/wcs-setup`
    */
   fullDisks?: string[];
+  /**
+   * Calls of the program that fail with InternalError, such as `ec2:AssociateAddress`. A change with such a call fails
+   * before it has any effect. Look-ups, such as `getVpc`, cannot fail this way.
+   */
+  failingActions?: string[];
 }
 
-/** What the sandbox's cloud can be asked; the answers' types by method. */
+/** The methods of the sandbox's cloud, with the types of their arguments and results. */
 export interface CloudMethods {
   ping: { args: Record<string, never>; result: { pid: number } };
   create: {
@@ -51,23 +91,30 @@ export interface CloudMethods {
     result: Record<string, unknown>;
   };
   remove: { args: { kind: string; id: string; caller?: Caller }; result: undefined };
-  /** What a resource is like now; nothing when it is gone. */
+  /** The resource as it is now; undefined when it does not exist. */
   read: {
     args: { kind: string; id: string; caller?: Caller };
     result: { inputs: Record<string, unknown>; outputs: Record<string, unknown> } | undefined;
   };
-  /** Puts a managed policy into the account, as whoever administers it does. */
+  /** Puts a managed policy into the account, as an administrator does. */
   putManagedPolicy: { args: { arn: string; document: string }; result: undefined };
   stopInstance: { args: { id: string }; result: undefined };
   startInstance: { args: { id: string }; result: undefined };
-  /** Shuts the machines down, and writes what the cloud knows into the sandbox's folder. */
+  /** Shuts the machines down, and saves the cloud's state in the sandbox's folder. */
   hibernate: { args: Record<string, never>; result: undefined };
   machines: { args: Record<string, never>; result: MachineStatus[] };
-  /** What is wrong with a service, until it is called again with other values. */
+  loadBalancers: { args: Record<string, never>; result: LoadBalancerStatus[] };
+  /** Makes records of a name on the sandbox's internet, as a person does at a registrar, or replaces them. */
+  putRecords: { args: { name: string; addresses: string[] }; result: undefined };
+  /** @throws Error that names the existing records */
+  removeRecords: { args: { name: string }; result: undefined };
+  /** The addresses of each name that a person has made records of. */
+  records: { args: Record<string, never>; result: Record<string, string[]> };
+  /** Sets the faults of the cloud, until the next call with other values. */
   setFaults: { args: Faults; result: undefined };
 }
 
-/** Talks to the cloud of a sandbox over its socket, from whatever network namespace. */
+/** Talks to the cloud of a sandbox over its socket, from any network namespace. */
 export class CloudClient {
   readonly internetNamespace: string;
 
@@ -104,12 +151,12 @@ export class CloudClient {
   }
 
   /**
-   * A machine by its name or instance id.
-   * @throws Error that names the machines there are
+   * A machine by its name or instance id: see findMachine.
+   * @throws Error that names the existing machines
    */
   async machine(name: string | undefined): Promise<MachineStatus> {
     const machines = await this.call("machines", {});
-    const found = machines.find((machine) => machine.name === name || machine.id === name);
+    const found = findMachine(machines, name);
     if (found) return found;
     const names = machines.map((machine) => machine.name).sort();
     throw new Error(

@@ -19,6 +19,8 @@ export interface FirewallModel {
   publicServices: string;
   metadataService: string;
   dnsService: string;
+  /** Where the internet's resolver is. */
+  internetGateway: string;
 }
 
 function match(rule: Rule, direction: "ingress" | "egress", members: (group: string) => string[]): string[] {
@@ -29,8 +31,7 @@ function match(rule: Rule, direction: "ingress" | "egress", members: (group: str
     : rule.protocol === "-1"
       ? ""
       : `ip protocol ${rule.protocol}`;
-  // A security group as the source covers private addresses only: who comes by way of a public address has
-  // been through the internet gateway.
+  // A security group covers private addresses only. What is sent to a public address comes from one.
   const sources = rule.cidr
     ? [`ip ${other} ${rule.cidr}`]
     : members(rule.group ?? "").map((ip) => `ip ${other} ${ip}`);
@@ -38,8 +39,8 @@ function match(rule: Rule, direction: "ingress" | "egress", members: (group: str
 }
 
 /**
- * The VPC's packet filter as an nftables script that replaces the one before in one step: security groups
- * for every packet between machines and to and from the internet, public addresses as 1:1 NAT.
+ * The VPC's packet filter as an nftables script, which replaces the previous one in one step. Security groups apply to
+ * every packet between machines, and to and from the internet. Public addresses are 1:1 NAT.
  */
 export function renderFirewall(model: FirewallModel): string {
   const members = (group: string) =>
@@ -86,17 +87,17 @@ ${jumps("egress")}  }
 ${jumps("ingress")}  }
   chain prerouting {
     type nat hook prerouting priority dstnat
-    dnat to ip daddr map @elastic-in
+    iifname igw dnat to ip daddr map @elastic-in
   }
   chain postrouting {
     type nat hook postrouting priority srcnat
     oifname igw snat to ip saddr map @elastic-out
-    ct status dnat iifname vpc snat to ip saddr map @elastic-out
   }
   chain forward {
     type filter hook forward priority filter
     policy drop
     ct state established,related accept
+    iifname igw oifname igw drop
     iifname vpc jump from-machine
     oifname vpc jump to-machine
     iifname vpc oifname igw ip saddr != @public-machines drop
@@ -107,6 +108,7 @@ ${jumps("ingress")}  }
     policy drop
     iifname lo accept
     ct state established,related accept
+    iifname igw ip daddr ${model.internetGateway} tcp dport 53 accept
     iifname vpc ip daddr ${model.metadataService} tcp dport 80 accept
     iifname vpc ip daddr ${model.dnsService} udp dport 53 accept
     iifname vpc ip saddr != @public-machines drop

@@ -13,38 +13,39 @@ import {
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { subnets } from "../account";
 import * as addresses from "../addresses";
 import { mountRoot, removeWithMounts, unmountAll } from "../overlay";
 import { cached, cgroupRoots, type SandboxPaths } from "../paths";
 import { run, succeeds } from "../shell";
 
-export interface MachineSpec {
+interface MachineSpec {
   id: string;
   privateAddress: string;
   userData: Buffer;
-  /** Whether the disk has no room for the machine's set-up, until it stops. */
+  /** Whether the disk is too full for the machine's set-up. This lasts until the machine stops. */
   fullDisk: boolean;
 }
 
-/** How the sandbox runs machines; the rest of it knows no more of them than this. */
+/** How the sandbox runs machines. The other parts of the sandbox use only this interface. */
 export interface Machines {
   start(spec: MachineSpec): Promise<void>;
   /** Shuts a machine down in good order; its disk stays. */
   stop(id: string): Promise<void>;
   /** Boots a machine that was stopped. */
   startAgain(id: string, fullDisk: boolean): void;
-  /** Boots a machine that another process has stopped, from its disk. */
+  /** Boots a machine from its disk after another process has stopped it. */
   resume(id: string): void;
   /** Shuts a machine down in good order and removes it. */
   remove(id: string): Promise<void>;
   status(id: string): { state: string; leader?: number };
 }
 
-/** In the folder of a machine that was copied: a link to what the original had written to its disk. */
+/** In the folder of a copied machine: a link to the disk of the original. */
 export const originalDisk = "original";
 
 /**
- * Each machine's systemd and its services hold seven instances of inotify, all on the account of this machine's root, who
+ * Each machine's systemd and its services need seven inotify instances. All of them count for this machine's root, who
  * may have 128 by default: enough for 18 machines.
  */
 const inotifyLimit = "/proc/sys/fs/inotify/max_user_instances";
@@ -55,7 +56,7 @@ function allowManyMachines(): void {
     writeFileSync(inotifyLimit, String(inotifyInstances));
 }
 
-/** Small enough for no archive to fit, and large enough for a word on what went wrong. */
+/** Too small for an archive, but large enough for an error message. */
 const fullDiskMount = "--tmpfs=/var/lib/wcs-setup:mode=0755,size=16k";
 
 /** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
@@ -108,11 +109,11 @@ export class NspawnMachines implements Machines {
   }
 
   async remove(id: string): Promise<void> {
-    // What does not shut down is ended below.
+    // If the machine does not shut down, removeMachine ends it.
     await this.stop(id).catch(() => {});
     const folder = join(this.paths.machines, id);
     unmountAll(folder);
-    // The bulk of the work, beside the questions of other machines.
+    // Most of the work is asynchronous, so that the cloud can answer other machines meanwhile.
     await rm(folder, { recursive: true, force: true });
     removeMachine(this.paths, id);
     this.running.delete(id);
@@ -124,19 +125,23 @@ export class NspawnMachines implements Machines {
     return { state: machine.state, leader: machine.process.pid ? leaderOf(machine.process.pid) : undefined };
   }
 
-  /** What cloud-init finds: the instance's identity and network as EC2 would give them, and the user-data. */
+  /** The data for cloud-init: the instance's identity and network, as EC2 would give them, and the user-data. */
   private writeSeed(root: string, { id, privateAddress, userData }: MachineSpec): void {
     const seed = join(root, "var/lib/cloud/seed/nocloud");
     mkdirSync(seed, { recursive: true });
     const hostname = `ip-${privateAddress.replaceAll(".", "-")}`;
     writeFileSync(join(seed, "meta-data"), `instance-id: ${id}\nlocal-hostname: ${hostname}\n`);
     writeFileSync(join(seed, "user-data"), userData);
+    const subnet = addresses.networkOf(
+      privateAddress,
+      subnets.map(({ network }) => network),
+    );
     const network = {
       version: 2,
       ethernets: {
         host0: {
-          addresses: [`${privateAddress}/${addresses.vpcPrefixLength}`],
-          routes: [{ to: "0.0.0.0/0", via: addresses.vpcRouter }],
+          addresses: [`${privateAddress}/${addresses.prefixLengthOf(subnet)}`],
+          routes: [{ to: "0.0.0.0/0", via: addresses.routerOf(subnet) }],
         },
       },
     };
@@ -146,7 +151,7 @@ export class NspawnMachines implements Machines {
   private boot(id: string, fullDisk = false): void {
     const folder = join(this.paths.machines, id);
     const console = openSync(join(folder, "console.log"), "a");
-    // A control group of its own keeps the machines' systemds apart, and ends with everything in it.
+    // Each machine has its own control group, which separates the systemds and can be ended with everything in it.
     const [command = "", ...args] = inCgroup(join(this.paths.cgroup, id), [
       "systemd-nspawn",
       "--quiet",
@@ -176,13 +181,13 @@ export class NspawnMachines implements Machines {
   }
 }
 
-/** What systemd-nspawn calls a machine: sandboxes that were restored from one have the same instance ids. */
+/** The name for systemd-nspawn, unique on this computer: copies of a sandbox have the same instance ids. */
 function nspawnName({ name }: SandboxPaths, id: string): string {
   return `${name}-${id}`;
 }
 
 /** The machine's systemd: the child of its systemd-nspawn. */
-function leaderOf(nspawn: number): number | undefined {
+export function leaderOf(nspawn: number): number | undefined {
   try {
     const children = readFileSync(`/proc/${nspawn}/task/${nspawn}/children`, "utf8").trim().split(" ");
     return children
@@ -201,7 +206,7 @@ function emptyCgroups(path: string): void {
   succeeds("rmdir", [path]);
 }
 
-/** A command that runs in a control group of the sandbox, which this makes. */
+/** Makes a control group of the sandbox, and gives the command line that runs a command in it. */
 export function inCgroup(cgroup: string, command: string[]): string[] {
   mkdirSync(cgroup, { recursive: true });
   return ["/bin/sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup, ...command];
@@ -221,7 +226,7 @@ export function endCgroup(cgroup: string): void {
   for (const root of all) emptyCgroups(join(root, cgroup.slice(unified.length)));
 }
 
-/** Removes a machine, whatever state it is in. */
+/** Removes a machine in any state. */
 export function removeMachine(paths: SandboxPaths, id: string): void {
   endCgroup(join(paths.cgroup, id));
   removeWithMounts(join(paths.machines, id));

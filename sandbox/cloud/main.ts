@@ -3,21 +3,34 @@ import { createReadStream, existsSync, readFileSync, rmSync, writeFileSync } fro
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { basename, join } from "node:path";
+import { region } from "../account";
 import * as addresses from "../addresses";
 import { newKeys, pemOf, readKeys, signServer, x509 } from "../certificates";
 import { cached, sandboxPaths } from "../paths";
-import { region } from "../provider/aws";
 import { run } from "../shell";
+import { CertificateAuthority, directoryHosts } from "./certificate-authority";
 import type { CloudMethods } from "./client";
 import { Cloud } from "./cloud";
-import { dnsServer } from "./dns";
+import { endConnections } from "./connections";
+import { delaysVariable, parseDelays } from "./delays";
+import { dnsServer, dnsServerOverTcp } from "./dns";
+import { ec2Api } from "./ec2-api";
+import { elasticLoadBalancingApi } from "./elastic-load-balancing-api";
 import { NspawnMachines } from "./machine";
 import { metadataServer } from "./metadata";
 import { ObjectStore } from "./objects";
+import { answerQuery, type QueryService } from "./query-api";
 import { answerS3, bucketOf, s3Host } from "./s3";
 import { answerSsm } from "./ssm";
+import { ZoneProcesses } from "./zone-processes";
 
+/** AWS's APIs that speak the query protocol, by their hosts. */
+const queryServices: Record<string, QueryService> = Object.fromEntries(
+  [ec2Api, elasticLoadBalancingApi].map((service) => [`${service.name}.${region}.amazonaws.com`, service]),
+);
 const ssmHost = `ssm.${region}.amazonaws.com`;
+/** Every name of a service that the sandbox plays, but for buckets. */
+const publicHosts = [ssmHost, ...Object.keys(queryServices), addresses.downloadsHost, ...directoryHosts];
 const certificateHours = 24 * 90;
 
 type Handlers = {
@@ -36,7 +49,7 @@ function hostOf(request: IncomingMessage): string {
   return (request.headers.host ?? "").split(":")[0] ?? "";
 }
 
-/** S3 without TLS, which is for a bucket's policy to refuse. */
+/** S3 without TLS. A bucket's policy has to refuse it. */
 function plainServer(cloud: Cloud): Server {
   return createServer((request, response) => {
     const bucket = bucketOf(hostOf(request));
@@ -45,12 +58,12 @@ function plainServer(cloud: Cloud): Server {
   });
 }
 
-async function publicServer(cloud: Cloud) {
+async function publicServer(cloud: Cloud, authority: CertificateAuthority) {
   const { keys, pem } = await newKeys();
   const certificate = await signServer({
     publicKey: keys.publicKey,
     commonName: ssmHost,
-    dnsNames: [ssmHost, `*.${s3Host}`, addresses.downloadsHost],
+    dnsNames: [...publicHosts, `*.${s3Host}`],
     hours: certificateHours,
     authority: new x509.X509Certificate(readFileSync(cached.authorityCertificate, "utf8")),
     authorityKeys: await readKeys(readFileSync(cached.authorityKey, "utf8")),
@@ -58,10 +71,13 @@ async function publicServer(cloud: Cloud) {
   return createTlsServer({ cert: pemOf(certificate), key: pem }, (request, response) => {
     const host = hostOf(request);
     const bucket = bucketOf(host);
+    const service = queryServices[host];
     if (bucket) void answerS3(request, response, bucket, cloud, true);
+    else if (service) void answerQuery(request, response, service, cloud);
     else if (host === ssmHost && cloud.faults.ssm === "away") request.socket.destroy();
     else if (host === ssmHost) void answerSsm(request, response, cloud);
     else if (host === addresses.downloadsHost) serveDownload(request, response);
+    else if (directoryHosts.includes(host)) void authority.answer(request, response, cloud.faults.directory);
     else response.writeHead(421).end();
   });
 }
@@ -72,8 +88,14 @@ async function main(name: string): Promise<void> {
   const cloud = new Cloud(
     new NspawnMachines(paths),
     new ObjectStore(paths.objects),
-    (script) => void run("nft", ["--file", "-"], { input: script }),
+    (script, moved) => {
+      run("nft", ["--file", "-"], { input: script });
+      // Only after the new rules: otherwise a packet in between could open the old path again.
+      for (const address of moved) endConnections(address);
+    },
     saved,
+    new ZoneProcesses(paths),
+    parseDelays(process.env[delaysVariable]),
   );
   const handlers: Handlers = {
     ping: () => ({ pid: process.pid }),
@@ -101,22 +123,33 @@ async function main(name: string): Promise<void> {
       return undefined;
     },
     machines: () => cloud.status(),
+    loadBalancers: () => cloud.loadBalancers(),
+    putRecords: ({ name, addresses }) => {
+      cloud.putRecords(name, addresses);
+      return undefined;
+    },
+    removeRecords: ({ name }) => {
+      cloud.removeRecords(name);
+      return undefined;
+    },
+    records: () => cloud.records(),
     setFaults: (faults) => {
       cloud.faults = faults;
       return undefined;
     },
   };
 
-  (await publicServer(cloud)).listen(443, addresses.publicServices);
+  (await publicServer(cloud, new CertificateAuthority(paths))).listen(443, addresses.publicServices);
   plainServer(cloud).listen(80, addresses.publicServices);
   metadataServer(cloud).listen(80, addresses.metadataService);
-  const names: Record<string, string> = {
-    [ssmHost]: addresses.publicServices,
-    [addresses.downloadsHost]: addresses.publicServices,
+  const addressesOf = (host: string) => {
+    const known = cloud.addressesOf(host);
+    if (known.length > 0) return known;
+    return bucketOf(host) || publicHosts.includes(host) ? [addresses.publicServices] : [];
   };
-  dnsServer(
-    (host) => (bucketOf(host) ? addresses.publicServices : names[host]) ?? cloud.addressOf(host),
-  ).bind(53, addresses.dnsService);
+  // The VPC's resolver, and the one of the internet.
+  dnsServer(addressesOf).bind(53, addresses.dnsService);
+  dnsServerOverTcp(addressesOf).listen(53, addresses.internetGateway);
 
   cloud.resume();
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type Server } from "node:http";
-import { region } from "../provider/aws";
+import { region } from "../account";
 import type { Cloud, Instance } from "./cloud";
 
 function metadataOf(instance: Instance, cloud: Cloud): Record<string, string | undefined> {
@@ -13,7 +13,7 @@ function metadataOf(instance: Instance, cloud: Cloud): Record<string, string | u
     [`${base}/local-ipv4`]: instance.privateAddress,
     [`${base}/public-ipv4`]: cloud.publicAddressOf(instance),
     [`${base}/placement/region`]: region,
-    [`${base}/placement/availability-zone`]: `${region}a`,
+    [`${base}/placement/availability-zone`]: cloud.zoneOf(instance),
     [`${base}/services/domain`]: "amazonaws.com",
     [`${base}/iam/security-credentials/`]: credentials?.role,
     [`${base}/iam/security-credentials`]: credentials?.role,
@@ -32,8 +32,8 @@ function metadataOf(instance: Instance, cloud: Cloud): Record<string, string | u
 }
 
 /**
- * The instance metadata service, version 2 only: a session token, given for a PUT, with every question. Who
- * asks is known by the address it comes from, which the firewall does not let a machine choose.
+ * The instance metadata service, only version 2: every request needs a session token from a PUT request. The source
+ * address identifies the machine; the firewall does not let a machine use another address.
  */
 export function metadataServer(cloud: Cloud): Server {
   const sessions = new Map<string, { instance: string; expires: number }>();

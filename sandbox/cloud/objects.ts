@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { Asset } from "../provider/asset";
 
 /**
- * The content of S3's objects: a file for each in the folder of its bucket. A file is never written again once it is
- * there, so that copies of a sandbox can share it.
+ * The content of S3's objects: one file for each object, in the folder of its bucket. A file never changes, so copies
+ * of a sandbox can share it.
  */
 export class ObjectStore {
   constructor(private readonly folder: string) {}
@@ -35,7 +35,7 @@ export class ObjectStore {
   }
 }
 
-/** Makes the objects of a sandbox those of another one too, without a copy of their bytes. */
+/** Shares the objects of a sandbox with another one, without copying their bytes. */
 export function shareObjects(from: string, to: string): void {
   if (!existsSync(from)) return;
   for (const bucket of readdirSync(from)) {
@@ -45,7 +45,7 @@ export function shareObjects(from: string, to: string): void {
       try {
         linkSync(original, copy);
       } catch (error) {
-        // Another disk.
+        // The folders are on different disks.
         if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
         cpSync(original, copy);
       }

@@ -1,4 +1,4 @@
-/** What a request says of itself: condition keys of AWS with their values. A key that a request lacks is left out. */
+/** The context of a request: AWS's condition keys with their values. Keys that the request lacks are left out. */
 export type Context = Record<string, string | string[]>;
 
 type Conditions = Record<string, Record<string, string | boolean | (string | boolean)[]>>;
@@ -12,15 +12,15 @@ export interface Statement {
   Condition?: Conditions;
 }
 
-/** What a role may do. */
+/** The rights of a role. */
 export interface Rights {
   policies: string[];
   /** The text of its permissions boundary: what its policies can allow at most. @default none */
   boundary?: string;
 }
 
-/** Who asks, for what, with which circumstances. */
-export interface Question extends Rights {
+/** A request: its caller, action, resource and context. */
+interface Question extends Rights {
   /** The policy of the resource itself. */
   resourcePolicy?: string;
   action: string;
@@ -28,8 +28,8 @@ export interface Question extends Rights {
   context: Context;
 }
 
-/** Denied by a statement of one's own or of the resource; not allowed by any, or by none of the boundary. */
-export type Verdict =
+/** A request is denied by policies of the role or the resource, or not allowed by policies or by the boundary. */
+type Verdict =
   | "allowed"
   | "not allowed"
   | "not allowed by the boundary"
@@ -70,12 +70,14 @@ const operators: Record<string, (wanted: string, value: string) => boolean> = {
   Bool: (wanted, value) => wanted.toLowerCase() === value.toLowerCase(),
 };
 
-/** Keys that a statement may ask for: what the stand-ins for AWS's services say of a request. */
+/** The condition keys that a statement may use: those that the sandbox's services know of a request. */
 const knownKeys = [
   /^aws:(RequestedRegion|ResourceAccount|SecureTransport|TagKeys)$/,
   /^aws:(RequestTag|ResourceTag)\/[\w.:/=+@-]+$/,
   /^ec2:(AssociatePublicIpAddress|CreateAction|InstanceProfile|InstanceType|MetadataHttpTokens|NetworkInterfaceID)$/,
   /^ec2:(NewInstanceProfile|Owner|Subnet|SubnetID|Vpc|VpcID)$/,
+  /^elasticloadbalancing:(CreateAction|ListenerProtocol|Scheme|SecurityGroup|Subnet)$/,
+  /^elasticloadbalancing:ResourceTag\/[\w.:/=+@-]+$/,
   /^iam:(PassedToService|PermissionsBoundary)$/,
   /^kms:ViaService$/,
   /^route53:ChangeResourceRecordSets(Actions|NormalizedRecordNames|RecordTypes)$/,
@@ -140,7 +142,7 @@ function checkParts(statement: Statement, ofResource: boolean): void {
     throw new Error(`the sandbox knows the Principal "*" only, not ${JSON.stringify(Principal)}`);
 }
 
-/** The statements that are about an action. Every condition is looked at, so that an unknown one is always an error. */
+/** The statements about an action. Every condition is evaluated, so an unknown one is always an error. */
 function effectsOf(statements: Statement[], { action, resource, context }: Question): string[] {
   return statements
     .filter(
@@ -153,8 +155,8 @@ function effectsOf(statements: Statement[], { action, resource, context }: Quest
 }
 
 /**
- * What policies say of an action, as IAM evaluates them within one account: an explicit deny wins, what is not allowed
- * is denied, and the boundary limits what policies of who asks allow.
+ * The verdict of policies on an action, as IAM evaluates them within one account: an explicit deny wins, an action that
+ * no policy allows is denied, and the boundary limits the caller's own policies.
  * @throws Error for parts of a policy that the sandbox cannot judge
  */
 export function judge(question: Question): Verdict {
@@ -172,7 +174,7 @@ export function judge(question: Question): Verdict {
   return limit === undefined || limit.includes("Allow") ? "allowed" : "not allowed by the boundary";
 }
 
-/** Why something is refused, as AWS words it (IAM User Guide, "Troubleshoot access denied error messages"). */
+/** The reason of a refusal in AWS's words (IAM User Guide, "Troubleshoot access denied error messages"). */
 export function refusal(verdict: Exclude<Verdict, "allowed">, action: string): string {
   switch (verdict) {
     case "denied":

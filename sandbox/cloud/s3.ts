@@ -3,14 +3,14 @@ import { createReadStream, statSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { accountId, region } from "../provider/aws";
+import { accountId, region } from "../account";
 import type { ObjectFault } from "./client";
 import { judge, type Rights, refusal } from "./policy";
 import { type Credentials, SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 export const s3Host = `s3.${region}.amazonaws.com`;
 
-/** Of one label, which is what S3's certificate covers. */
+/** A bucket's name must be a single label, since S3's certificate covers no more. */
 const bucketHost = new RegExp(`^([a-z0-9-]+)\\.${s3Host.replaceAll(".", "\\.")}$`);
 
 /** The bucket that a host name stands for. */
@@ -25,13 +25,13 @@ export interface StoredObject {
   contentType?: string;
 }
 
-/** What the service has to know of the account. */
+/** The facts about the account that the service needs. */
 export interface S3Account {
   credentialsOf(accessKeyId: string): Credentials | undefined;
   rightsOf(role: string): Rights;
   bucket(name: string): { policy?: string } | undefined;
   object(bucket: string, key: string): StoredObject | undefined;
-  /** What a test has broken for who asks from this address. */
+  /** The fault that a test has set for the machine with this address. */
   objectFault(address: string): ObjectFault | undefined;
 }
 
@@ -50,7 +50,7 @@ const clockSkewMilliseconds = 15 * 60_000;
 const hashOfNothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const signatureErrors: Record<SignatureFault, [status: number, code: string, message?: string]> = {
-  // Anonymous, which no bucket here allows.
+  // An anonymous request, which no bucket here allows.
   missing: [403, "AccessDenied", "Access Denied"],
   malformed: [400, "AuthorizationHeaderMalformed"],
   "unknown key": [
@@ -103,7 +103,7 @@ function keyOf(url: string): string {
   }
 }
 
-/** Looks for the object that is asked for, in the order of S3's checks. */
+/** Finds the requested object; checks the request in the same order as S3. */
 function find(request: IncomingMessage, name: string, account: S3Account, secure: boolean): StoredObject {
   const url = request.url ?? "/";
   if (request.method !== "GET" || url.includes("?") || request.headers.range !== undefined) {
@@ -127,14 +127,14 @@ function find(request: IncomingMessage, name: string, account: S3Account, secure
   const isGone = account.objectFault(request.socket.remoteAddress ?? "") === "gone";
   const object = isGone ? undefined : account.object(name, key);
   if (!object) {
-    // Who may not list a bucket does not learn what is in it.
+    // A caller that may not list a bucket must not learn its content.
     authorize("s3:ListBucket", `arn:aws:s3:::${name}`);
     throw new S3Error(404, "NoSuchKey", "The specified key does not exist.");
   }
   return object;
 }
 
-/** Changes the first byte of what passes. */
+/** Changes the first byte of a stream. */
 function corruptor(): Transform {
   let begun = false;
   return new Transform({
@@ -153,7 +153,7 @@ async function send({ file, hash, contentType }: StoredObject, response: ServerR
   response.writeHead(200, {
     "Content-Length": size,
     "Content-Type": contentType ?? "binary/octet-stream",
-    // Opaque, as the real one is for what was uploaded in parts.
+    // Opaque, like the real ETag of an object that was uploaded in parts.
     ETag: `"${hash.slice(0, 32)}-1"`,
     "Last-Modified": mtime.toUTCString(),
     "x-amz-server-side-encryption": "AES256",
@@ -167,8 +167,8 @@ function escapeXml(text: string): string {
 }
 
 /**
- * S3 as far as GET of an object, at the host name of its bucket: checks the signature, the role's policies and the
- * bucket's.
+ * S3, but only GET of an object, at the host name of its bucket: checks the signature, the role's policies and the
+ * bucket's policy.
  * @param secure whether the request has come over TLS
  */
 export async function answerS3(
@@ -187,7 +187,7 @@ export async function answerS3(
   try {
     await send(find(request, bucket, account, secure), response, fault === "corrupt");
   } catch (error) {
-    // The client has gone in the middle of it.
+    // The client has closed the connection before the end.
     if (response.headersSent) return;
     const { status, code } = error instanceof S3Error ? error : { status: 500, code: "InternalError" };
     const body = `<Code>${code}</Code><Message>${escapeXml((error as Error).message)}</Message>`;

@@ -1,7 +1,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { type Request as SignableRequest, sign } from "aws4";
-import { region } from "../provider/aws";
+import { region } from "../account";
 
 /** Short-lived credentials of a role. */
 export interface Credentials {
@@ -12,7 +12,7 @@ export interface Credentials {
   expiration: Date;
 }
 
-/** What can be wrong with a signature; each service has words of its own for it. */
+/** The faults of a signature. Each service has its own error texts for them. */
 export type SignatureFault =
   | "missing"
   | "malformed"
@@ -32,9 +32,9 @@ export class SignatureError extends Error {
   }
 }
 
-export interface SignatureCheck {
+interface SignatureCheck {
   service: string;
-  /** How far the clock of who asks may be off. */
+  /** The allowed error of the caller's clock. */
   skewMilliseconds: number;
   /** Of the request; a service that gets none with it needs none. */
   body?: string;
@@ -45,7 +45,7 @@ const authorization =
   /^AWS4-HMAC-SHA256 Credential=(\w+)\/(\d{8})\/([\w-]+)\/(\w+)\/aws4_request, ?SignedHeaders=([\w;-]+), ?Signature=([0-9a-f]{64})$/;
 
 /**
- * Finds out who asks, by AWS Signature Version 4.
+ * Identifies the caller by AWS Signature Version 4.
  * @throws SignatureError when the request is not signed by a role's present credentials
  */
 export function verifySignature(request: IncomingMessage, check: SignatureCheck): Credentials {
@@ -73,7 +73,7 @@ export function verifySignature(request: IncomingMessage, check: SignatureCheck)
   const time = Date.parse(
     timestamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, "$1-$2-$3T$4:$5:$6Z"),
   );
-  // "Not close enough" instead of "too far", for a time that cannot be read is neither.
+  // Written as "not close enough", so that an unreadable time is refused, too.
   if (!(Math.abs(Date.now() - time) < check.skewMilliseconds) || !timestamp.startsWith(day))
     throw new SignatureError("skewed", `Signature expired: ${timestamp}`);
   const expected = Buffer.from(signatureOf(request, names, credentials, check));
@@ -102,7 +102,7 @@ function signatureOf(
       path: request.url,
       body,
       headers: Object.fromEntries(names.map((name) => [name, String(request.headers[name] ?? "")])),
-      // The client chose what it signs; aws4 would add the first ones, and leave out some of the others.
+      // The client chose the signed headers; aws4 would add the first ones, and leave out some of the others.
       extraHeadersToIgnore: all(["content-length", "content-type"].filter((name) => !names.includes(name))),
       extraHeadersToInclude: all(names),
     };

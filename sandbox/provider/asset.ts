@@ -1,7 +1,7 @@
 import { isAbsolute } from "node:path";
 import { z } from "zod";
 
-/** How Pulumi marks an asset among the values of a resource. */
+/** The key that marks an asset among the values of a resource. */
 export const assetMark = { "4dabf18193072939515e22adb298388d": "c44067f5952c0a294b673a41bacd8c17" } as const;
 const [[markKey, markValue]] = Object.entries(assetMark) as [[keyof typeof assetMark, string]];
 
@@ -14,7 +14,7 @@ export const asset = z.strictObject({
   hash: z.string().regex(/^[0-9a-f]{64}$/, "has no SHA-256"),
   path: z
     .string()
-    // The engine reads it from a copy of the project's folder, and the provider from another one.
+    // The engine and the provider have different working folders.
     .refine(isAbsolute, "is a path relative to the project; the sandbox takes absolute ones")
     .optional(),
   text: z.string().optional(),
@@ -22,7 +22,7 @@ export const asset = z.strictObject({
 
 export type Asset = z.infer<typeof asset>;
 
-/** The hash of an asset; none of any other value. */
+/** The hash of an asset; undefined for any other value. */
 export function assetHash(value: unknown): string | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { [markKey]: mark, hash } = value as Record<string, unknown>;

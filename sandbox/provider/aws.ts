@@ -1,6 +1,7 @@
 import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
-import { accountId, region, subnetIds, vpcId } from "./account";
+import { accountId, region, subnetIds, subnets, vpcId } from "../account";
+import { vpcNetwork } from "../addresses";
 import { arnOf, everywhere, on } from "./calls";
 import { dnsRecordCalls } from "./dns-record-calls";
 import {
@@ -13,13 +14,12 @@ import {
   securityGroupCalls,
 } from "./ec2-calls";
 import { instanceProfileCalls, roleCalls, rolePolicyCalls } from "./iam-calls";
+import { loadBalancingTypes } from "./load-balancing";
 import { parameterCalls } from "./parameter-calls";
 import { type Invoke, inCloud, type ResourceType } from "./resource-type";
 import { s3Types } from "./s3";
 import type { Values } from "./values";
 import { json, tags, text } from "./values";
-
-export { accountId, region } from "./account";
 
 /** Debian publishes a newer one now and then. */
 const debianAmi = process.env.WCS_SANDBOX_NEWEST_AMI ?? "ami-0d3b1a13000000001";
@@ -117,6 +117,7 @@ const parameter = z
   );
 
 export const awsTypes: Record<string, ResourceType> = {
+  ...loadBalancingTypes,
   ...s3Types,
   "aws:ec2/securityGroup:SecurityGroup": inCloud("securityGroup", securityGroupCalls, {
     inputs: z.strictObject({
@@ -163,9 +164,19 @@ export const awsTypes: Record<string, ResourceType> = {
     updatable: true,
   }),
   "aws:ec2/eipAssociation:EipAssociation": inCloud("elasticIpAssociation", elasticIpAssociationCalls, {
-    inputs: z.strictObject({ allocationId: text, networkInterfaceId: text }),
-    replaceOn: ["allocationId", "networkInterfaceId"],
-    computed: ["publicIp"],
+    inputs: z
+      .strictObject({
+        allocationId: text,
+        instanceId: text.optional(),
+        networkInterfaceId: text.optional(),
+        allowReassociation: z.boolean().optional(),
+      })
+      .refine(
+        (value) => (value.instanceId === undefined) !== (value.networkInterfaceId === undefined),
+        "exactly one of instanceId and networkInterfaceId must be set",
+      ),
+    replaceOn: ["allocationId", "instanceId", "networkInterfaceId", "allowReassociation"],
+    computed: ["publicIp", "instanceId", "networkInterfaceId", "privateIpAddress"],
     updatable: false,
   }),
   "aws:ec2/instance:Instance": inCloud("instance", instanceCalls, {
@@ -177,7 +188,14 @@ export const awsTypes: Record<string, ResourceType> = {
       "primaryNetworkInterface",
       ...(news.userDataReplaceOnChange ? ["userData", "userDataBase64"] : []),
     ],
-    computed: ["arn", "privateIp", "publicIp", "instanceState", "primaryNetworkInterfaceId"],
+    computed: [
+      "arn",
+      "availabilityZone",
+      "privateIp",
+      "publicIp",
+      "instanceState",
+      "primaryNetworkInterfaceId",
+    ],
     updatable: true,
   }),
   "aws:iam/role:Role": inCloud("role", roleCalls, {
@@ -214,7 +232,7 @@ export const awsTypes: Record<string, ResourceType> = {
       name: text,
       type: z.literal("A"),
       ttl: z.int().positive(),
-      records: z.array(z.ipv4()).length(1),
+      records: z.array(z.ipv4()).min(1),
     }),
     replaceOn: ["zoneId", "name", "type"],
     computed: ["fqdn"],
@@ -236,7 +254,10 @@ function knownFilters(allowed: string[], inputs: Values): void {
   }
 }
 
-export const awsInvokes: Record<string, Invoke> = {
+/** A function that asks AWS, and depends on nothing else. */
+type AwsFunction = Invoke & { answer(inputs: Values): Values };
+
+export const awsInvokes: Record<string, AwsFunction> = {
   "aws:index/getRegion:getRegion": {
     calls: [],
     answer: () => ({ id: region, region, name: region }),
@@ -258,8 +279,21 @@ export const awsInvokes: Record<string, Invoke> = {
       ...on({ resource: arnOf("ec2", `vpc/${vpcId}`) }, "ec2:DescribeVpcAttribute"),
     ],
     answer: (inputs) => {
-      z.strictObject({ default: z.literal(true) }).parse(inputs);
-      return { id: vpcId, default: true, cidrBlock: "172.31.0.0/16" };
+      const { id } = z
+        .union([z.strictObject({ default: z.literal(true) }), z.strictObject({ id: text })])
+        .transform((wanted) => ({ id: vpcId, ...wanted }))
+        .parse(inputs);
+      if (id !== vpcId) throw new Error(`no matching EC2 VPC found: ${id}; the sandbox has ${vpcId}`);
+      return {
+        id: vpcId,
+        arn: arnOf("ec2", `vpc/${vpcId}`),
+        default: true,
+        ownerId: accountId,
+        cidrBlock: vpcNetwork,
+        cidrBlockAssociations: [
+          { associationId: "vpc-cidr-assoc-0a1b2c3d", cidrBlock: vpcNetwork, state: "associated" },
+        ],
+      };
     },
   },
   // ec2/vpc_subnets_data_source.go
@@ -267,7 +301,30 @@ export const awsInvokes: Record<string, Invoke> = {
     calls: everywhere("ec2:DescribeSubnets"),
     answer: (inputs) => {
       knownFilters(["vpc-id", "default-for-az"], inputs);
-      return { id: region, ids: subnetIds };
+      // AWS promises no order.
+      return { id: region, ids: [...subnetIds].sort(() => Math.random() - 0.5) };
+    },
+  },
+  // ec2/vpc_subnet_data_source.go
+  "aws:ec2/getSubnet:getSubnet": {
+    calls: everywhere("ec2:DescribeSubnets"),
+    answer: (inputs) => {
+      const { id } = z.strictObject({ id: text }).parse(inputs);
+      const subnet = subnets.find((one) => one.id === id);
+      if (!subnet)
+        throw new Error(`no matching EC2 Subnet found: ${id}; the sandbox has ${subnetIds.join(", ")}`);
+      return {
+        id,
+        arn: arnOf("ec2", `subnet/${id}`),
+        availabilityZone: subnet.zone,
+        availabilityZoneId: subnet.zoneId,
+        cidrBlock: subnet.network,
+        defaultForAz: true,
+        mapPublicIpOnLaunch: true,
+        ownerId: accountId,
+        state: "available",
+        vpcId,
+      };
     },
   },
   // ec2/ec2_ami_data_source.go

@@ -1,24 +1,24 @@
+import { accountId, region } from "../account";
 import type { Context } from "../cloud/policy";
-import { accountId, region } from "./account";
 import type { Values } from "./values";
 
 /**
- * The calls to AWS's API that the real provider makes for a resource, with all that a policy can judge them by. The
- * sandbox makes none of them: it judges each by the role that deploys the stack.
+ * A call to AWS's API that the real provider makes for a resource, with all facts that a policy can use. The sandbox
+ * does not make the call: it checks whether the role that deploys the stack may make it.
  *
- * Which resources and condition keys AWS looks at is said by its Service Authorization Reference. Test:
+ * AWS's Service Authorization Reference lists the resources and condition keys of each action. Test:
  * test/unit/deploy-role.test.ts
  */
 export interface ApiCall {
   action: string;
-  /** What it is about. AWS judges each alone, and all have to be allowed. */
+  /** The resources of the call. AWS checks each separately, and all have to be allowed. */
   targets: Target[];
 }
 
 export interface Target {
   /** An ARN; `*` for an action that AWS cannot limit to a resource. */
   resource: string;
-  /** What of the request and of this resource a policy can ask for, besides the region. */
+  /** The condition keys of the request and of this resource that a policy can use, besides the region. */
   context?: Context;
 }
 
@@ -28,14 +28,14 @@ export type Tags = Record<string, string>;
 export interface Subject {
   id: string;
   inputs: Values;
-  /** Its inputs until now, where it is changed. */
+  /** Its inputs before a change. */
   olds?: Values;
   outputs: Values;
 }
 
-/** What the account has, as far as policies ask for it. */
+/** The resources of the account, as far as policies need them. */
 export interface Inventory {
-  /** Tags of a resource of EC2, by its id; none for one that is not known. */
+  /** Tags of a resource of EC2, by its id; none for an unknown id. */
   tagsOf(id: string): Tags;
   networkInterface(id: string): { subnetId: string; securityGroups: string[] };
   role(name: string): { arn: string; boundary?: string };
@@ -44,13 +44,13 @@ export interface Inventory {
 
 type Calls = (subject: Subject, inventory: Inventory) => ApiCall[];
 
-/** The calls for one type of resources. The provider reads what it has made or changed. */
+/** The calls for one type of resources. The provider reads each resource after it has made or changed it. */
 export interface ResourceCalls {
-  /** Where the real provider makes them: files of hashicorp/terraform-provider-aws, below internal/service. */
+  /** The real provider's source: files of hashicorp/terraform-provider-aws, below internal/service. */
   source: string;
   create: Calls;
   read: Calls;
-  /** By the property that changes; a property that is not here cannot change in the sandbox. */
+  /** The calls for a change of each property. A property that is missing here cannot change in the sandbox. */
   update: Record<string, Calls>;
   remove: Calls;
 }
@@ -60,12 +60,12 @@ export function everywhere(...actions: string[]): ApiCall[] {
   return actions.map((action) => ({ action, targets: [{ resource: "*" }] }));
 }
 
-/** Actions on one resource each. */
+/** Several actions on the same resource. */
 export function on(target: Target, ...actions: string[]): ApiCall[] {
   return actions.map((action) => ({ action, targets: [target] }));
 }
 
-/** What a request says of the tags that it gives. */
+/** The condition keys of a request that gives tags. */
 export function requestTags(tags: Tags): Context {
   return {
     ...Object.fromEntries(Object.entries(tags).map(([key, value]) => [`aws:RequestTag/${key}`, value])),
@@ -73,7 +73,7 @@ export function requestTags(tags: Tags): Context {
   };
 }
 
-/** What a policy sees of the tags that a resource has. */
+/** The condition keys of a resource with tags. */
 export function resourceTags(tags: Tags): Context {
   return Object.fromEntries(Object.entries(tags).map(([key, value]) => [`aws:ResourceTag/${key}`, value]));
 }
@@ -82,12 +82,20 @@ export function tagsOf({ tags }: Values): Tags {
   return (tags ?? {}) as Tags;
 }
 
-/** The tags that a change sets, and the keys of those that it takes away. */
-export function changedTags(olds: Tags, news: Tags): { set: Tags; gone: string[] } {
-  return {
-    set: Object.fromEntries(Object.entries(news).filter(([key, value]) => olds[key] !== value)),
-    gone: Object.keys(olds).filter((key) => !(key in news)),
-  };
+/** The calls that change the tags of an existing resource: one removes tags, one sets new and changed tags. */
+export function retagged(
+  { resource, context }: Target,
+  { inputs, olds: before = {} }: Pick<Subject, "inputs" | "olds">,
+  actions: { remove: string; set: string },
+): ApiCall[] {
+  const [news, olds] = [tagsOf(inputs), tagsOf(before)];
+  const removed = Object.keys(olds).filter((key) => !(key in news));
+  const changed = Object.entries(news).filter(([key, value]) => olds[key] !== value);
+  const target = (request: Context) => ({ resource, context: { ...context, ...request } });
+  return [
+    ...(removed.length > 0 ? on(target({ "aws:TagKeys": removed }), actions.remove) : []),
+    ...(changed.length > 0 ? on(target(requestTags(Object.fromEntries(changed))), actions.set) : []),
+  ];
 }
 
 export function arnOf(service: string, name: string): string {

@@ -1,20 +1,22 @@
 import { spawn } from "node:child_process";
 import { z } from "zod";
-import type { Context, ResourceType } from "./resource-type";
+import { programRoot } from "../paths";
+import type { Context, Invoke, ResourceType } from "./resource-type";
 import type { Values } from "./values";
 
 const text = z.string();
 
 /**
  * Runs a command like a CI runner would: on the internet, where the balancer has only its public address.
- * As with the real provider a cancellation kills the process that it has started, and none of that one's own, and
- * then waits until nobody holds the output any more (pulumi-command, local/commandOutputs.go).
+ * Like the real provider, a cancellation kills the process that it has started, but not that process's children. Then
+ * it waits until all of them have closed the output (pulumi-command, local/commandOutputs.go).
  */
 function runOnInternet(command: string, inputs: Values, context: Context, urn: string): Promise<Values> {
   const environment = (inputs.environment ?? {}) as Record<string, string>;
   const interpreter = (inputs.interpreter ?? ["/bin/sh", "-c"]) as string[];
   return new Promise((resolve, reject) => {
     const child = spawn("nsenter", [`--net=${context.cloud.internetNamespace}`, ...interpreter, command], {
+      cwd: programRoot,
       env: { ...process.env, ...environment },
       stdio: ["ignore", "pipe", "pipe"],
       // The engine gives providers a process group of their own, which Ctrl-C does not reach.
@@ -42,6 +44,13 @@ function runOnInternet(command: string, inputs: Values, context: Context, urn: s
   });
 }
 
+/** The inputs that a command and a run have in common. */
+const settings = {
+  environment: z.record(z.string(), z.string()).optional(),
+  interpreter: z.array(text).min(1).optional(),
+  logging: z.enum(["stdout", "stderr", "stdoutAndStderr", "none"]).optional(),
+};
+
 export const commandTypes: Record<string, ResourceType> = {
   "command:local:Command": {
     inputs: z.strictObject({
@@ -49,9 +58,7 @@ export const commandTypes: Record<string, ResourceType> = {
       update: text.optional(),
       delete: text.optional(),
       triggers: z.array(z.unknown()).optional(),
-      environment: z.record(z.string(), z.string()).optional(),
-      interpreter: z.array(text).min(1).optional(),
-      logging: z.enum(["stdout", "stderr", "stdoutAndStderr", "none"]).optional(),
+      ...settings,
     }),
     // Whether or not there is an update command (pulumi-command, `replaceOnChanges` in local/command.go).
     replaceOn: ["triggers"],
@@ -66,6 +73,19 @@ export const commandTypes: Record<string, ResourceType> = {
     },
     async remove(_id, outputs, context) {
       if (outputs.delete) await runOnInternet(String(outputs.delete), {}, context, "");
+    },
+  },
+};
+
+const runInputs = z.strictObject({ command: text, ...settings });
+
+export const commandInvokes: Record<string, Invoke> = {
+  // A run belongs to no resource, so its output is shown under the stack.
+  "command:local:run": {
+    calls: [],
+    answer: async (inputs, context) => {
+      const { command } = runInputs.parse(inputs);
+      return { command, ...(await runOnInternet(command, inputs, context, "")) };
     },
   },
 };

@@ -11,7 +11,7 @@ function change(action: "CREATE" | "UPSERT" | "DELETE") {
     return [
       ...on({ resource: zone }, "route53:GetHostedZone"),
       ...on({ resource: zone, context }, "route53:ChangeResourceRecordSets"),
-      // Until the name servers know it.
+      // Repeated until all name servers have the record.
       ...on({ resource: "arn:aws:route53:::change/C0123456789" }, "route53:GetChange"),
     ];
   };

@@ -1,8 +1,7 @@
-import { imageOwner, region, vpcId } from "./account";
+import { imageOwner, region, vpcId } from "../account";
 import {
   type ApiCall,
   arnOf,
-  changedTags,
   everywhere,
   type Inventory,
   noCalls,
@@ -10,6 +9,7 @@ import {
   type ResourceCalls,
   requestTags,
   resourceTags,
+  retagged,
   type Subject,
   type Tags,
   type Target,
@@ -27,7 +27,7 @@ type Ec2Type =
 const vpcArn = arnOf("ec2", `vpc/${vpcId}`);
 const inVpc = { "ec2:Vpc": vpcArn };
 
-/** A resource that the call makes: AWS knows no id of it yet, only the tags that the request gives. */
+/** A resource that the call makes: it has no id yet, only the tags of the request. */
 function made(type: Ec2Type, tags: Tags, context = {}): Target {
   return { resource: arnOf("ec2", `${type}/*`), context: { ...requestTags(tags), ...context } };
 }
@@ -36,7 +36,7 @@ function existing(type: Ec2Type, id: string, tags: Tags, context = {}): Target {
   return { resource: arnOf("ec2", `${type}/${id}`), context: { ...resourceTags(tags), ...context } };
 }
 
-/** Tags that a call gives along with what it makes: AWS judges them like a call of their own. */
+/** Tags that a call gives to the resource that it makes: AWS checks them like a separate call. */
 function tagged(createAction: string, tags: Tags, ...types: Ec2Type[]): ApiCall {
   return {
     action: "ec2:CreateTags",
@@ -45,17 +45,13 @@ function tagged(createAction: string, tags: Tags, ...types: Ec2Type[]): ApiCall 
 }
 
 /** Other tags for a resource that exists (internal/service/ec2/tags_gen.go, updateTags). */
-function retagged(type: Ec2Type, id: string, olds: Tags, news: Tags): ApiCall[] {
-  const { set, gone } = changedTags(olds, news);
-  const target = (context = {}) => existing(type, id, olds, context);
-  return [
-    ...(gone.length > 0 ? on(target({ "aws:TagKeys": gone }), "ec2:DeleteTags") : []),
-    ...(Object.keys(set).length > 0 ? on(target(requestTags(set)), "ec2:CreateTags") : []),
-  ];
+function otherTags(type: Ec2Type, id: string, subject: Pick<Subject, "inputs" | "olds">): ApiCall[] {
+  const target = existing(type, id, tagsOf(subject.olds ?? {}));
+  return retagged(target, subject, { remove: "ec2:DeleteTags", set: "ec2:CreateTags" });
 }
 
 function retags(type: Ec2Type) {
-  return ({ id, inputs, olds = {} }: Subject) => retagged(type, id, tagsOf(olds), tagsOf(inputs));
+  return (subject: Subject) => otherTags(type, subject.id, subject);
 }
 
 function groups(ids: unknown, inventory: Inventory): Target[] {
@@ -77,7 +73,7 @@ export const securityGroupCalls: ResourceCalls = {
       ],
     },
     tagged("CreateSecurityGroup", tagsOf(inputs), "security-group"),
-    // AWS gives each new group a rule that lets everything out.
+    // AWS gives each new group a rule that allows all outgoing traffic.
     ...on(existing("security-group", id, tagsOf(inputs), inVpc), "ec2:RevokeSecurityGroupEgress"),
   ],
   read: () => everywhere("ec2:DescribeSecurityGroups"),
@@ -106,7 +102,7 @@ function ruleCalls(direction: "Ingress" | "Egress"): ResourceCalls {
         action: `ec2:AuthorizeSecurityGroup${direction}`,
         targets: [...group(subject, inventory), { resource: arnOf("ec2", "security-group-rule/*") }],
       },
-      // A call of its own, for a rule that has no tags yet.
+      // A separate call, for a rule that has no tags yet.
       ...on(
         existing("security-group-rule", subject.id, {}, requestTags(tagsOf(subject.inputs))),
         "ec2:CreateTags",
@@ -173,27 +169,39 @@ export const elasticIpCalls: ResourceCalls = {
   remove: ({ id, inputs }) => on(existing("elastic-ip", id, tagsOf(inputs)), "ec2:ReleaseAddress"),
 };
 
-function association({ inputs }: Subject, inventory: Inventory): Target[] {
-  const [address, networkInterface] = [String(inputs.allocationId), String(inputs.networkInterfaceId)];
-  return [
-    existing("elastic-ip", address, inventory.tagsOf(address)),
-    existing("network-interface", networkInterface, inventory.tagsOf(networkInterface), inVpc),
-  ];
+function associatedAddress({ inputs }: Subject, inventory: Inventory): Target {
+  const id = String(inputs.allocationId);
+  return existing("elastic-ip", id, inventory.tagsOf(id));
+}
+
+function associatedInterface(id: string, inventory: Inventory): Target {
+  return existing("network-interface", id, inventory.tagsOf(id), inVpc);
 }
 
 export const elasticIpAssociationCalls: ResourceCalls = {
   source: "ec2/ec2_eip_association.go",
-  create: (subject, inventory) => [
-    { action: "ec2:AssociateAddress", targets: association(subject, inventory) },
-  ],
+  create: (subject, inventory) => {
+    const { instanceId, networkInterfaceId } = subject.inputs;
+    const target = instanceId
+      ? existing("instance", String(instanceId), inventory.tagsOf(String(instanceId)))
+      : associatedInterface(String(networkInterfaceId), inventory);
+    return [{ action: "ec2:AssociateAddress", targets: [associatedAddress(subject, inventory), target] }];
+  },
   read: () => everywhere("ec2:DescribeAddresses"),
   update: {},
-  remove: (subject, inventory) => [
-    { action: "ec2:DisassociateAddress", targets: association(subject, inventory) },
-  ],
+  // AWS's reference has no instance here: it may look at the instance's interface, which has no tags.
+  remove: (subject, inventory) => {
+    const id = String(subject.inputs.networkInterfaceId ?? subject.outputs.networkInterfaceId);
+    return [
+      {
+        action: "ec2:DisassociateAddress",
+        targets: [associatedAddress(subject, inventory), associatedInterface(id, inventory)],
+      },
+    ];
+  },
 };
 
-/** The id of an instance's disk, which the sandbox has none of. */
+/** The id of an instance's disk. The sandbox has no such disks. */
 function volumeOf(instanceId: string): string {
   return instanceId.replace(/^i-/, "vol-");
 }
@@ -202,7 +210,7 @@ function ownInstance({ id, inputs, olds }: Subject, context = {}): Target {
   return existing("instance", id, tagsOf(olds ?? inputs), context);
 }
 
-/** Whoever gives an instance a profile passes the role in it. */
+/** Giving a profile to an instance needs the right to pass the role in it. */
 function passRole(profile: string, inventory: Inventory): ApiCall[] {
   const role = inventory.role(inventory.instanceProfile(profile).role);
   return on({ resource: role.arn, context: { "iam:PassedToService": "ec2.amazonaws.com" } }, "iam:PassRole");
@@ -231,7 +239,7 @@ function run({ inputs }: Subject, inventory: Inventory): ApiCall[] {
           ...(httpTokens && { "ec2:MetadataHttpTokens": httpTokens }),
         }),
         made("volume", volumeTags),
-        // AWS looks at no tags of an interface here, not even of one that exists.
+        // AWS ignores the tags of an interface here, even of an existing one.
         { resource: arnOf("ec2", `network-interface/${own ?? "*"}`), context: inVpc },
         ...subnet(place.subnetId),
         ...groups(place.securityGroups, inventory),
@@ -258,7 +266,7 @@ export const instanceCalls: ResourceCalls = {
     ),
   ],
   update: {
-    // Replaced where it runs; where somebody has stopped it, taken away and given anew.
+    // On a running instance the profile is replaced. On a stopped one it is removed and added.
     iamInstanceProfile: (subject, inventory) => {
       const profile = String(subject.inputs.iamInstanceProfile);
       const target = ownInstance(subject, {
@@ -285,8 +293,11 @@ export const instanceCalls: ResourceCalls = {
     userDataReplaceOnChange: noCalls,
     tags: retags("instance"),
     volumeTags: ({ id, inputs, olds = {} }) =>
-      retagged("volume", volumeOf(id), (olds.volumeTags ?? {}) as Tags, (inputs.volumeTags ?? {}) as Tags),
+      otherTags("volume", volumeOf(id), {
+        inputs: { tags: inputs.volumeTags },
+        olds: { tags: olds.volumeTags },
+      }),
   },
-  // The first call takes back a protection against termination, whether there is one or not.
+  // The first call removes the protection against termination, even if there is none.
   remove: (subject) => on(ownInstance(subject), "ec2:ModifyInstanceAttribute", "ec2:TerminateInstances"),
 };

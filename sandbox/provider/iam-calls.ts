@@ -2,11 +2,11 @@ import type { Context } from "../cloud/policy";
 import {
   type ApiCall,
   arnOf,
-  changedTags,
   type Inventory,
   on,
   type ResourceCalls,
   requestTags,
+  retagged,
   type Subject,
   type Target,
   tagsOf,
@@ -18,20 +18,6 @@ export function iamArn(
   { path = "/", name }: Record<string, unknown>,
 ): string {
   return arnOf("iam", `${kind}${path}${name}`);
-}
-
-/** Other tags, for what exists. */
-function retagged(
-  target: Target,
-  what: "Role" | "InstanceProfile",
-  { inputs, olds = {} }: Subject,
-): ApiCall[] {
-  const { set, gone } = changedTags(tagsOf(olds), tagsOf(inputs));
-  const context = (more: Context) => ({ ...target, context: more });
-  return [
-    ...(gone.length > 0 ? on(context({ "aws:TagKeys": gone }), `iam:Untag${what}`) : []),
-    ...(Object.keys(set).length > 0 ? on(context(requestTags(set)), `iam:Tag${what}`) : []),
-  ];
 }
 
 function role({ inputs }: Subject, context?: Context): Target {
@@ -51,7 +37,7 @@ export const roleCalls: ResourceCalls = {
       ...on(role(subject, tags), "iam:TagRole"),
     ];
   },
-  // With the role's policies, which have resources of their own here, but are a property of the role as well.
+  // The role's policies are separate resources here, but the provider reads them as a property of the role, too.
   read: (subject) =>
     on(
       role(subject),
@@ -70,7 +56,7 @@ export const roleCalls: ResourceCalls = {
         ? on(role(subject, boundary(subject.olds?.permissionsBoundary)), "iam:DeleteRolePermissionsBoundary")
         : on(role(subject, boundary(wanted)), "iam:PutRolePermissionsBoundary");
     },
-    tags: (subject) => retagged(role(subject), "Role", subject),
+    tags: (subject) => retagged(role(subject), subject, { remove: "iam:UntagRole", set: "iam:TagRole" }),
   },
   remove: (subject) => on(role(subject), "iam:ListInstanceProfilesForRole", "iam:DeleteRole"),
 };
@@ -97,7 +83,7 @@ function profile({ inputs }: Subject, context?: Context): Target {
   return { resource: iamArn("instance-profile", inputs), context };
 }
 
-/** Whoever puts a role into a profile passes it on. */
+/** Adding a role to a profile needs the right to pass the role. */
 function addRole(subject: Subject, inventory: Inventory): ApiCall[] {
   const { arn } = inventory.role(String(subject.inputs.role));
   return [
@@ -124,7 +110,11 @@ export const instanceProfileCalls: ResourceCalls = {
       ...on(profile(subject), "iam:RemoveRoleFromInstanceProfile"),
       ...addRole(subject, inventory),
     ],
-    tags: (subject) => retagged(profile(subject), "InstanceProfile", subject),
+    tags: (subject) =>
+      retagged(profile(subject), subject, {
+        remove: "iam:UntagInstanceProfile",
+        set: "iam:TagInstanceProfile",
+      }),
   },
   remove: (subject) => on(profile(subject), "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"),
 };

@@ -1,10 +1,10 @@
 import {
   arnOf,
-  changedTags,
   everywhere,
   on,
   type ResourceCalls,
   requestTags,
+  retagged,
   type Subject,
   tagsOf,
 } from "./calls";
@@ -30,18 +30,11 @@ export const parameterCalls: ResourceCalls = {
     value: put,
     insecureValue: put,
     description: put,
-    tags: (subject) => {
-      const { set, gone } = changedTags(tagsOf(subject.olds ?? {}), tagsOf(subject.inputs));
-      const target = parameter(subject);
-      return [
-        ...(gone.length > 0
-          ? on({ ...target, context: { "aws:TagKeys": gone } }, "ssm:RemoveTagsFromResource")
-          : []),
-        ...(Object.keys(set).length > 0
-          ? on({ ...target, context: requestTags(set) }, "ssm:AddTagsToResource")
-          : []),
-      ];
-    },
+    tags: (subject) =>
+      retagged(parameter(subject), subject, {
+        remove: "ssm:RemoveTagsFromResource",
+        set: "ssm:AddTagsToResource",
+      }),
   },
   remove: (subject) => on(parameter(subject), "ssm:DeleteParameter"),
 };

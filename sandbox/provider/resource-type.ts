@@ -4,30 +4,30 @@ import type { CloudClient } from "../cloud/client";
 import type { ApiCall, ResourceCalls } from "./calls";
 import type { Values } from "./values";
 
-/** What stands for a value that is not known until the resource that it comes from exists. */
+/** The placeholder for a value that is not known until its resource exists. */
 export const unknownValue = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
 export interface Context {
   cloud: CloudClient;
-  /** As whom the cloud is asked. @default as somebody who may do everything */
+  /** The caller of the cloud. @default a caller that may do everything */
   caller?: Caller;
-  /** Shown by the engine under the resource while it is worked on. */
+  /** The engine shows the message under the resource that is being changed. */
   log(urn: string, message: string): void;
-  /** When the engine cancels, as at Ctrl-C. */
+  /** Aborted when the engine cancels, for example at Ctrl-C. */
   cancelled: AbortSignal;
 }
 
-/** One resource type that the stand-in knows. Whatever is not named here is refused. */
+/** One resource type that the sandbox knows. Everything that is not named here is refused. */
 export interface ResourceType {
-  /** What its resources are called in the sandbox's cloud, and the calls that AWS would get for them. */
+  /** The name of the type in the sandbox's cloud, and the calls that AWS would get for its resources. */
   inCloud?: { kind: string; calls: ResourceCalls };
-  /** Every property that the program may set: strict, with the rules that the real provider has. */
+  /** Every property that the program may set, with the rules of the real provider. Other properties are refused. */
   inputs: z.ZodType;
-  /** The logical name gives this property a value when the program sets none, as in the real provider. */
+  /** As in the real provider, this property gets a value from the logical name when the program sets none. */
   autoName?: "name";
   /** Properties whose change makes a new resource. */
   replaceOn: readonly string[] | ((olds: Values, news: Values) => readonly string[]);
-  /** The output whose change is planned because the resource's time has come, if it has. */
+  /** The output whose change is planned when the resource has to be renewed. */
   renewal?(outputs: Values): string | undefined;
   /** Outputs that only the created resource knows. */
   computed: readonly string[];
@@ -36,8 +36,8 @@ export interface ResourceType {
   update?(id: string, inputs: Values, outputs: Values, context: Context, urn: string): Promise<Values>;
   remove?(id: string, outputs: Values, context: Context): Promise<void>;
   /**
-   * What a resource is like now: its inputs, and the outputs that are no inputs; nothing when it is gone.
-   * @default what the state has, for types whose resources are nowhere else
+   * The resource as it is now: its inputs, and the outputs that are not inputs; undefined when it does not exist.
+   * @default the values of the state, for types whose resources exist only there
    */
   read?(id: string, context: Context): Promise<{ inputs: Values; outputs: Values } | undefined>;
 }
@@ -46,7 +46,7 @@ export interface ResourceType {
 export interface Invoke {
   /** The calls that AWS would get. */
   calls: ApiCall[];
-  answer(inputs: Values): Values;
+  answer(inputs: Values, context: Context): Values | Promise<Values>;
 }
 
 /** A type whose resources live in the sandbox's cloud under their type's name. */

@@ -1,10 +1,9 @@
 import {
-  type ApiCall,
-  changedTags,
   noCalls,
   on,
   type ResourceCalls,
   requestTags,
+  retagged,
   type Subject,
   type Target,
   tagsOf,
@@ -13,18 +12,12 @@ import {
 const arn = (name: unknown) => `arn:aws:s3:::${name}`;
 const bucketOf = ({ inputs }: Subject): Target => ({ resource: arn(inputs.bucket) });
 
-/** By S3 Control, since version 6.23 of the provider, which falls back to s3:PutBucketTagging where it may not. */
-function retagged({ id, inputs, olds = {} }: Subject): ApiCall[] {
-  const { set, gone } = changedTags(tagsOf(olds), tagsOf(inputs));
-  return [
-    ...(gone.length > 0
-      ? on({ resource: arn(id), context: { "aws:TagKeys": gone } }, "s3:UntagResource")
-      : []),
-    ...(Object.keys(set).length > 0
-      ? on({ resource: arn(id), context: requestTags(set) }, "s3:TagResource")
-      : []),
-  ];
-}
+/**
+ * S3 Control changes a bucket's tags, since version 6.23 of the provider. Without the right to that, the provider tries
+ * s3:PutBucketTagging.
+ */
+const otherTags = (subject: Subject) =>
+  retagged({ resource: arn(subject.id) }, subject, { remove: "s3:UntagResource", set: "s3:TagResource" });
 
 export const bucketCalls: ResourceCalls = {
   source: "s3/bucket.go, s3/tags.go",
@@ -48,15 +41,16 @@ export const bucketCalls: ResourceCalls = {
       "s3:GetReplicationConfiguration",
       "s3:ListTagsForResource",
     ),
-  update: { forceDestroy: noCalls, tags: retagged },
-  // With forceDestroy and what is in it: by versions, of which each object has one that is called null.
+  update: { forceDestroy: noCalls, tags: otherTags },
+  // forceDestroy first deletes the objects by their versions. Without versioning each object has one version, named
+  // null.
   remove: ({ id }) => [
     ...on({ resource: arn(id) }, "s3:DeleteBucket", "s3:ListBucketVersions"),
     ...on({ resource: arn(`${id}/node/software`) }, "s3:DeleteObjectVersion"),
   ],
 };
 
-/** A setting of a bucket, which is put, read and taken away as a whole. */
+/** The calls for a setting of a bucket, which is written, read and removed as a whole. */
 function setting(source: string, put: string, get: string, remove = put): ResourceCalls {
   const puts = (subject: Subject) => on(bucketOf(subject), put);
   return {
@@ -99,7 +93,7 @@ export const bucketPolicyCalls = setting(
 );
 
 const object = ({ inputs }: Subject): Target => ({ resource: arn(`${inputs.bucket}/${inputs.key}`) });
-/** In parts where it is large, which are taken back when that breaks off. */
+/** A large object is uploaded in parts, which are deleted if the upload fails. */
 const upload = (subject: Subject) =>
   on(object(subject), "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload");
 

@@ -17,7 +17,7 @@ const objectTags = 10;
 
 const nameCharacters = /^[a-z0-9][a-z0-9-]*$/;
 const nameRule =
-  "may have lowercase letters, digits and hyphens only (no dots: S3's certificate covers one label)";
+  "may have only lowercase letters, digits and hyphens (no dots: S3's certificate covers one label)";
 
 const bucket = z
   .strictObject({
@@ -35,18 +35,23 @@ const bucket = z
   )
   .refine(
     (value) => value.bucket !== undefined || value.bucketPrefix !== undefined,
-    "the sandbox makes up no name for a bucket; set bucketPrefix",
+    "bucketPrefix is missing; the sandbox does not invent names of buckets",
   );
 
 const bucketObject = z.strictObject({
   bucket: text.min(1),
-  // The real provider takes away leading and repeated slashes, so that the key would be another one.
-  key: text.max(1024).regex(/^[^/]+(\/[^/]+)*$/, "has a slash at an end, or two together"),
+  // The real provider removes leading and repeated slashes, which would change the key.
+  key: text
+    .max(1024)
+    .regex(
+      /^[^/]+(\/[^/]+)*$/,
+      "must have no slash at the beginning or the end, and no two slashes together",
+    ),
   source: asset,
   contentType: text.optional(),
   tags: tags.refine(
     (value) => Object.keys(value ?? {}).length <= objectTags,
-    "an object has 10 tags at most",
+    "an object can have 10 tags at most",
   ),
 });
 

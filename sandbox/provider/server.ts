@@ -9,7 +9,7 @@ import { assetHash } from "./asset";
 import { type Context, type Invoke, type ResourceType, unknownValue } from "./resource-type";
 import type { Values } from "./values";
 
-// Pulumi ships these stubs without making them part of its typed surface.
+// Pulumi ships these stubs, but has no types for them.
 const providerService = require("@pulumi/pulumi/proto/provider_grpc_pb");
 const messages = require("@pulumi/pulumi/proto/provider_pb");
 const plugin = require("@pulumi/pulumi/proto/plugin_pb");
@@ -38,7 +38,7 @@ function isUnknown(value: unknown): boolean {
   return typeof value === "object" && value !== null && Object.values(value).some(isUnknown);
 }
 
-/** What is wrong with inputs, leaving out what is not known yet. */
+/** The problems of inputs, without values that are not known yet. */
 function problems(schema: z.ZodType, inputs: Values): { path: string; reason: string }[] {
   const result = schema.safeParse(inputs);
   if (result.success) return [];
@@ -59,8 +59,8 @@ function problems(schema: z.ZodType, inputs: Values): { path: string; reason: st
 }
 
 /**
- * Whether two values of a property are the same. Assets are what their content is, wherever it lies: the real
- * bridge names the file that it hands to a resource after the asset's hash.
+ * Whether two values of a property are the same. Assets with the same content are the same, whatever their paths are:
+ * the real bridge names the file for a resource after the asset's hash.
  */
 function isSame(old: unknown, value: unknown): boolean {
   const hash = assetHash(old);
@@ -74,7 +74,7 @@ function changedKeys(olds: Values, news: Values): string[] {
   );
 }
 
-/** What was read, with the state's assets: AWS tells no file that an object was made from (s3/object.go). */
+/** Adds the state's assets to the values that were read: AWS does not know the file of an object (s3/object.go). */
 function withAssetsOf(olds: Values, news: Values): Values {
   return Object.fromEntries(
     Object.entries(news).map(([key, value]) => [key, assetHash(olds[key]) ? olds[key] : value]),
@@ -87,15 +87,15 @@ function replacedBy(type: ResourceType, olds: Values, news: Values): string[] {
 }
 
 export interface ProviderDefinition {
-  /** As the SDK's package has it. */
+  /** The version of the SDK's package. */
   version: string;
   types: Record<string, ResourceType>;
   invokes?: Record<string, Invoke>;
 }
 
 /**
- * A Pulumi provider over gRPC for the types and functions given; everything else is an error, so that the
- * sandbox never shows more than it can do.
+ * A Pulumi provider over gRPC for the given types and functions. Everything else is an error, so that the sandbox never
+ * pretends to do more than it can.
  */
 export async function serveProvider(
   { version, types, invokes = {} }: ProviderDefinition,
@@ -144,12 +144,14 @@ export async function serveProvider(
       const type = lookUp(request.getUrn());
       const renewal = type.renewal?.(valuesOf(request.getOlds()));
       const due = renewal === undefined ? [] : [renewal];
-      const diffs = [...changedKeys(olds, news), ...due];
+      // The engine has put the old inputs in their place, but not at a refresh. The real bridge knows names only, no `*`.
+      const ignored: string[] = request.getIgnorechangesList();
+      const diffs = [...changedKeys(olds, news).filter((key) => !ignored.includes(key)), ...due];
       const { DIFF_NONE, DIFF_SOME } = messages.DiffResponse.DiffChanges;
       return new messages.DiffResponse()
         .setChanges(diffs.length > 0 ? DIFF_SOME : DIFF_NONE)
         .setDiffsList(diffs)
-        .setReplacesList([...replacedBy(type, olds, news), ...due]);
+        .setReplacesList([...replacedBy(type, olds, news).filter((key) => !ignored.includes(key)), ...due]);
     },
 
     async create(request) {
@@ -184,7 +186,7 @@ export async function serveProvider(
       const id: string = request.getId();
       const [inputs, outputs] = [valuesOf(request.getInputs()), valuesOf(request.getProperties())];
       if (!type.read) {
-        // With `pulumi import` there is no state yet.
+        // During `pulumi import` there is no state yet.
         if (Object.keys(outputs).length === 0)
           throw new Error(`the sandbox cannot import ${typeOf(request.getUrn())}`);
         return new messages.ReadResponse()
@@ -193,7 +195,7 @@ export async function serveProvider(
           .setProperties(request.getProperties());
       }
       const now = await type.read(id, context);
-      // An empty id says that the resource is gone.
+      // An empty id means that the resource does not exist any more.
       if (!now) return new messages.ReadResponse().setId("");
       return new messages.ReadResponse()
         .setId(id)
@@ -207,12 +209,13 @@ export async function serveProvider(
       return new Empty();
     },
 
-    invoke(request) {
+    async invoke(request) {
       const token: string = request.getTok();
       const invoke = invokes[token];
       if (!invoke) throw new Error(`the sandbox does not know the function ${token}`);
       if (context.caller) authorize(context.caller, invoke.calls);
-      return new messages.InvokeResponse().setReturn(structOf(invoke.answer(valuesOf(request.getArgs()))));
+      const answer = await invoke.answer(valuesOf(request.getArgs()), context);
+      return new messages.InvokeResponse().setReturn(structOf(answer));
     },
   };
 

@@ -52,7 +52,7 @@ function newId(): string {
   return randomBytes(16).toString("hex");
 }
 
-/** The provider's clock, which tests move on. */
+/** The provider's clock, which tests can move forward. */
 function now(): Date {
   return new Date(process.env.WCS_SANDBOX_DATE ?? Date.now());
 }
@@ -65,7 +65,7 @@ function times(certificate: x509.X509Certificate) {
   };
 }
 
-/** The types of the tls provider. Nearly every property makes a new resource. */
+/** The types of the tls provider. A change of nearly every property makes a new resource. */
 export const tlsTypes: Record<string, ResourceType> = {
   "tls:index/privateKey:PrivateKey": {
     inputs: privateKey,
@@ -115,7 +115,7 @@ export const tlsTypes: Record<string, ResourceType> = {
   },
   "tls:index/locallySignedCert:LocallySignedCert": {
     inputs: locallySignedCert,
-    // All but how early it is renewed, which changes in place (tried with the provider's version 5.3.0).
+    // All but earlyRenewalHours, which changes in place (tested with the provider's version 5.3.0).
     replaceOn: ["certRequestPem", "caPrivateKeyPem", "caCertPem", "allowedUses", "validityPeriodHours"],
     renewal({ validityEndTime, earlyRenewalHours = 0 }) {
       const begins = Date.parse(String(validityEndTime)) - Number(earlyRenewalHours) * 3_600_000;

@@ -59,7 +59,7 @@ describe("with systemd, and with a licence", () => {
 
   listenerPromises();
 
-  test("networks in balancerCidrs get answers, and their neighbours none", async () => {
+  test("networks in balancerCidrs get answers, neighbouring networks get none", async () => {
     const sources = ["10.2.200.7", "172.29.0.10", "10.3.0.1", "172.29.0.11"];
     const { output } = await onMachine(
       "wcs-1",
@@ -116,7 +116,7 @@ PYTHON`,
     expect(output.match(/^cdn_ip=.*$/gm)).toEqual([`cdn_ip=${privateAddress}`]);
   });
 
-  test("8084 is open between the nodes, and to nobody else", async () => {
+  test("8084 is open only between the nodes", async () => {
     const { privateAddress } = await machine("wcs-1");
     await onMachine("wcs-1", "systemd-run --quiet --unit=cdn python3 -m http.server 8084");
     const get = `curl --silent --output /dev/null --max-time 2 http://${privateAddress}:8084/`;
@@ -137,7 +137,7 @@ PYTHON`,
     expect((await onMachine("wcs-1", `cat ${wcs}/logs/license.log`)).output).toBe("activated\n");
   });
 
-  test("a power-off gives it back; the next start activates it, with the new public address", {
+  test("a power-off gives the licence back; the next start activates it, with the new public address", {
     timeout: 2 * minute,
   }, async () => {
     const before = await machine("wcs-1");

@@ -4,7 +4,7 @@ import { status } from "./changes";
 import { connect, eventually, long, machine, nodeOf, onMachine, up } from "./cluster";
 import { publish } from "./publisher";
 
-/** The nodes that some new clients land on; each leaves again. */
+/** The nodes that some new clients land on. Each client disconnects again. */
 async function landings(count: number, headers: Record<string, string> = {}): Promise<string[]> {
   const clients = await Promise.all(Array.from({ length: count }, () => connect(headers)));
   const nodes = await Promise.all(clients.map(nodeOf));
@@ -22,7 +22,7 @@ async function stateOf(node: string): Promise<"up" | "full" | "down"> {
   const [head = "", ...rows] = (await haproxyStatistics("/;csv")).replace(/^# /, "").split("\n");
   const columns = head.split(",");
   const row = rows.map((line) => line.split(",")).find((cells) => cells[1]?.startsWith(`${node}-`));
-  // An answer that did not come says nothing of the node.
+  // A missing answer tells nothing about the node.
   if (!row) throw new Error(`the statistics page has no ${node}`);
   if (!row[columns.indexOf("status")]?.startsWith("UP")) return "down";
   return row[columns.indexOf("weight")] === "0" ? "full" : "up";
@@ -74,12 +74,12 @@ describe("a node that is full, and one that is broken", () => {
     await client.close();
   });
 
-  test("whose WCS hangs gets none, and HAProxy's log and statistics page say why", async () => {
+  test("whose WCS hangs gets no clients, and HAProxy's log and statistics page say why", async () => {
     await onMachine("wcs-1", "systemctl kill --signal=STOP webcallserver");
     try {
       await until("wcs-1", "down");
       expect(await landings(12)).toEqual(["wcs-2"]);
-      // HAProxy shows the reason of whichever of its two checks came last.
+      // HAProxy shows the reason of its last check, which may be any of the two.
       await eventually(async () =>
         expect(await haproxyStatistics()).toContain("WCS hangs: no answer on port 8081"),
       );
@@ -93,7 +93,7 @@ describe("a node that is full, and one that is broken", () => {
     await until("wcs-1", "up");
   });
 
-  test("whose agent is gone gets none", async () => {
+  test("whose agent is gone gets no clients", async () => {
     await onMachine("wcs-2", "systemctl stop xinetd");
     try {
       await until("wcs-2", "down");
@@ -104,7 +104,7 @@ describe("a node that is full, and one that is broken", () => {
     await until("wcs-2", "up");
   });
 
-  test("whose agent hangs gets none either", async () => {
+  test("whose agent hangs gets no clients", async () => {
     await onMachine("wcs-2", "systemctl kill --signal=STOP xinetd");
     try {
       await until("wcs-2", "down");

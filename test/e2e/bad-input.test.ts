@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { statusPath } from "../../cluster/contract";
+import { briefStatusSchema } from "../../cluster/status";
 import { wcsPackage } from "../../sandbox/downloads";
 import {
   cloud,
@@ -16,8 +18,7 @@ import {
 } from "./cluster";
 
 describe("bad input", () => {
-  const revision = async () =>
-    JSON.parse((await get("/.well-known/wcs-balancer/status")).body).revision as string;
+  const revision = async () => briefStatusSchema.parse(JSON.parse((await get(statusPath)).body)).revision;
 
   test.each([
     ['checks={"cpu":130}', "checks.cpu is 130; it must be a percentage from 1 to 100"],
@@ -41,15 +42,18 @@ describe("bad input", () => {
       "tlsPrivateKey=x",
     );
     expect(status).toBe(1);
-    expect(output).toContain("tlsPrivateKey is");
+    expect(output).toContain(
+      "tlsPrivateKey is stored in clear text; it must be a secret. Set it with: pulumi config set --secret tlsPrivateKey < key.pem",
+    );
   });
 
-  test("a look-up that finds nothing ends the command, with one error", async () => {
+  test("a look-up without a result ends the command with one error", async () => {
     const { status, output } = await startSandbox(["preview"], { WCS_SANDBOX_NEWEST_AMI: "none" }).ended;
     expect(status).toBe(1);
     expect(output.match(/^ *error: .*$/gm)).toEqual([
       expect.stringContaining("the newest image of Debian 13 (debian-13-amd64-*) was not found"),
     ]);
+    expect(output).not.toContain("error serializing");
     expect(output.trim().split("\n").at(-1)).toBe("sandbox: the engine ended with an error, see above");
   }, 60_000);
 
@@ -80,7 +84,7 @@ describe("bad input", () => {
     expect(cloudInit.output).toContain("status: error");
     expect(cloudInit.output).toContain("09-wcs-checksum");
     const { id } = await machine(failed);
-    // Said again ten seconds later, when everybody else has had their say.
+    // The message is printed again ten seconds later, after all others.
     await eventually(() => {
       const console = readFileSync(join(paths.machines, id, "console.log"), "utf8")
         .trim()
@@ -93,13 +97,13 @@ describe("bad input", () => {
     const { status, output } = sandbox("up");
     expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
     const names = (await cloud.call("machines", {})).map(({ name }) => name).sort();
-    expect(names).toEqual(["balancer", "wcs-1", "wcs-2"]);
+    expect(names).toEqual(["balancer-1", "wcs-1", "wcs-2"]);
     const client = await connect();
     await client.close();
   });
 });
 
-test("what the deploy role does not allow ends an up with AWS's words and the file that decides", () => {
+test("an up that the deploy role does not allow ends with AWS's words and the name of the role's file", () => {
   const { status, output } = sandbox(
     "up",
     "--config",
@@ -122,7 +126,7 @@ test("more nodes than the balancer has connections for: preview says so", () => 
 test("more connections than the machine can open files: not applied, up ends at once with the reason", async () => {
   const { status, output } = sandbox("up", "--config", "maxConnections=50000");
   expect(status).not.toBe(0);
-  expect(output).toMatch(/maxConnections needs 100300 open files, and HAProxy may have \d+ on this machine/);
+  expect(output).toMatch(/maxConnections needs 100500 open files, and HAProxy may have \d+ on this machine/);
   expect(output).not.toContain("not done after");
   expect((await get("/healthz")).status).toBe(200);
 });

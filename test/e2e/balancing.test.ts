@@ -53,7 +53,7 @@ test("roundrobin gives the same number to each", async () => {
   expect(await landingsOf(15)).toEqual([5, 5, 5]);
 });
 
-describe("who is the client", () => {
+describe("the client's address", () => {
   test.each([
     "X-Client-IP",
     "x-client-ip",
@@ -78,7 +78,7 @@ describe("who is the client", () => {
   });
 });
 
-describe("when nobody can take a client", () => {
+describe("when no node can take a client", () => {
   async function allDown(): Promise<() => Promise<void>> {
     await Promise.all(nodes.map((node) => onMachine(node, "systemctl stop xinetd")));
     return async () => {

@@ -54,7 +54,7 @@ export class Chromium {
   }
 }
 
-/** Keeps a picture of a page for whoever asks for it, with the folder WCS_SCREENSHOTS. */
+/** Keeps a picture of a page in the folder WCS_SCREENSHOTS, if that is set. */
 export async function screenshot(page: Page, name: string): Promise<void> {
   const folder = process.env.WCS_SCREENSHOTS;
   if (!folder) return;
@@ -62,8 +62,8 @@ export async function screenshot(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 
-/** What a picture's frames do while something else happens. */
-export interface Frames {
+/** The frames of a picture while something else happens. */
+interface Frames {
   count: number;
   /** Between two frames, or the last one and now. */
   longestGapMilliseconds: number;

@@ -4,7 +4,7 @@ import { draining, during, status, upWith, withNodes } from "./changes";
 import { cloud, eventually, machine, serverName, startSandbox } from "./cluster";
 
 describe("an up that is cancelled while a node drains", () => {
-  test("then the node is wanted again: it takes clients again, and nobody has noticed", async () => {
+  test("then the node is wanted again: it takes clients again, and no client has noticed", async () => {
     upWith(3);
     const returning = await serverName("wcs-3");
     await during({
@@ -38,7 +38,7 @@ describe("an up that is cancelled while a node drains", () => {
     expect(await serverName("wcs-3")).toBe(returning);
   });
 
-  test("then another change: nothing is deleted early, and the end state is right", async () => {
+  test("then another change: no node is deleted early, and the end state is right", async () => {
     const leaving = await serverName("wcs-3");
     await during({
       name: "a cancelled up, then another change",

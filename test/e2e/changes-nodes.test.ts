@@ -12,7 +12,7 @@ import { serverOf } from "./fleet";
 beforeAll(() => upWith(2));
 
 describe("nodes", () => {
-  test("another order of the nodes replaces nothing, nor does a newer default AMI, nor another machine's up", () => {
+  test("another order of the nodes, a newer default AMI, and an up from another machine replace nothing", () => {
     const copy = mkdtempSync(join(tmpdir(), "wcs-other-"));
     try {
       cpSync(projectRoot, copy, {
@@ -39,7 +39,7 @@ describe("nodes", () => {
       args: withNodes(4),
       async meanwhile(_, up, newcomers) {
         await up.ended;
-        // The command ends when it is true, not some time before.
+        // The command ends when the cluster serves, not earlier.
         const states = (await status()).nodes.map(({ state }) => state);
         expect(states).toEqual(["up", "up", "up", "up"]);
         const added = await Promise.all(["wcs-3", "wcs-4"].map(serverName));
@@ -51,7 +51,7 @@ describe("nodes", () => {
     expect(await workers()).toBe(before);
   });
 
-  test("scale in by one: no new client from the moment of the change, and deleted when its last socket has ended by itself", async () => {
+  test("scale in by one: the removed node gets no new clients, and is deleted when its last socket has ended by itself", async () => {
     const before = await workers();
     const leaving = await serverName("wcs-4");
     const { output } = await during({
@@ -76,7 +76,7 @@ describe("nodes", () => {
     expect(output).toMatch(/aws:ec2:Instance wcs-4 deleted/);
   });
 
-  test("scale in after a reload: sockets in the old worker count, and are closed in good order at the time-out", async () => {
+  test("scale in after a reload: sockets in the old worker count, and are closed properly at the time-out", async () => {
     const leaving = await serverName("wcs-3");
     let sockets = 0;
     const { output, tally } = await during({
@@ -103,7 +103,7 @@ describe("nodes", () => {
     expect((await cloud.call("machines", {})).map(({ name }) => name)).not.toContain("wcs-3");
   });
 
-  test("replace every node: new ones first, under names of their own, then the old drain and go", async () => {
+  test("replace every node: new nodes with other names come first, then the removed nodes drain and are deleted", async () => {
     const old = [await serverName("wcs-1"), await serverName("wcs-2")];
     await during({
       name: "replace every node",

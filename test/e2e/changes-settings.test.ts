@@ -1,6 +1,8 @@
 import { connect as connectTls, type PeerCertificate } from "node:tls";
 import { beforeAll, describe, expect, test } from "vitest";
+import { agentRequestVersion } from "../../cluster/contract";
 import { renderDesiredState, sha256 } from "../../cluster/desired-state";
+import { defaultLeave } from "../../cluster/entry";
 import { newKeys } from "../../sandbox/certificates";
 import { certificateOptions, ownCertificate } from "../own-certificate";
 import { during, status, upWith, withNodes, workers } from "./changes";
@@ -14,6 +16,7 @@ import {
   furtherAuthorities,
   get,
   long,
+  machine,
   onMachine,
   serverName,
 } from "./cluster";
@@ -48,15 +51,15 @@ test("the certificate of the stack's own CA is renewed by an ordinary up after i
   expect(await workers()).toBe(workersBefore);
 });
 
-describe("what cannot be applied", () => {
-  test("a configuration that HAProxy refuses: the old one serves on, up fails with the reason, the next good one heals", async () => {
+describe("a change that cannot be applied", () => {
+  test("a configuration that HAProxy refuses: the old one keeps serving, up fails with the reason, the next good one is applied", async () => {
     const before = await workers();
     const { output } = await during({
       name: "a desired state that cannot run",
       args: withNodes(2, "--config", "maxConnections=50000"),
       fails: true,
     });
-    expect(output).toMatch(/rollout failed: .*maxConnections needs 100300 open files/);
+    expect(output).toMatch(/rollout failed: .*maxConnections needs 100500 open files/);
     expect(await workers()).toBe(before);
     upWith(2);
     await eventually(async () => expect((await status()).error).toBeNull());
@@ -83,7 +86,7 @@ describe("what cannot be applied", () => {
   test("a key that does not fit the certificate", async () => {
     const { output: pem } = await onMachine("balancer", `cat /etc/pki/tls/${domain}/cert.pem`);
     const { output: haproxyConfig } = await onMachine("balancer", "cat /etc/haproxy/haproxy.cfg");
-    const { output: token } = await onMachine("balancer", "cat /var/lib/wcs-balancer/status-token");
+    const { output: statusSecret } = await onMachine("balancer", "cat /var/lib/wcs-balancer/status.json");
     const wrong = pem.replace(/-----BEGIN (EC )?PRIVATE KEY-----[\s\S]*$/, (await newKeys()).pem);
     expect(wrong).not.toBe(pem);
     const write = (name: string, type: string, value: string) =>
@@ -98,15 +101,24 @@ describe("what cannot be applied", () => {
       args: withNodes(2, "--config", 'checks={"cpu":70}'),
       async meanwhile(_, up) {
         await up.ended;
-        await write("secret", "SecureString", JSON.stringify({ pem: wrong, token }));
+        await write("secret", "SecureString", JSON.stringify({ pem: wrong }));
         const { document, revision } = renderDesiredState({
           haproxyBase: haproxyConfig.replace(/( {4}server .*\n)+$/, ""),
           backends: [...haproxyConfig.matchAll(/server (wcs-\S+) ([\d.]+):8080/g)].map(
-            ([, serverName = "", address = ""]) => ({ serverName, address }),
+            ([, serverName = "", address = ""]) => ({
+              serverName,
+              address,
+              agentRequest: agentRequestVersion,
+            }),
           ),
-          stickiness: false,
+          serverSettings: { checks: { cpu: 70 }, stickiness: false },
           certificateHash: sha256(wrong),
+          statusHash: sha256(statusSecret),
           drainTimeoutSeconds: 600,
+          balancerInstances: { "balancer-1": (await machine("balancer")).id },
+          paths: { address: true, loadBalancer: false },
+          targetGroups: [],
+          leave: defaultLeave,
         });
         await write("desired-state", "String", document);
         await eventually(async () => expect((await status()).refused).toBe(revision));
@@ -118,7 +130,7 @@ describe("what cannot be applied", () => {
     });
     expect(await workers()).toBe(before);
     // The next change brings the document with it.
-    await write("secret", "SecureString", JSON.stringify({ pem, token }));
+    await write("secret", "SecureString", JSON.stringify({ pem }));
   });
 });
 
@@ -128,11 +140,11 @@ describe("settings", () => {
     const { times } = await during({
       name: "change checks",
       args: withNodes(2, "--config", 'checks={"cpu":1}'),
-      // Every node counts as full at 1 % of CPU, so nobody gets in.
+      // Every node counts as full at 1 % of CPU, so no client gets a node.
       outage: true,
       async meanwhile(_, up) {
         await up.ended;
-        // Nothing is left of what could not be applied before.
+        // Nothing is left of the state that could not be applied before.
         expect((await status()).error).toBeNull();
         await eventually(async () =>
           expect((await status()).nodes.map(({ state }) => state)).toEqual(["full", "full"]),
@@ -144,7 +156,7 @@ describe("settings", () => {
     expect((await cloud.call("machines", {})).map(({ id }) => id)).toEqual(machines.map(({ id }) => id));
   });
 
-  test("a reload never takes a full or a dead node for a free one", async () => {
+  test("after a reload full and dead nodes are not taken for free ones", async () => {
     upWith(3);
     const [full, dead] = [await serverName("wcs-2"), await serverName("wcs-3")];
     await onMachine("wcs-2", "echo '9.00 9.00 9.00 1/100 1000' > /var/lib/sandbox/loadavg");
@@ -182,7 +194,7 @@ describe("settings", () => {
   });
 });
 
-// The last one: what follows would have to trust another CA.
+// The last test: later ones would have to trust another CA.
 test("another certificate with another key is in force for the next handshake", async () => {
   const own = await ownCertificate(domain);
   furtherAuthorities.push(own.tlsChain);
@@ -196,7 +208,7 @@ test("another certificate with another key is in force for the next handshake", 
     "max-age=31536000",
   );
   if (!long) return;
-  // The way back. The CA is a new one, so nobody can trust it before.
+  // Back to the stack's own CA. It is a new one, so clients cannot trust it before.
   upWith(3);
   const after = await certificate();
   expect(after.issuer).toEqual(before.issuer);

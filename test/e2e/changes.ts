@@ -1,12 +1,14 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import { notUp, type Status } from "../../rollout/wait-for-rollout";
+import { statusPath, statusTokenFile } from "../../cluster/contract";
+import { parseStatus, type Status } from "../../cluster/status";
+import { notUp } from "../../rollout/verdict";
 import { eventually, get, onMachine, type Running, startSandbox, up } from "./cluster";
 import { Fleet, fleetSize, Newcomers, type Tally } from "./fleet";
 
 /** Seconds from the moment at which the desired state was written. */
-export interface Times {
+interface Times {
   /** The balancer has applied it. */
   seen?: number;
   /** Every node takes clients. */
@@ -19,15 +21,15 @@ let token = "";
 
 /** The detailed status, as `pulumi up` sees it. */
 export async function status(): Promise<Status> {
-  const ask = () => get("/.well-known/wcs-balancer/status", { Authorization: `Bearer ${token}` });
+  const ask = () => get(statusPath, { Authorization: `Bearer ${token}` });
   let { status: answer, body } = await ask();
   if (answer === 403) {
-    // It goes with the certificate's key.
-    token = (await onMachine("balancer", "cat /var/lib/wcs-balancer/status-token")).output;
+    // The token changes with the certificate's key.
+    token = (await onMachine("balancer", `cat ${statusTokenFile}`)).output;
     ({ status: answer, body } = await ask());
   }
   if (answer !== 200) throw new Error(`the status answers HTTP ${answer}`);
-  return JSON.parse(body) as Status;
+  return parseStatus(body);
 }
 
 /** Process ids of HAProxy's workers. A reload makes a new one. */
@@ -79,23 +81,23 @@ class Watcher {
   }
 }
 
-export interface Change {
-  /** How it is called in the table. */
+interface Change {
+  /** The name of the change in the table. */
   name: string;
   /** Arguments of `sandbox up`. */
   args: string[];
   variables?: Record<string, string>;
-  /** What happens beside it. Another `up` that it gives is the one whose times count. */
+  /** Runs beside the change. If it gives another `up`, the times of that one count. */
   meanwhile?(fleet: Fleet, up: Running, newcomers: Newcomers): Promise<Running> | Promise<void>;
   /** Whether the command is to fail. */
   fails?: boolean;
   /** Sockets that end by design: a count, or any number. @default 0 */
   closes?: number | "any";
-  /** Whether new clients may have to wait: when the balancer itself is away. */
+  /** Whether new clients may have to wait, because the balancer itself is away. */
   outage?: boolean;
 }
 
-export interface Outcome {
+interface Outcome {
   tally: Tally;
   times: Times;
   newcomers: Newcomers;
@@ -103,7 +105,7 @@ export interface Outcome {
   seconds: number;
 }
 
-/** Makes a change while sockets talk and new clients come, and checks that nobody has noticed. */
+/** Makes a change while sockets exchange messages and new clients connect, and checks that no client has noticed. */
 export async function during(change: Change): Promise<Outcome> {
   const fleet = await Fleet.open(fleetSize);
   const newcomers = new Newcomers();
@@ -117,7 +119,7 @@ export async function during(change: Change): Promise<Outcome> {
     const ended = await up.ended;
     output = ended.output;
     expect(ended.status === 0, output.slice(-3000)).toBe(!change.fails);
-    // What was not applied has no times.
+    // A change that was not applied has no times.
     if (!change.fails || counts !== up)
       written = counts.lines.find(({ line }) => /desired-state-document (updated|created)/.test(line))?.at;
   } catch (error) {
@@ -160,7 +162,7 @@ function report(name: string, { tally, times, newcomers, seconds }: Outcome): vo
   };
   appendFileSync(file, `${JSON.stringify(row)}\n`);
 }
-/** Where changes are made: clients keep their node, and the fleet fits on two. */
+/** The settings for changes: clients keep their node, and the fleet fits on two nodes. */
 export const base = ["--config", "stickiness=true", "--config", "maxConnectionsPerNode=300"];
 /** Arguments of `up` for so many nodes. */
 export const withNodes = (count: number, ...more: string[]) => ["--nodes", String(count), ...base, ...more];

@@ -1,7 +1,9 @@
 import { connect as connectTcp } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type SecureContext, type SecureContextOptions } from "node:tls";
+import { WebSocket } from "ws";
+import { run } from "../../sandbox/shell";
 
-/** What a client on the sandbox's internet knows of the stack `dev`. Free of vitest, for processes of the tests' own. */
+/** The facts about the stack `dev` for a client on the sandbox's internet. Without vitest, for other processes. */
 
 export const domain = "wcs.dev.example.com";
 export const balancerAddress = "203.0.113.10";
@@ -16,7 +18,7 @@ export const upgrade = {
   "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 };
 
-/** The same as text, for a connection of one's own. */
+/** The same headers as text, for a plain connection. */
 export function upgradeRequest(): string {
   const headers = Object.entries({ Host: domain, ...upgrade });
   return `GET / HTTP/1.1\r\n${headers.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`;
@@ -45,5 +47,90 @@ export function rawAnswer(port: number, bytes: string): Promise<string> {
   });
 }
 
-/** What a client of HTTP/2 begins with that has not asked whether it is spoken, and an empty frame of settings. */
+/** The preface of an HTTP/2 client that has not negotiated HTTP/2, and an empty frame of settings. */
 export const http2PriorKnowledge = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+export interface Client {
+  socket: WebSocket;
+  /** Port that this client comes from. */
+  localPort: number;
+  /** The cookie that the balancer has set, if any. */
+  cookie: string;
+  close(): Promise<void>;
+}
+
+interface SessionOptions {
+  /** Which CAs to trust. Many clients of one process should share a context. */
+  trust: Pick<SecureContextOptions, "ca"> | { secureContext: SecureContext };
+  headers?: Record<string, string>;
+  /** Whose client this is, see `clientAddress`. */
+  localAddress: string;
+  /** Where the balancer is. @default the Elastic IP */
+  address?: string;
+  /** How long a session may take. */
+  patienceSeconds: number;
+}
+
+/** Connects a WebSocket through the balancer, verifies the certificate, and gives the session WCS makes of it. */
+export function openSession(options: SessionOptions): Promise<Client> {
+  const { trust, headers = {}, localAddress, address = balancerAddress, patienceSeconds } = options;
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(`wss://${domain}/`, {
+      ...trust,
+      headers,
+      localAddress,
+      lookup: (_host, options, done) =>
+        options.all ? done(null, [{ address, family: 4 }]) : done(null, address, 4),
+    });
+    let localPort = 0;
+    let cookie = "";
+    const deadline = setTimeout(() => {
+      socket.terminate();
+      reject(new Error(`no session within ${patienceSeconds} s`));
+    }, patienceSeconds * 1000);
+    socket.on("error", reject);
+    socket.on("close", () => {
+      clearTimeout(deadline);
+      reject(new Error("closed before there was a session"));
+    });
+    socket.on("upgrade", (response) => {
+      localPort = response.socket.localPort ?? 0;
+      cookie = response.headers["set-cookie"]?.[0] ?? "";
+    });
+    socket.on("open", () =>
+      socket.send(JSON.stringify({ message: "connection", data: [{ appKey: "defaultApp" }] })),
+    );
+    socket.on("message", (part) => {
+      const { message } = JSON.parse(String(part)) as { message: string };
+      // As the WebSDK does: WCS closes a socket that leaves ten of these without an answer.
+      if (message === "ping") socket.send(JSON.stringify({ message: "pong", data: [] }));
+      if (message !== "getUserData") return;
+      clearTimeout(deadline);
+      resolve({
+        socket,
+        localPort,
+        cookie,
+        close: () =>
+          new Promise((closed) => {
+            socket.on("close", () => closed());
+            socket.close();
+          }),
+      });
+    });
+  });
+}
+
+/** Further addresses of this place, which no other test file uses: 126 of them. */
+const furtherNetwork = "198.51.100.128/25";
+
+/**
+ * Another client's address: one of its own has maxConnectionsPerAddress connections. From `openSession` and whatever else
+ * takes a local address, the balancer sees it as the client's.
+ *
+ * @param number from 1 to 126
+ */
+export function clientAddress(number: number): string {
+  // The whole network is this machine's, as with an address for each.
+  run("ip", ["route", "replace", "local", furtherNetwork, "dev", "lo"]);
+  return `198.51.100.${128 + number}`;
+}

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { briefStatusSchema } from "../../cluster/status";
 import {
   balancerAddress,
   canConnect,
@@ -61,15 +62,15 @@ test("http is sent to https", () => {
   expect(stdout).toContain(`location: https://${domain}/wcs/`);
 });
 
-describe("who reaches what", () => {
-  test("the internet: 443 and 80 of the balancer, and of a node nothing that is not for clients", async () => {
+describe("the open ports", () => {
+  test("the internet reaches 443 and 80 of the balancer, and only the ports for clients of a node", async () => {
     const { publicAddress = "" } = await machine("wcs-1");
     const open = (address: string, ports: number[]) => ports.filter((port) => canConnect(address, port));
     expect(open(balancerAddress, [22, 80, 443, 8180, 8181, 8404])).toEqual([80, 443]);
     expect(open(publicAddress, [22, 8080, 8081, 8443, 9707, 50999])).toEqual([8443]);
   });
 
-  test("a client that connects straight to a node, on 8443, speaks to WCS", async () => {
+  test("a client that connects directly to a node, on 8443, speaks to WCS", async () => {
     const { publicAddress = "" } = await machine("wcs-1");
     // WCS's own certificate is one that nobody trusts.
     const socket = new WebSocket(`wss://${publicAddress}:8443/`, { rejectUnauthorized: false });
@@ -152,10 +153,10 @@ describe("a node, as the guide sets it up", () => {
 });
 
 describe("the status", () => {
-  test("shows everybody the revision, and nothing of the nodes", async () => {
+  test("shows everybody the revision, but not the nodes", async () => {
     const { status, body } = await get("/.well-known/wcs-balancer/status");
     expect(status).toBe(200);
-    expect(Object.keys(JSON.parse(body)).sort()).toEqual(["applied", "revision"]);
+    expect(briefStatusSchema.parse(JSON.parse(body)).applied).toBe(true);
   });
 
   test("refuses a wrong token", async () => {
@@ -204,27 +205,26 @@ describe("the stand-ins are strict", () => {
     const { output: balancer } = await ask("balancer", `ask ${roles}`);
     const { output: node } = await ask("wcs-1", `ask ${roles}`);
     expect([balancer, node]).toEqual([
-      expect.stringMatching(/^balancer-\w+$/),
+      expect.stringMatching(/^balancer-1-\w+$/),
       expect.stringMatching(/^node-\w+$/),
     ]);
     const { output } = await ask("wcs-1", `ask -o /dev/null -w '%{http_code}' ${roles}${balancer}`);
     expect(output).toBe("404");
   });
 
-  /** Asks SSM with the machine's own code, with something changed. */
+  /** Asks SSM with the code of the machine's set-up, with something changed. */
   const ask = (change: string) =>
     onMachine(
       "balancer",
       `python3 - <<'PYTHON'
-import sys
+import json, sys
 sys.path.insert(0, "/usr/local/lib/wcs-setup")
-import aws_instance as aws, aws_parameters as ssm
+import aws_instance as aws
 name = "/wcs-balancer/dev/desired-state"
 ${change}
-try:
-    print("answered", len(ssm.get_parameter(name)))
-except aws.AwsError as error:
-    print(error)
+headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": "AmazonSSM.GetParameter"}
+answer = json.load(aws.ask("ssm", "POST", "/", headers, json.dumps({"Name": name, "WithDecryption": True}).encode()))
+print("answered", len(answer["Parameter"]["Value"]) if "Parameter" in answer else answer)
 PYTHON`,
     );
 
@@ -248,7 +248,7 @@ PYTHON`,
     expect((await ask(change)).output).toContain("MissingAuthenticationTokenException");
   });
 
-  test("credentials that nobody issued are refused", async () => {
+  test("credentials that were never issued are refused", async () => {
     const change =
       'real = aws.role_credentials\naws.role_credentials = lambda: ({**real()[0], "AccessKeyId": "ASIA0000000000000000"}, *real()[1:])';
     expect((await ask(change)).output).toContain("UnrecognizedClientException");
@@ -271,7 +271,7 @@ test("preview --nodes 3 shows one new node with its server line, and replaces no
   expect(output).not.toMatch(/\((replace|delete)|to replace|to delete/);
 });
 
-test("another instance type makes new nodes, for EC2 would stop the old ones to change it", () => {
+test("another instance type makes new nodes, because EC2 would stop the old ones to change it", () => {
   const { status, output } = sandbox("preview", "--config", "nodeInstanceType=c7i.xlarge");
   expect(status).toBe(0);
   const replaced = [
@@ -280,7 +280,7 @@ test("another instance type makes new nodes, for EC2 would stop the old ones to 
   expect(replaced.map(([, name]) => name).sort()).toEqual(["wcs-1", "wcs-2"]);
 });
 
-test("after a reboot of the balancer everything serves again by itself", async () => {
+test("after a reboot the balancer serves again by itself", async () => {
   const before = (await machine("balancer")).leader;
   await onMachine("balancer", "systemctl reboot");
   await eventually(async () => {

@@ -4,36 +4,48 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import { WebSocket } from "ws";
-import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
+import { CloudClient, findMachine, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
-import { run } from "../../sandbox/shell";
 import {
   balancerAddress,
+  type Client,
+  clientAddress,
+  domain,
+  http2PriorKnowledge,
+  openSession,
+  ownAddress,
+  rawAnswer,
+  upgrade,
+  upgradeRequest,
+} from "./client";
+import { slowerSeconds } from "./delays";
+import { recordCommand } from "./evidence";
+import { settingUp } from "./meter";
+
+/** The sandbox of this test file. test/run/main.ts runs the file on the sandbox's internet. */
+export const sandboxName = process.env.WCS_SANDBOX_NAME ?? "";
+export const paths = sandboxPaths(sandboxName);
+export const cloud = new CloudClient(paths);
+
+export {
+  balancerAddress,
+  type Client,
+  clientAddress,
   domain,
   http2PriorKnowledge,
   ownAddress,
   rawAnswer,
   upgrade,
   upgradeRequest,
-} from "./client";
-import { recordCommand } from "./evidence";
-import { settingUp } from "./meter";
-
-/** The sandbox of this file's own, on whose internet test/run/main.ts runs it. */
-export const sandboxName = process.env.WCS_SANDBOX_NAME ?? "";
-export const paths = sandboxPaths(sandboxName);
-export const cloud = new CloudClient(paths);
-
-export { balancerAddress, domain, http2PriorKnowledge, ownAddress, rawAnswer, upgrade, upgradeRequest };
+};
 
 /** Whether examinations last as long as in `npm run test:long`. */
 export const long = process.env.WCS_TEST_LONG === "1";
 
-/** What is broken is seen within two minutes here, not within the rollout's quarter of an hour. */
-const environment = { ...process.env, DEADLINE_SECONDS: "120" };
+/** The tests find a fault within two minutes, not within the rollout's quarter of an hour. */
+const environment = { ...process.env, DEADLINE_SECONDS: String(120 + slowerSeconds) };
 
-/** Far above what a session takes: other tests may need the processors, too. */
+/** Far longer than a session takes: other tests may need the processors, too. */
 const sessionSeconds = 10;
 
 /** What `npm run sandbox` runs. */
@@ -60,9 +72,9 @@ export interface Running {
   /** When it printed each line, in milliseconds. */
   lines: { at: number; line: string }[];
   ended: Promise<{ status: number | null; output: string }>;
-  /** What Ctrl-C does. */
+  /** Interrupts the command like Ctrl-C. */
   interrupt(): void;
-  /** Ends it and all that it has started, without a chance to tidy up. */
+  /** Kills the command and its children, which cannot tidy up. */
   kill(): void;
 }
 
@@ -107,7 +119,7 @@ export function sandboxAsync(...args: string[]): Promise<{ status: number | null
   return startSandbox(args).ended;
 }
 
-/** Brings the stack up, or shows the end of why not. */
+/** Brings the stack up. If that fails, the error has the end of the output. */
 export function up(...args: string[]): void {
   settingUp(() => {
     const { status, output } = sandbox("up", ...args);
@@ -115,11 +127,10 @@ export function up(...args: string[]): void {
   });
 }
 
-/** A machine by its name, or by the end of its id. */
+/** A machine by its name, as `npm run sandbox -- shell NAME` means it, or by the end of its id. */
 export async function machine(name: string): Promise<MachineStatus> {
-  const found = (await cloud.call("machines", {})).find(
-    (candidate) => candidate.name === name || candidate.id.endsWith(name),
-  );
+  const machines = await cloud.call("machines", {});
+  const found = findMachine(machines, name) ?? machines.find(({ id }) => id.endsWith(name));
   if (!found) throw new Error(`no machine ${name}`);
   return found;
 }
@@ -157,7 +168,7 @@ export async function onMachine(
   return { status, output: `${stdout}${stderr}` };
 }
 
-/** Drops packets of a machine without a word, by default all, until the function that it gives is called. */
+/** Drops packets of a machine silently, by default all, until the returned function is called. */
 export async function losePackets(
   name: string,
   chains = ["input", "output"].map(
@@ -184,7 +195,7 @@ export function lose8080(name: string, which = ""): Promise<() => void> {
   ]);
 }
 
-/** Waits until something holds; the last reason is the error. */
+/** Waits until a condition holds. At the deadline the last reason becomes the error. */
 export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): Promise<T> {
   const deadline = Date.now() + seconds * 1000;
   while (true) {
@@ -198,8 +209,8 @@ export async function eventually<T>(what: () => Promise<T> | T, seconds = 30): P
 }
 
 /**
- * Waits until HAProxy sees nginx and so many nodes up, each node with its full weight and limit: one that comes up starts
- * slowly.
+ * Waits until HAProxy sees nginx and the given number of nodes up, each node with its full weight and limit: a node
+ * that comes up starts slowly.
  */
 export async function allUp(count: number): Promise<void> {
   await eventually(async () => {
@@ -221,62 +232,22 @@ export function authority(): string[] {
   return [readFileSync(join(paths.state, "ca-dev.pem"), "utf8"), ...furtherAuthorities];
 }
 
-export interface Client {
-  socket: WebSocket;
-  /** Port that this client comes from. */
-  localPort: number;
-  /** The cookie that the balancer has set, if any. */
-  cookie: string;
-  close(): Promise<void>;
-}
-
 /**
- * Connects a WebSocket through the balancer, verifies the certificate, and gives the session WCS makes of it.
+ * Connects a WebSocket through the balancer, verifies the certificate, and gives the session that WCS makes of it.
  * @param localAddress whose client this is, see `clientAddress`
+ * @param address of the balancer
  */
 export function connect(
   headers: Record<string, string> = {},
-  localAddress: string = ownAddress,
+  localAddress = ownAddress,
+  address = balancerAddress,
 ): Promise<Client> {
-  return new Promise((resolve, reject) => {
-    const socket = new WebSocket(`wss://${domain}/`, {
-      ca: authority(),
-      headers,
-      localAddress,
-      lookup: (_host, options, done) =>
-        options.all ? done(null, [{ address: balancerAddress, family: 4 }]) : done(null, balancerAddress, 4),
-    });
-    let localPort = 0;
-    let cookie = "";
-    const deadline = setTimeout(() => {
-      socket.terminate();
-      reject(new Error(`no session within ${sessionSeconds} s`));
-    }, sessionSeconds * 1000);
-    socket.on("error", reject);
-    socket.on("upgrade", (response) => {
-      localPort = response.socket.localPort ?? 0;
-      cookie = response.headers["set-cookie"]?.[0] ?? "";
-    });
-    socket.on("open", () =>
-      socket.send(JSON.stringify({ message: "connection", data: [{ appKey: "defaultApp" }] })),
-    );
-    socket.on("message", (part) => {
-      const { message } = JSON.parse(String(part)) as { message: string };
-      // As the WebSDK does: WCS closes a socket that leaves ten of these without an answer.
-      if (message === "ping") socket.send(JSON.stringify({ message: "pong", data: [] }));
-      if (message !== "getUserData") return;
-      clearTimeout(deadline);
-      resolve({
-        socket,
-        localPort,
-        cookie,
-        close: () =>
-          new Promise((closed) => {
-            socket.on("close", () => closed());
-            socket.close();
-          }),
-      });
-    });
+  return openSession({
+    trust: { ca: authority() },
+    headers,
+    localAddress,
+    address,
+    patienceSeconds: sessionSeconds,
   });
 }
 
@@ -290,49 +261,34 @@ export async function nodeOf({ localPort }: Client): Promise<string> {
   throw new Error("the client is on no node");
 }
 
-/** Further addresses of this place, which no other test file uses: 126 of them. */
-const furtherNetwork = "198.51.100.128/25";
-
-/**
- * Another client's address: one of its own has maxConnectionsPerAddress connections. From `connect` and whatever else
- * takes a local address, the balancer sees it as the client's.
- *
- * @param number from 1 to 126
- */
-export function clientAddress(number: number): string {
-  // The whole network is this machine's, as with an address for each.
-  run("ip", ["route", "replace", "local", furtherNetwork, "dev", "lo"]);
-  return `198.51.100.${128 + number}`;
-}
-
 /** Whether a TCP connection from here to an address succeeds within a second. */
 export function canConnect(address: string, port: number): boolean {
   const { status } = spawnSync("timeout", ["1", "bash", "-c", `exec 3<>/dev/tcp/${address}/${port}`]);
   return status === 0;
 }
 
-/** What the engine keeps of a resource. */
-export interface StateResource {
+/** A resource in the engine's state. */
+interface StateResource {
   urn: string;
   id: string;
   type: string;
   inputs: Record<string, unknown>;
 }
 
-/** What an `up` was doing when it was killed. */
+/** An operation of an `up` that was killed. */
 interface PendingOperation {
   type: "creating" | "updating" | "deleting";
   resource: StateResource;
 }
 
-/** What the engine has of the stack dev. */
+/** The engine's state of the stack dev. */
 export function engineState(): { resources: StateResource[]; pending_operations?: PendingOperation[] } {
   const file = join(paths.engineState, "backend/.pulumi/stacks/wcs-balancer/dev.json");
   return JSON.parse(readFileSync(file, "utf8")).checkpoint.latest;
 }
 
 /**
- * Closes the port where a range begins behind Pulumi's back, as in the console; gives what opens it again.
+ * Closes the first port of a range outside Pulumi, as in the console. Gives a function that opens it again.
  *
  * @param count of the rules that it takes, one for each group and protocol
  */
@@ -349,8 +305,8 @@ export async function closePort(fromPort: number, count: number): Promise<() => 
   return () => update({});
 }
 
-/** What the balancer answers to a client. */
-export interface Response {
+/** The balancer's answer to a client. */
+interface Response {
   status: number;
   headers: Record<string, string | string[] | undefined>;
   body: string;

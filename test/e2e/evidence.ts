@@ -1,10 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { CloudClient, type MachineStatus } from "../../sandbox/cloud/client";
+import { statusPort, statusTokenFile } from "../../cluster/contract";
+import { CloudClient, findMachine, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, type SandboxPaths, sandboxPaths } from "../../sandbox/paths";
 
-/** Where this file's run keeps what is needed to understand a failure. */
+/** The folder in which this file's run keeps the evidence of a failure. */
 const folder = process.env.WCS_TEST_RESULTS ?? join(projectRoot, "test-results");
 
 /** Folder in a file's results in which each command has a file of its own. */
@@ -40,19 +41,20 @@ function inMachine({ leader }: MachineStatus, root: string, ...command: string[]
     : outputOf("chroot", root, ...command);
 }
 
-const readStatus =
-  'curl --silent --max-time 5 --header "Authorization: Bearer $(cat /var/lib/wcs-balancer/status-token)" http://127.0.0.1:8181/';
+const readStatus = `curl --silent --max-time 5 --header "Authorization: Bearer $(cat ${statusTokenFile})" http://127.0.0.1:${statusPort}/`;
 
 /**
- * Writes down how a sandbox is: its machines with their journals since a moment, what the balancer says, and the
- * packet filter.
+ * Writes down the state of a sandbox: its machines with their journals since a moment, the status and haproxy.cfg of
+ * each balancer, and the packet filter.
  */
 export async function keepEvidence(paths: SandboxPaths, target: string, since: Date): Promise<void> {
   mkdirSync(target, { recursive: true });
   const keep = (file: string, text: string) => writeFileSync(join(target, file), text);
-  const cloudLog = join(paths.state, "cloud.log");
-  const errors = existsSync(cloudLog) ? readFileSync(cloudLog, "utf8") : "";
-  if (errors) keep("cloud.log", errors);
+  for (const log of ["cloud.log", "pebble.log"]) {
+    const path = join(paths.state, log);
+    const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+    if (text) keep(log, text);
+  }
   keep(
     "packet-filter.txt",
     outputOf("nsenter", `--net=/run/netns/${paths.vpcNamespace}`, "nft", "list", "ruleset"),
@@ -76,9 +78,11 @@ export async function keepEvidence(paths: SandboxPaths, target: string, since: D
     ];
     keep(`${id}.journal.txt`, inMachine(machine, root, ...journal));
     keep(`${id}.console.txt`, outputOf("tail", "-n", "500", join(paths.machines, machine.id, "console.log")));
-    if (machine.name === "balancer" && machine.leader) {
-      keep("status.json", inMachine(machine, root, "sh", "-c", readStatus));
-      keep("haproxy.cfg", inMachine(machine, root, "cat", "/etc/haproxy/haproxy.cfg"));
+    if (machine.name.startsWith("balancer") && machine.leader) {
+      // There may be several. Files without an id are of the first one, or of the one that clients reach.
+      const suffix = machine === findMachine(machines, "balancer") ? "" : `-${machine.id.slice(-8)}`;
+      keep(`status${suffix}.json`, inMachine(machine, root, "sh", "-c", readStatus));
+      keep(`haproxy${suffix}.cfg`, inMachine(machine, root, "cat", "/etc/haproxy/haproxy.cfg"));
     }
   }
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { notUp } from "../../rollout/wait-for-rollout";
+import { notUp } from "../../rollout/verdict";
 import { status } from "./changes";
 import {
   allUp,
@@ -20,7 +20,7 @@ import { serverOf } from "./fleet";
 
 /** Other tests may need the processors, too. */
 const busyMilliseconds = 1000;
-/** What is promised to a client whose node is gone, or hangs: before there were these time-outs it waited 5 s and 60 s. */
+/** The promise to a client whose node is gone, or hangs. Without these time-outs it would wait 5 s and 60 s. */
 const goneMilliseconds = 2000 + busyMilliseconds;
 const hangsMilliseconds = 5000 + busyMilliseconds;
 
@@ -42,7 +42,7 @@ async function askTogether(server: string) {
   return { before, newcomers, all: [before, ...newcomers] };
 }
 
-test("a node that hangs: clients get another one within 5 s, and open sockets, silent as they are, stay", async () => {
+test("a node that hangs: clients get another node within 5 s, and open silent sockets stay", async () => {
   const clients = await Promise.all(Array.from({ length: 4 }, () => connect()));
   const hanging = await serverName("wcs-1");
   let closed = 0;
@@ -51,10 +51,10 @@ test("a node that hangs: clients get another one within 5 s, and open sockets, s
   try {
     const { before, all } = await askTogether(hanging);
     expect(all.map((answer) => answer.status)).toEqual(all.map(() => 101));
-    // So it was the hanging node that was asked first.
+    // So HAProxy asked the hanging node first.
     expect(before.milliseconds).toBeGreaterThan(4000);
     for (const { milliseconds } of all) expect(milliseconds).toBeLessThan(hangsMilliseconds);
-    // Longer than the time-out, in which nothing is heard of them.
+    // Be silent for longer than the time-out.
     await sleep(1000);
     expect(closed).toBe(0);
   } finally {
@@ -76,7 +76,7 @@ interface Fault {
   mend(node: string): Promise<unknown>;
 }
 
-/** A fault that a shell command on the node makes, and one that it mends. */
+/** A fault that one shell command on the node makes, and another one repairs. */
 const onNode = (what: string, breaks: string, mends: string, reason: string): Fault => ({
   what,
   reason,
@@ -102,7 +102,7 @@ const service = (name: string, reason: string) =>
 
 const setupState = "/var/lib/wcs-setup/state";
 
-describe("the reason of a node that is down is the same at every look", () => {
+describe("the reason of a node that is down is the same in every answer", () => {
   const pairs: [Fault, Fault][] = [
     [
       service("webcallserver", "WCS does not answer on port 8081"),
@@ -153,7 +153,7 @@ describe("the reason of a node that is down is the same at every look", () => {
 describe("with haproxy.cfg changed by hand", () => {
   const file = "/etc/haproxy/haproxy.cfg";
 
-  /** A restart, since it takes every node for up and at full weight. */
+  /** A restart, since HAProxy then takes every node for up and at full weight. */
   async function change(expression: string): Promise<void> {
     const { output } = await onMachine(
       "balancer",
@@ -168,7 +168,7 @@ describe("with haproxy.cfg changed by hand", () => {
     await onMachine("balancer", `cp ${file} /root/before.cfg && systemctl stop wcs-balancer-sync`);
   });
 
-  // The sync service sees that the file is not what it wrote, and puts it right.
+  // The sync service sees that the file has changed, and writes it again.
   afterAll(async () => {
     await onMachine("balancer", "systemctl start wcs-balancer-sync");
     await eventually(async () =>
@@ -187,7 +187,7 @@ describe("with haproxy.cfg changed by hand", () => {
     try {
       const { before, newcomers, all } = await askTogether(await serverName("wcs-1"));
       expect(all.map((answer) => answer.status)).toEqual(all.map(() => 101));
-      // So it was the lost node that was asked first, and by some of the new clients too.
+      // So HAProxy asked the lost node first, also for some of the new clients.
       expect(before.milliseconds).toBeGreaterThan(1000);
       expect(Math.max(...newcomers.map(({ milliseconds }) => milliseconds))).toBeGreaterThan(1000);
       for (const { milliseconds } of all) expect(milliseconds).toBeLessThan(goneMilliseconds);
@@ -196,7 +196,7 @@ describe("with haproxy.cfg changed by hand", () => {
     }
   });
 
-  test("no node answers, though all let clients in: the busy page, with Retry-After", async () => {
+  test("no node answers, though all accept connections: the busy page, with Retry-After", async () => {
     await change("s/timeout server 4500ms/timeout server 500ms/");
     const nodes = ["wcs-1", "wcs-2"];
     // The request is lost, the handshake before it is not.
@@ -214,7 +214,7 @@ describe("with haproxy.cfg changed by hand", () => {
   });
 });
 
-test("nginx away: every status names it, and machines still hear that nodes take clients", async () => {
+test("nginx away: every status names it, and /healthz still says that nodes take clients", async () => {
   const away = "nginx does not answer on port 8180, so there are no pages";
   // Something else would start it again.
   await onMachine("balancer", "systemctl mask --runtime --now nginx");
@@ -223,7 +223,7 @@ test("nginx away: every status names it, and machines still hear that nodes take
     const { status: exit, output } = await onMachine("balancer", "wcs-balancer status");
     expect(output).toContain(`away         ${away}`);
     expect(exit).toBe(1);
-    expect(sandbox("status").output).toContain(`the balancer: ${away}`);
+    expect(sandbox("status").output).toContain(`balancer-1: ${away}`);
     expect((await get("/healthz")).status).toBe(200);
     await (await connect()).close();
   } finally {

@@ -66,6 +66,22 @@ test(
   2 * minute,
 );
 
+test(
+  "a sync service that is frozen is started anew before pulumi up takes its machine for dead",
+  async () => {
+    const starts = () => onMachine("balancer", "systemctl show --property=NRestarts wcs-balancer-sync");
+    const before = (await starts()).output;
+    const client = await connect();
+    const frozenAt = Date.now();
+    await onMachine("balancer", "kill -STOP $(systemctl show --property=MainPID --value wcs-balancer-sync)");
+    await eventually(async () => expect((await status()).applied).toBe(true), 60);
+    expect(Date.now() - frozenAt).toBeLessThan(55_000);
+    expect((await starts()).output).not.toBe(before);
+    await client.close();
+  },
+  2 * minute,
+);
+
 describe("a WCS that cannot start yet", () => {
   const isActive = async () => (await onMachine("wcs-1", "systemctl is-active webcallserver")).output;
   /** How often it was started again since `stop`. */
@@ -74,7 +90,7 @@ describe("a WCS that cannot start yet", () => {
 
   afterAll(() => cloud.call("setFaults", {}));
 
-  test("metadata away while it restarts: it tries again until metadata is back", async () => {
+  test("metadata away while WCS restarts: it tries again until metadata is back", async () => {
     await cloud.call("setFaults", { metadata: "away" });
     await onMachine("wcs-1", `${stop}; systemctl start --no-block webcallserver`);
     // As often as would have ended it for ever.
@@ -84,8 +100,9 @@ describe("a WCS that cannot start yet", () => {
     await allUp(2);
   });
 
-  test("its disk full: it tries again until there is room, with its configuration whole", async () => {
-    // A small disk of their own for the folder of WCS's configuration; another heap, so that there is something to write.
+  test("disk full: WCS tries again until there is room, and its configuration stays complete", async () => {
+    // A small disk of their own for the folder of WCS's configuration; another heap, so that there is something to
+    // write.
     const full = `
       ${stop}
       mount -t tmpfs -o size=64k,mode=755 tmpfs /mnt && cp -a ${wcs}/conf/. /mnt && chown --reference=${wcs}/conf /mnt

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Client, clientAddress, connect, long } from "./cluster";
+import { balancerAddress, type Client, clientAddress, connect, long } from "./cluster";
 
-/** Sockets that are open while something changes. */
+/** The number of sockets that are open during a change. */
 export const fleetSize = long ? 200 : 100;
 
 /** How often each sends a message. */
@@ -10,12 +10,12 @@ const intervalMilliseconds = long ? 200 : 500;
 /** How many of them come at a time. */
 const batchSize = 20;
 
-/** A new client that waits longer counts as one that did not get in. Other tests may need the processors, too. */
+/** A new client that waits longer counts as not let in. Generous, since other tests may need the processors, too. */
 const slowMilliseconds = long ? 2000 : 4000;
 
 interface Member {
   client: Client;
-  /** The server that the balancer has chosen, out of its cookie. */
+  /** The server that the balancer has chosen, read from its cookie. */
   server: string;
   sent: number;
   received: number;
@@ -27,7 +27,7 @@ export interface Tally {
   sockets: number;
   messages: number;
   lost: number;
-  /** Sockets that ended though nobody here closed them. */
+  /** Sockets that ended although the test did not close them. */
   closed: number;
 }
 
@@ -44,13 +44,14 @@ export class Fleet {
   private readonly members: Member[] = [];
   private timer?: NodeJS.Timeout;
 
-  static async open(count: number): Promise<Fleet> {
+  /** @param entry the address to connect to */
+  static async open(count: number, entry = balancerAddress): Promise<Fleet> {
     const fleet = new Fleet();
     while (fleet.members.length < count) {
       const batch = Math.min(batchSize, count - fleet.members.length);
-      // A client's address for each batch: one alone may not have so many connections.
+      // Each batch has its own client address, since a single one may not have so many connections.
       const address = clientAddress(1 + fleet.members.length / batchSize);
-      const clients = await Promise.all(Array.from({ length: batch }, () => connect({}, address)));
+      const clients = await Promise.all(Array.from({ length: batch }, () => connect({}, address, entry)));
       for (const client of clients) fleet.add(client);
     }
     fleet.timer = setInterval(() => fleet.ping(), intervalMilliseconds);
@@ -102,7 +103,7 @@ export class Fleet {
     await Promise.all(leaving.map(({ client }) => client.close()));
   }
 
-  /** Ends all and counts. What a socket that was closed from outside had under way at that moment is not counted. */
+  /** Ends all sockets and counts. Messages in flight on a socket that the other side closed are not counted. */
   async finish(): Promise<Tally> {
     await this.close();
     clearInterval(this.timer);
@@ -124,7 +125,8 @@ export class Newcomers {
   readonly landings: { server: string; at: number }[] = [];
   readonly failures: { error: string; at: number }[] = [];
 
-  constructor() {
+  /** @param entry the address to connect to */
+  constructor(private readonly entry = balancerAddress) {
     this.done = this.run();
   }
 
@@ -132,7 +134,7 @@ export class Newcomers {
     while (this.running) {
       const began = Date.now();
       try {
-        const client = await connect();
+        const client = await connect({}, undefined, this.entry);
         const at = Date.now();
         this.landings.push({ server: serverOf(client), at });
         if (at - began > slowMilliseconds)

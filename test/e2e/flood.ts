@@ -1,8 +1,8 @@
 /**
- * One client that wants everything for itself, as a process of its own so that its load holds up no test:
- * `flood.ts KIND COUNT ADDRESS` opens so many connections to the balancer from that address, and goes on for as long as
- * its standard input is open. What is refused or ends is tried again, 100 times a second. Every tenth of a second it
- * prints how many are open, and how many attempts have ended.
+ * A client that tries to use up all connections. It is a separate process, so that its load does not slow down a test.
+ * `flood.ts KIND COUNT ADDRESS` opens COUNT connections to the balancer from ADDRESS, and goes on as long as its
+ * standard input is open. It opens refused or ended connections again, 100 times a second. Every tenth of a second it
+ * prints the number of open connections, and of attempts that have ended.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -18,7 +18,7 @@ import { balancerAddress, domain, upgradeRequest } from "./client";
 export type FloodKind = "idle" | "sockets" | "readers" | "status" | "hammer";
 
 interface Counts {
-  /** Connections that have what they want: of WebSockets those that were accepted. */
+  /** Connections that were accepted; for WebSockets, those whose upgrade was accepted. */
   open: number;
   ended: number;
 }
@@ -45,7 +45,7 @@ function open(kind: FloodKind, number: number, localAddress: string, hasBegun: (
         socket.once("data", (answer: Buffer) =>
           answer.toString().startsWith("HTTP/1.1 101 ") ? hasBegun() : socket.destroy(),
         );
-        // WCS's pings are not answered: it closes such a socket after 50 s.
+        // Leave WCS's pings without an answer: it closes such a socket after 50 s.
         socket.on("data", () => {});
         return;
       case "readers":

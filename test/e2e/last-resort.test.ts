@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RemovedServer } from "../../rollout/wait-for-rollout";
+import type { RemovedServer } from "../../cluster/status";
 import { draining, status, upWith, withNodes } from "./changes";
 import { cloud, connect, eventually, get, onMachine, serverName, startSandbox } from "./cluster";
 import { serverOf } from "./fleet";
@@ -7,7 +7,7 @@ import { serverOf } from "./fleet";
 beforeAll(() => upWith(2));
 afterAll(() => cloud.call("setFaults", {}));
 
-/** Where a new client lands. */
+/** The node that a new client lands on. */
 async function landing(): Promise<string> {
   const client = await connect();
   await client.close();
@@ -17,7 +17,7 @@ async function landing(): Promise<string> {
 const idOf = (server: string) => server.slice(-8);
 const endOf = ({ secondsLeft }: RemovedServer) => Date.now() / 1000 + secondsLeft;
 
-test("new nodes die right after the old ones were let go: clients get the old ones again, whose drain ends when it would have", async () => {
+test("new nodes die after the removed nodes were taken out: clients get the removed nodes again, until the planned end of their drain", async () => {
   const old = [await serverName("wcs-1"), await serverName("wcs-2")];
   const clients = await Promise.all(Array.from({ length: 6 }, () => connect()));
   const up = startSandbox(["up", ...withNodes(2, "--config", 'wcsProperties={"keep_alive.probes": 12}')]);
@@ -67,11 +67,13 @@ test("HAProxy does not run: wcs-balancer-sync starts it", async () => {
   expect(await starts()).toBe(before + 1);
 });
 
-test("the metadata service has no credentials: an error like any other, and what serves goes on", async () => {
+test("the metadata service has no credentials: the status shows an error, and the balancer keeps serving", async () => {
   const restarts = () =>
     onMachine("balancer", "systemctl show --property=NRestarts --value wcs-balancer-sync");
-  const before = await restarts();
   await cloud.call("setFaults", { metadata: "no credentials" });
+  // A service that runs uses its credentials until they end.
+  await onMachine("balancer", "systemctl restart wcs-balancer-sync");
+  const before = await restarts();
   await eventually(async () => {
     const { error, applied } = await status();
     expect(error).toBe("instance metadata has no credentials for this machine's role");

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { balancerIds } from "./balancers";
 import { cloud, eventually, long, machine, onMachine, paths, sandbox, startSandbox } from "./cluster";
 
 afterAll(() => cloud.call("setFaults", {}));
@@ -16,7 +17,7 @@ async function lastConsoleLine(name: string): Promise<string> {
   );
 }
 
-describe("what a machine's role may read", () => {
+describe("a machine's role may read", () => {
   /** Asks for an object, or a parameter, with the machine's own code. */
   const ask = (name: string, question: string) =>
     onMachine(
@@ -59,14 +60,14 @@ PYTHON`,
 
 // Every node is replaced by this: a minute.
 if (long)
-  test("rights of a new role that arrive late are waited for", async () => {
+  test("machines wait for rights of a new role that arrive late", async () => {
     await cloud.call("setFaults", { roleDelaySeconds: 5 });
     const { status, output } = sandbox("up", "--nodes", "3", "--secret", "wcsLicenseKey=KEY-1234");
     expect(output, output.slice(-3000)).toSatisfy(() => status === 0);
     await cloud.call("setFaults", {});
   });
 
-test("each way to fail is in up's message by the name of its step", async () => {
+test("up's message names the failed step of each machine", async () => {
   await cloud.call("setFaults", {
     objects: { "wcs-4": "away", "wcs-5": "gone", "wcs-6": "corrupt" },
     fullDisks: ["wcs-7"],
@@ -95,25 +96,26 @@ test("each way to fail is in up's message by the name of its step", async () => 
   const { output: cloudInit } = await onMachine("wcs-6", "cloud-init status --long");
   expect(cloudInit).toContain("status: error");
   expect(cloudInit).toContain("02-software-checksum");
-  // Nothing of what was not verified is there.
+  // No unverified file is on the machine.
   expect((await onMachine("wcs-6", "ls /usr/local/sbin /var/lib/wcs-setup")).output).not.toMatch(
     /wcs-configure|software/,
   );
 });
 
 test("a balancer that cannot fetch its software: up names the command for the console, which ends with the step", async () => {
-  await cloud.call("setFaults", { objects: { balancer: "corrupt" } });
+  await cloud.call("setFaults", { objects: { "balancer-1": "corrupt" } });
   const up = startSandbox(["up", "--config", "balancerInstanceType=c7i.large"], { DEADLINE_SECONDS: "25" });
   const { status, output } = await up.ended;
   expect(status).toBe(1);
-  const { id } = await machine("balancer");
-  expect(output).toContain(`aws ec2 get-console-output --latest --output text --instance-id ${id}`);
+  // The old one serves on.
+  const [, coming = "none"] = await balancerIds();
+  expect(output).toContain(`aws ec2 get-console-output --latest --output text --instance-id ${coming}`);
   await eventually(async () =>
-    expect(await lastConsoleLine("balancer")).toMatch(/step software-checksum failed: the SHA-256 is/),
+    expect(await lastConsoleLine(coming)).toMatch(/step software-checksum failed: the SHA-256 is/),
   );
 });
 
-test("a destroy leaves nothing: no machine, no bucket, no object of whatever version", async () => {
+test("a destroy leaves no machine, no bucket and no object of any version", async () => {
   const objects = () => readdirSync(paths.objects, { recursive: true });
   expect(objects().length).toBeGreaterThan(4);
   await cloud.call("setFaults", {});

@@ -2,13 +2,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { sandboxPaths } from "../../sandbox/paths";
 
-/** Where the time of a test goes, in seconds. */
+/** The parts of a test's time, in seconds. */
 export interface Times {
   /** Bringing the cluster into the state that the test wants. */
   settingUp: number;
   /** Processor time of the test, its commands and the machines of its sandbox. */
   working: number;
-  /** The rest: nobody works. On a busy machine also the time until a processor is free. */
+  /** The rest: no process works. On a busy machine this includes the wait for a processor. */
   waiting: number;
 }
 
@@ -44,7 +44,7 @@ function since(began: Reading): Reading {
   return { seconds: now.seconds - began.seconds, processor: Math.max(0, now.processor - began.processor) };
 }
 
-/** What setting up has taken since the current test began. */
+/** The time of setting up since the current test began. */
 const setUp: Reading = { seconds: 0, processor: 0 };
 
 /** Does something whose time counts as setting up. */
@@ -59,7 +59,7 @@ export function settingUp<T>(what: () => T): T {
   }
 }
 
-/** Begins to measure; the function that it gives ends that. */
+/** Begins to measure. The returned function ends it. */
 export function startMeter(): () => Times {
   setUp.seconds = 0;
   setUp.processor = 0;

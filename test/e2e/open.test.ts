@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => chromium?.remove());
 
 describe("open", () => {
-  /** A network as this machine has one, away from all that the sandbox made. */
+  /** A network like this machine's own, separate from the sandbox's networks. */
   const desk = `wcs-desk-${paths.name}`;
   const ownNetwork = `/run/netns/${desk}`;
   beforeAll(() => {
@@ -60,7 +60,7 @@ describe("open", () => {
     expect(await window.moves()).toBe(true);
 
     const machines = await cloud.call("machines", {});
-    const nodes = machines.map(({ name }) => name).filter((name) => name !== "balancer");
+    const nodes = machines.map(({ name }) => name).filter((name) => name.startsWith("wcs-"));
     const pages = await Promise.all(nodes.map((node) => statisticsPage(node)));
     const node = nodes[pages.findIndex((page) => page.includes("published=by-hand"))] ?? "none";
     expect((await open(node)).output).toContain(`http://localhost:8081 is the statistics page of ${node}`);
@@ -72,7 +72,7 @@ describe("open", () => {
     await window.close();
   });
 
-  test("a second one says what stands in its way", async () => {
+  test("a second one says that the port is in use", async () => {
     const second = async (...args: string[]) =>
       (await startSandbox(["open", ...args], {}, ownNetwork).ended).output;
     expect(await second()).toBe(

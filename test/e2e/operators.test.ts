@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DebianRoot } from "../debian-root";
+import { balancerIds } from "./balancers";
 import {
   balancerAddress,
   canConnect,
@@ -75,7 +76,7 @@ describe("for operators", () => {
     );
   });
 
-  test("security upgrades run once a day, and reload what they leave behind", async () => {
+  test("security upgrades run once a day, and reload HAProxy with the new libraries", async () => {
     const { output } = await onMachine(
       "balancer",
       "systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade |Automatic-Reboot '; systemctl cat apt-daily-upgrade.service | grep ExecStartPost; unattended-upgrade --dry-run && echo runs",
@@ -87,13 +88,13 @@ describe("for operators", () => {
     expect(output).toMatch(/runs\n$/);
   });
 
-  test("statistics and metrics are closed to everybody, and SSH is", async () => {
+  test("statistics, metrics and SSH are closed to everybody", async () => {
     for (const port of [8404, 22]) expect(canConnect(balancerAddress, port)).toBe(false);
   });
 });
 
 describe("without the WebSDK bundle", () => {
-  test("up ends with the step that failed, browsers get a page that says so, and sockets are served", async () => {
+  test("up ends with the step that failed, the new balancer has a page that says so, and the old one serves", async () => {
     const url = "https://downloads.sandbox.example/none.tar.gz";
     const { status, output } = sandbox(
       "up",
@@ -103,14 +104,20 @@ describe("without the WebSDK bundle", () => {
       `webSdkSha256=${"0".repeat(64)}`,
     );
     expect(status).not.toBe(0);
-    expect(output).toContain("the balancer's setup failed: websdk-download");
-    const page = await get("/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html");
-    expect(page.status).toBe(503);
-    expect(page.headers["retry-after"]).toBe("30");
-    expect(page.body).toContain("The pages are not here yet");
+    expect(output).toContain("the new balancer: setup failed: websdk-download");
+    const path = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
+    expect((await get(path)).status).toBe(200);
     await (await connect()).close();
+    const [, coming = "none"] = await balancerIds();
+    const { output: page } = await onMachine(
+      coming,
+      `curl --silent --insecure --include https://localhost${path}`,
+    );
+    expect(page).toMatch(/^HTTP\/1.1 503 /);
+    expect(page).toMatch(/^retry-after: 30\r$/im);
+    expect(page).toContain("The pages are not here yet");
     const status_ = await onMachine(
-      "balancer",
+      coming,
       "wcs-balancer status; ls -A /usr/share/nginx/html; cloud-init status",
     );
     expect(status_.output).toContain("set-up       failed: websdk-download; see: cloud-init status --long");

@@ -28,7 +28,7 @@ describe("pages", () => {
     expect(headers.server).toBe("nginx");
   });
 
-  test("come compressed, are asked for again each time, and pictures are not", async () => {
+  test("are compressed, and browsers ask for them again each time, except for pictures", async () => {
     const script = "/wcs/flashphoner.js";
     const plain = await get(script);
     const small = await get(script, { "Accept-Encoding": "gzip" });
@@ -44,7 +44,7 @@ describe("pages", () => {
     expect((await get(`/${picture}`)).headers["cache-control"]).toBe("max-age=86400");
   });
 
-  test("begin at the example page, and there is nothing beside them", async () => {
+  test("begin at the example page, and there are no other pages", async () => {
     const { status, headers } = await get("/");
     expect([status, headers.location]).toEqual([302, examplePage]);
     expect((await get(examplePage)).status).toBe(200);
@@ -60,9 +60,11 @@ describe("pages", () => {
   });
 });
 
-test("wcs-balancer status says what an operator asks first", async () => {
+test("wcs-balancer status shows the facts that an operator needs first", async () => {
   const { status, output } = await onMachine("balancer", "wcs-balancer status");
-  expect(output).toMatch(/^revision {5}[0-9a-f]{12} \(applied\)\ncertificate {2}36\d days left\n/);
+  expect(output).toMatch(
+    /^revision {5}[0-9a-f]{12} \(applied\)\ninstance {5}i-[0-9a-f]{17}\ncertificate {2}36\d days left\n/,
+  );
   expect(
     output.match(/^wcs-([12]) \(wcs-\1-[0-9a-f]{8}\) {2}up .* sockets( {2}\w+ \d+ of \d+)?$/gm),
   ).toHaveLength(2);
@@ -124,7 +126,7 @@ describe("TLS", () => {
     expect(others).toEqual([issuer, issuer]);
   });
 
-  test("another name, or none, gets this certificate and is told apart by whoever asks", async () => {
+  test("another name, or none, gets this certificate, so that the client notices", async () => {
     for (const servername of ["other.example.com", ""]) {
       const error = await new Promise<string>((resolve) => {
         const socket = connectTls({

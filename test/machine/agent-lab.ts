@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { projectRoot } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 import { DebianRoot } from "../debian-root";
+import { filledMachines } from "./filled-machines";
 
 /** How the WCS of a case behaves on port 8081. */
 export type Wcs =
@@ -37,14 +38,15 @@ export interface Answer {
 }
 
 /**
- * Runs the agent on cases, in Debian's root and in a network namespace of its own, so that port 8081 of this
- * machine is nobody's business.
+ * Runs the agent on cases, in Debian's root and in a separate network namespace, so that port 8081 of this machine does
+ * not matter.
  */
 export async function answersOf(cases: Case[]): Promise<Answer[]> {
   const debian = await DebianRoot.with();
+  const machines = filledMachines();
   try {
     for (const name of ["haproxy-agent-check.sh", "haproxy-agent-check-launch.sh"]) {
-      debian.copy(join(projectRoot, "machines/node", name), `usr/local/bin/${name}`);
+      debian.copy(join(machines, "node", name), `usr/local/bin/${name}`);
       run("chmod", ["755", join(debian.root, "usr/local/bin", name)]);
     }
     run("chroot", [debian.root, "localedef", "-i", "de_DE", "-f", "UTF-8", "de_DE.UTF-8"]);

@@ -37,6 +37,11 @@ const answers = (document: Statistics | string, more: Partial<Wcs & { kind: "ans
 });
 
 const idle = answers(statistics());
+/** A node with so many clients. */
+const clients = (connections: unknown, more: Record<string, unknown> = {}) =>
+  answers({ ...statistics(), connections_stats: { connections, ...more } });
+/** Statistics without the group that counts clients. */
+const { connections_stats: _, ...withoutConnections } = statistics() as Record<string, unknown>;
 const full = "up 0%";
 const unreadable = "down #WCS statistics: unreadable or incomplete";
 const absent = "down #WCS does not answer on port 8081";
@@ -157,6 +162,36 @@ const states: Row[] = [
     "outgoing bandwidth does not count as incoming",
     "up 100%",
     { wcs: answers(statistics({}, { global_bandwidth_out: 250.5 })), args: ["band-in", "250"] },
+  ],
+
+  ["connections below", "up 1%", { wcs: clients(99), args: ["connections"] }],
+  ["connections reached", full, { wcs: clients(100), args: ["connections"] }],
+  ["connections with another threshold", "up 75%", { wcs: clients("50"), args: ["connections", "200"] }],
+  [
+    "connections are WCS's own sum, of whatever kinds",
+    full,
+    { wcs: clients(5, { connections_websocket: 3, connections_rtmfp: 2 }), args: ["connections", "5"] },
+  ],
+  ["connections count only when they are asked for", "up 94%", { wcs: clients(500), args: [] }],
+  [
+    "statistics without connections are enough for the guide's six",
+    "up 94%",
+    { wcs: answers(withoutConnections), args: [] },
+  ],
+  [
+    "statistics without connections",
+    "down #WCS statistics: no usable connections",
+    { wcs: answers(withoutConnections), args: ["connections"] },
+  ],
+  [
+    "connections that are no number",
+    "down #WCS statistics: no usable connections",
+    { wcs: clients("many"), args: ["connections"] },
+  ],
+  [
+    "connections below nothing",
+    "down #WCS statistics: no usable connections",
+    { wcs: clients(-1), args: ["connections"] },
   ],
 
   [
@@ -400,6 +435,7 @@ const tightest: Row[] = [
       args: ["band-in", "999999999"],
     },
   ],
+  ["may be connections", "up 20% #connections 40 of 50", { wcs: clients(40), args: ["connections", "50"] }],
   ["is none on a node with nothing to do", "up 100%", { wcs: idle, args: [], load: "0.00" }],
 ];
 
@@ -416,6 +452,9 @@ const requests: Row[] = [
     full,
     { wcs: answers(statistics({ streams_hls: 50 })), args: [], request: "cpu 90 hls 50;" },
   ],
+  ["connections among them", full, { wcs: clients(30), args: [], request: "cpu 90 connections 30;" }],
+  ["no connections among them", "up 94%", { wcs: clients(500), args: [], request: "cpu 90;" }],
+  ["nothing that is checked", "up 100%", { wcs: clients(500), args: [], request: "none;" }],
   [
     "words without values",
     "up 50%",
@@ -593,7 +632,7 @@ describe.each([
   });
 });
 
-test("200 slow questions at the same time take no node out", () => {
+test("200 slow questions at the same time do not take a node out", () => {
   const { output, error } = answerTo(crowd);
   // On a busy machine the stand-in for WCS is late for some, which is no fault of a question's.
   expect(output.replaceAll(`${hangs}\n`, "")).toMatch(/^(up \d+%.*\n)+$/);

@@ -2,20 +2,26 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { busyPage, certificatePath, statusCertificateFile } from "../../cluster/contract";
 import { machineSoftware, packMachineSoftware } from "../../cluster/machine-software";
 import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
-import { busyPage, certificatePath } from "../../userdata/balancer";
 import { DebianRoot } from "../debian-root";
+import { filledMachines } from "./filled-machines";
 
 const domain = "wcs.example.com";
 const rendered = renderStack("dev", { domain });
-const folders = ["machines", "sandbox/wcs", "sandbox/engine", "scripts"];
-const files = folders.flatMap((folder) =>
-  readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" }).map(
-    (name) => `${folder}/${name}`,
+const machines = filledMachines();
+/** The path of each folder of the project. Machine files are tested as machines have them. */
+const folders: Record<string, string> = {
+  machines,
+  ...Object.fromEntries(
+    ["sandbox/wcs", "sandbox/engine", "scripts"].map((name) => [name, join(projectRoot, name)]),
   ),
+};
+const files = Object.entries(folders).flatMap(([folder, path]) =>
+  readdirSync(path, { recursive: true, encoding: "utf8" }).map((name) => `${folder}/${name}`),
 );
 
 let debian: DebianRoot;
@@ -25,15 +31,17 @@ beforeAll(async () => {
     "haproxy",
     "nftables",
     "nginx",
+    "python3-acme",
+    "python3-boto3",
     "shellcheck",
     "unattended-upgrades",
     "xinetd",
   );
-  for (const folder of folders) debian.copy(join(projectRoot, folder), `project/${folder}`);
+  for (const [folder, path] of Object.entries(folders)) debian.copy(path, `project/${folder}`);
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
   // Where the node's scripts look for their modules when they are processes of their own.
   for (const name of ["setup/aws_instance.py", "node/wcs_user.py"])
-    debian.copy(join(projectRoot, "machines", name), `usr/local/lib/wcs-setup/${name.replace(/.*\//, "")}`);
+    debian.copy(join(machines, name), `usr/local/lib/wcs-setup/${name.replace(/.*\//, "")}`);
 });
 
 afterAll(() => debian?.remove());
@@ -55,28 +63,32 @@ test.each(files.filter((name) => name.endsWith(".py")))("%s compiles for the mac
 
 test.each([
   "test_plan",
+  "test_renewal",
   "test_sync",
+  "test_cloud",
+  "test_leaving",
   "test_aws",
   "test_last_resort",
   "test_status",
   "test_node",
   "test_setup",
+  "test_watchdog",
 ])("%s.py passes", (name) => {
   succeeds("python3", "-W", "error", `/project/test/machine/${name}.py`, "--verbose");
 });
 
-test("the balancer makes of the desired state the haproxy.cfg that the program has rendered", () => {
+test("the balancer makes the haproxy.cfg that the program has rendered from the desired state", () => {
   const { "balancer/desired-state.base64": document = "", "balancer/haproxy.cfg": text } = rendered;
   const decode =
     "import sys; sys.path.insert(0, '/project/machines/balancer'); from wcs_balancer.document import decode_document; " +
-    "print(decode_document(sys.argv[1]).haproxy_config, end='')";
+    "print(decode_document(sys.argv[1]).state.haproxy_config, end='')";
   expect(debian.exec("python3", "-c", decode, document)).toEqual({ status: 0, output: text });
 });
 
 test("the balancer's two commands find the package where it lands", () => {
   for (const [path, content] of Object.entries(machineSoftware("balancer")))
     if (/wcs_balancer|aws_|\/sbin\//.test(path)) debian.write(path.slice(1), content);
-  debian.copy(join(projectRoot, "machines/setup/aws_instance.py"), "usr/local/lib/wcs-setup/aws_instance.py");
+  debian.copy(join(machines, "setup/aws_instance.py"), "usr/local/lib/wcs-setup/aws_instance.py");
   succeeds("python3", "/usr/local/sbin/wcs-balancer", "help");
   const { output } = debian.exec("python3", "/usr/local/sbin/wcs-balancer-sync");
   expect(output).toContain("No such file or directory: '/etc/wcs-balancer/sync.json'");
@@ -96,10 +108,16 @@ test("cloud-init refuses a key that it does not know, so the check above can fai
 
 describe("HAProxy", () => {
   beforeAll(async () => {
-    debian.copy(join(projectRoot, "machines/balancer/503.html"), busyPage);
+    debian.copy(join(machines, "balancer/503.html"), busyPage);
     const { keys, pem } = await newKeys();
     const certificate = await selfSigned({ keys, commonName: domain, hours: 1 });
     debian.write(certificatePath(domain), pemOf(certificate) + pem);
+    debian.write(statusCertificateFile, pemOf(certificate) + pem);
+  });
+
+  test("accepts the configuration of a balancer that has not applied a state, without a warning", () => {
+    debian.write("tmp/bootstrap.cfg", rendered["balancer/files/etc/wcs-balancer/bootstrap.cfg"] ?? "");
+    succeeds("haproxy", "-c", "-dW", "-f", "/tmp/bootstrap.cfg");
   });
 
   test("accepts the rendered configuration without a warning", () => {
@@ -131,6 +149,10 @@ describe("HAProxy", () => {
     // The most that the configuration takes.
     const trustedCidrs = Array.from({ length: 50 }, (_, index) => `203.0.113.${index}/32`);
     matrix.push({ ...matrix.at(-1), nodes: ["wcs-1"], trustedCidrs });
+    // A server with a request to its agent of its own.
+    const checks = { cpu: 70, connections: 8 };
+    matrix.push({ ...matrix[0], checks, externalNodes: [{ name: "hardware", address: "192.0.2.7" }] });
+    matrix.push({ ...matrix[0], acme: { email: "operations@example.com" } });
     const texts = new Set(matrix.map((values) => renderStack("dev", values)["balancer/haproxy.cfg"] ?? ""));
     expect(texts.size).toBe(matrix.length);
     for (const [index, text] of [...texts].entries()) debian.write(`tmp/matrix/${index}.cfg`, text);
@@ -141,23 +163,23 @@ describe("HAProxy", () => {
     );
   }, 120_000);
 
-  test("refuses a server line that is none, so the check above can fail", () => {
+  test("refuses a wrong server line, so the check above can fail", () => {
     debian.write("tmp/bad.cfg", `${rendered["balancer/haproxy.cfg"]}    server wcs-9 nowhere:port\n`);
     expect(debian.exec("haproxy", "-c", "-f", "/tmp/bad.cfg").status).not.toBe(0);
   });
 });
 
 test("nginx accepts its configuration", () => {
-  debian.copy(join(projectRoot, "machines/balancer/nginx.conf"), "etc/nginx/nginx.conf");
+  debian.copy(join(machines, "balancer/nginx.conf"), "etc/nginx/nginx.conf");
   succeeds("nginx", "-t", "-q");
 });
 
-/** Where the set-up puts a file that it fills in. */
+/** The path of a file that the set-up fills in. */
 const units = "/etc/systemd/system/";
 const placed = (path: string) =>
   path.replace(/^\/usr\/local\/share\/wcs-node\/(?=.*\.(socket|service)$)/, units);
 
-/** What a machine gets, by its path there. */
+/** The files of a machine, by their paths there. */
 function filesOf(kind: "node" | "balancer"): Map<string, string> {
   const { write_files } = parse(rendered[`${kind}/user-data.yaml`] ?? "") as {
     write_files: { path: string; content: string }[];
@@ -297,7 +319,7 @@ for user in (0, 33):
     return output.trim().split("\n");
   }
 
-  test("nft accepts the filter, twice too", () => {
+  test("nft accepts the filter, also a second time", () => {
     succeeds("unshare", "--net", "sh", "-c", `nft -c -f ${filter} && nft -f ${filter} && nft -f ${filter}`);
   });
 
@@ -305,7 +327,7 @@ for user in (0, 33):
     expect(ask().filter((line) => !line.endsWith("connected"))).toEqual([]);
   });
 
-  test("answers root alone, in every way to ask", () => {
+  test("answers only root, in every way to ask", () => {
     const answers = ask(`nft -f ${filter}`);
     expect(answers.filter((line) => line.startsWith("0 ") && !line.endsWith("connected"))).toEqual([]);
     const others = answers.filter((line) => line.startsWith("33 "));

@@ -98,7 +98,7 @@ describe("the same bytes come from", () => {
     expect(render(copy, process.execPath, [])).toEqual(here);
   });
 
-  test("no other software: a byte more in a file gives other user-data", () => {
+  test("only the same software: one more byte in a file gives other user-data", () => {
     const copy = copyProject();
     writeFileSync(join(copy, "machines/node/wcs-configure.py"), "# changed\n", { flag: "a" });
     const changed = render(copy, process.execPath, []);

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { withCacheLock } from "../../sandbox/cache-lock";
 import { describeRemains } from "../../sandbox/lifecycle";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
@@ -55,8 +56,14 @@ test.each([
   ],
   [
     ["up", "--clear-pending-creates"],
-    "sandbox: --clear-pending-creates stands with up; it goes with refresh only",
+    "sandbox: --clear-pending-creates is given with up; it can be given only with refresh",
   ],
+  [
+    ["status", "--nodes", "3"],
+    "sandbox: --nodes is given with status; it can be given only with up and preview",
+  ],
+  [["up", "--remove"], "sandbox: --remove is given with up; it can be given only with dns"],
+  [["dns", "wcs.example.com", "here"], 'sandbox: ADDRESS is "here"; it must be an IPv4 or IPv6 address'],
   [["fly"], 'sandbox: there is no command "fly"; see: npm run sandbox -- help'],
   [["up", "--nodes", "none"], 'sandbox: --nodes is "none"; it must be a number from 1 on'],
   [["up", "--config", "cpu"], 'sandbox: --config is "cpu"; it must be KEY=VALUE'],
@@ -76,9 +83,9 @@ test("a sandbox whose cloud was killed is explained, with the command that remov
         "sandbox: the process that plays the cloud of the sandbox refused has ended; remove what is left of it and start anew with: npm run sandbox -- --name refused up",
     });
     expect(describeRemains(sandboxPaths("refused"))).toBe(
-      "The process that plays the cloud of the sandbox refused has ended. Removing what it has left, to start anew: the machines i-0a1b2c3d with their disks, and the state of the stacks.",
+      "The process that plays the cloud of the sandbox refused has ended. To start anew, this removes the machines i-0a1b2c3d with their disks, and the state of the stacks.",
     );
-    expect(sandbox({ args: ["down"] }).output).toMatch(/^The sandbox is gone/);
+    expect(sandbox({ args: ["down"] }).output).toMatch(/^The sandbox is removed/);
     expect(describeRemains(sandboxPaths("refused"))).toBeUndefined();
   } finally {
     rmSync(state, { recursive: true, force: true });
@@ -141,4 +148,30 @@ test("help lists the commands", () => {
   expect(status).toBe(0);
   for (const command of ["up", "preview", "refresh", "status", "shell NAME", "logs NAME", "down"])
     expect(output).toContain(`  ${command}`);
+});
+
+test("two commands do not change the cache at the same time", async () => {
+  const events: string[] = [];
+  const change = (name: string) =>
+    withCacheLock(async () => {
+      events.push(`${name} begins`);
+      await once(spawn("sleep", ["0.2"]), "close");
+      events.push(`${name} ends`);
+    });
+  await Promise.all([change("one"), change("other")]);
+  const [first, second] = events[0] === "one begins" ? ["one", "other"] : ["other", "one"];
+  expect(events).toEqual([`${first} begins`, `${first} ends`, `${second} begins`, `${second} ends`]);
+});
+
+test("a command that fails lets the next one change the cache", async () => {
+  const failing = withCacheLock(() => Promise.reject(new Error("no network")));
+  await expect(failing).rejects.toThrow("no network");
+  expect(await withCacheLock(async () => "changed")).toBe("changed");
+});
+
+test("a command goes on when nobody reads what it prints", () => {
+  // The reader has ended before the command prints.
+  const command = `{ sleep 0.5; "${process.execPath}" --import tsx sandbox/cli.ts help; echo $? >&2; } | true`;
+  const { stderr } = spawnSync("bash", ["-c", command], { cwd: projectRoot, encoding: "utf8" });
+  expect(stderr).toBe("0\n");
 });

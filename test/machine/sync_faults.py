@@ -59,7 +59,7 @@ def held(promise):
 
 def change(after):
     """Writes what is wanted and lets it be applied; gives the service."""
-    parameters.update(state=after["state"], secret=after["secret"])
+    lab.put(after)
     balancer = fresh()
     balancer.poll()
     assert balancer.error is None, balancer.error
@@ -228,7 +228,7 @@ def newer_contract(nodes, before, after):
     servers = parse_configuration(before["config"]).servers | parse_configuration(after["config"]).servers
     dropped, *_ = servers
     del servers[dropped]
-    parameters.update(state=packed({"contract": 7, "revision": "later", "servers": servers, "haproxyBase": ["new"]}))
+    parameters.update(state=packed({"contract": 7, "revision": "later", "servers": servers, "haproxyBase": ["new"], **lab.ENTRY}))
     balancer.poll()
     assert "contract 7" in (balancer.error or ""), balancer.error
     look_until(balancer, lambda: not balancer.changes.held and lab.running_servers() == set(servers), "the servers")
@@ -251,8 +251,8 @@ def newer_contract(nodes, before, after):
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     nodes = Nodes()
-    before, after = (lab.target(Path(path).read_text(), lab.new_pem(), path) for path in sys.argv[1:])
-    after = {**lab.target(after["config"], before["pem"], "after")}
+    pem, status = lab.new_pem(), lab.status_secret(lab.new_pem(lab.STATUS_NAME))
+    before, after = (lab.target(Path(path).read_text(), pem, path, status) for path in sys.argv[1:])
     with lab.haproxy_with(before):
         for fault in (
             new_nodes_die,

@@ -1,7 +1,8 @@
 """Kills wcs-balancer-sync at every step of a change, with a real HAProxy and open WebSockets, and lets it run again.
 
 Runs in a Debian root and in a network of its own. The arguments are files with haproxy.cfg before and after the
-change; with `newer` behind them the change comes in a document of a newer contract. Prints one line a step.
+change; with `newer` behind them the change comes in a document of a newer contract, with `status` the status's
+certificate changes, too, with `acme` the certificate comes from an ACME directory. Prints one line a step.
 """
 
 import asyncio
@@ -19,16 +20,17 @@ import threading
 import time
 from pathlib import Path
 
-FILES = Path("/project/machines")
-sys.path[:0] = [str(FILES / "setup"), str(FILES / "balancer")]
-from wcs_balancer import desired_state, files, haproxy_plan, haproxy_service, last_resort
+import filled_machines  # noqa: F401
+from wcs_balancer import files, haproxy_plan, haproxy_service, last_resort, renewal
 from wcs_balancer import haproxy_runtime as haproxy
+from wcs_balancer.desired_state import DesiredState
 from wcs_balancer.disk import Disk
-from wcs_balancer.places import HAPROXY_CONFIG
+from wcs_balancer.places import AGENT_PORT, HAPROXY_CONFIG, NODE_PORT, STATUS_CERTIFICATE
 from wcs_balancer.server import Status
 from wcs_balancer.service import Service
 
 CERTIFICATE = Path("/etc/pki/tls/wcs.example.com/cert.pem")
+STATUS_NAME = STATUS_CERTIFICATE.parent.name
 NODES = [f"127.0.0.{number}" for number in (2, 3, 4)]
 
 
@@ -48,6 +50,7 @@ async def node(reader, writer):
     writer.write(f"{head}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
     while data := await reader.read(1000):
         writer.write(data)
+        await writer.drain()
     writer.close()
 
 
@@ -83,8 +86,8 @@ class Nodes:
                 writers.discard(writer)
 
             listeners = [
-                await asyncio.start_server(counted, address, 8080, reuse_address=True),
-                await asyncio.start_server(agent, address, 9707, reuse_address=True),
+                await asyncio.start_server(counted, address, NODE_PORT, reuse_address=True),
+                await asyncio.start_server(agent, address, AGENT_PORT, reuse_address=True),
             ]
             self.servers[address] = (listeners, writers)
 
@@ -104,10 +107,12 @@ class Nodes:
 class Client:
     """An open WebSocket through HAProxy."""
 
-    def __init__(self):
+    def __init__(self, port=443, proxy=b""):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self.socket = context.wrap_socket(socket.create_connection(("127.0.0.1", 443), timeout=5))
+        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        plain.sendall(proxy)
+        self.socket = context.wrap_socket(plain)
         self.socket.sendall(
             b"GET / HTTP/1.1\r\nHost: wcs.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -122,6 +127,20 @@ class Client:
         assert self.socket.recv(100) == b"numbered message"
 
 
+def through_load_balancer():
+    """The same as through the load balancer, which says who the client is."""
+    return Client(10443, b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 443\r\n")
+
+
+def served_to(name):
+    """The certificate that HAProxy serves to who asks for a name."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", 443), timeout=5) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as client:
+            return ssl.DER_cert_to_PEM_cert(client.getpeercert(True))
+
+
 def eventually(condition, what, seconds=20, pause=0.05):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -129,24 +148,42 @@ def eventually(condition, what, seconds=20, pause=0.05):
         time.sleep(pause)
 
 
-def new_pem():
-    command = "openssl req -x509 -nodes -days 2 -subj /CN=wcs.example.com -newkey ec -pkeyopt ec_paramgen_curve:P-256"
-    subprocess.run([*command.split(), "-keyout", "/key", "-out", "/crt"], check=True, capture_output=True)
+def new_pem(name="wcs.example.com", *options):
+    command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj".split()
+    options = options or ["-days", "2"]
+    names = ["-addext", f"subjectAltName=DNS:{name}", *options, "-keyout", "/key", "-out", "/crt"]
+    subprocess.run([*command, f"/CN={name}", *names], check=True, capture_output=True)
     return Path("/crt").read_text() + Path("/key").read_text()
+
+
+def status_secret(pem, token="token"):
+    return json.dumps({"pem": pem, "token": token})
+
+
+# One balancer with an address, and no load balancer.
+ENTRY = {
+    "balancers": {"balancer-1": "i-0123456789abcdef0"},
+    "address": True,
+    "targetGroups": [],
+    "leave": {"tailSeconds": 300, "quietSeconds": 60},
+}
 
 
 def packed(content):
     return base64.b64encode(gzip.compress(json.dumps(content).encode())).decode()
 
 
-def target(config, pem, revision):
+def target(config, pem, revision, status, **values):
+    """A state, with the values of the three parameters. `values` are other fields of its document."""
     servers = haproxy_plan.parse_configuration(config).servers
-    content = {"contract": 1, "revision": revision, "haproxyBase": haproxy_plan.with_servers(config, {})}
-    content |= {"servers": servers, "drainTimeoutSeconds": 600}
+    content = {"contract": 4, "revision": revision, "haproxyBase": haproxy_plan.with_servers(config, {})}
+    content |= {"servers": servers, "drainTimeoutSeconds": 600, **ENTRY, **values}
     content["certificateHash"] = hashlib.sha256(pem.encode()).hexdigest()
+    content["statusHash"] = hashlib.sha256(status.encode()).hexdigest()
     return {
         "state": packed(content),
-        "secret": json.dumps({"pem": pem, "token": "token"}),
+        "secret": json.dumps({"pem": pem}),
+        "status": status,
         "config": config,
         "pem": pem,
         "revision": revision,
@@ -159,23 +196,38 @@ def newer(before, after):
     servers = haproxy_plan.parse_configuration(after["config"]).servers
     return {
         **before,
-        "state": packed({"contract": 2, "revision": after["revision"], "servers": servers}),
+        "state": packed({"contract": 5, "revision": after["revision"], "servers": servers, **ENTRY}),
         "config": haproxy_plan.with_servers(before["config"], servers),
         "revision": f"{before['revision']} with the servers of {after['revision']}",
-        "error": f"the desired state {after['revision']} has contract 2",
+        "error": f"the desired state {after['revision']} has contract 5",
     }
 
 
-parameters = {}
-desired_state.get_parameter = lambda name: parameters[name]
+def with_acme(wanted):
+    """The same with a certificate by ACME: another one than the document's."""
+    config, pem, revision = wanted["config"], new_pem(), wanted["revision"]
+    content = {"domain": "wcs.example.com", "email": "ops@example.com", "directory": "https://x/", "profile": None}
+    content |= {"delays": {"turnSeconds": 180, "checkSeconds": 0, "failSeconds": 300}}
+    certificate = renewal.Certificate(pem, "wcs.example.com", "https://x/", None, "balancer-1", int(time.time()))
+    ledger = renewal.write_ledger(renewal.Ledger(certificate))
+    return {**target(config, wanted["pem"], revision, wanted["status"], acme=content), "pem": pem, "ledger": ledger}
+
+
+parameters = {"account": "no key"}
+
+
+def get_parameter(name):
+    """SSM, for as long as no test replaces it."""
+    return parameters[name]
 
 
 class Balancer(Service):
     """The service in one thread, which asks AWS when it is told to."""
 
     def __init__(self):
-        super().__init__(Disk(CERTIFICATE), lambda message: None)
-        self.desired_state = desired_state.DesiredState("state", "secret", self.disk)
+        super().__init__(Disk(CERTIFICATE), lambda message: None, None, {})
+        names = ("state", "secret", "status", self.disk, lambda name: get_parameter(name), "account", "ledger")
+        self.desired_state = DesiredState(*names)
 
     @property
     def changes(self):
@@ -193,8 +245,13 @@ def fresh():
     return Balancer()
 
 
+def put(wanted):
+    """What AWS has from now on."""
+    parameters.update({name: wanted[name] for name in ("state", "secret", "status", "ledger") if name in wanted})
+
+
 def bring_to(wanted):
-    parameters.update(state=wanted["state"], secret=wanted["secret"])
+    put(wanted)
     balancer = fresh()
     settle(balancer, wanted)
     eventually(lambda: not (balancer.poll() or balancer.changes.leaving), "the drain")
@@ -275,6 +332,7 @@ def stop_haproxy():
 def haproxy_with(first):
     """HAProxy, started with the files of a state."""
     files.replace_file(CERTIFICATE, first["pem"], 0o600)
+    files.replace_file(STATUS_CERTIFICATE, json.loads(first["status"])["pem"], 0o600)
     files.replace_file(HAPROXY_CONFIG, first["config"])
     Path("/run/haproxy").mkdir(exist_ok=True)
     start_haproxy()
@@ -290,9 +348,10 @@ def check(wanted, balancer, clients):
     assert balancer.disk.applied and balancer.disk.applied.revision == wanted["revision"]
     assert HAPROXY_CONFIG.read_text() == wanted["config"]
     assert CERTIFICATE.read_text() == wanted["pem"]
+    assert STATUS_CERTIFICATE.read_text() == json.loads(wanted["status"])["pem"]
     assert running_servers() == set(haproxy_plan.parse_configuration(wanted["config"]).servers)
-    served = ssl.get_server_certificate(("127.0.0.1", 443))
-    assert wanted["pem"].startswith(served.strip()), "HAProxy serves another certificate than the file holds"
+    for name, pem in (("wcs.example.com", wanted["pem"]), (STATUS_NAME, json.loads(wanted["status"])["pem"])):
+        assert pem.startswith(served_to(name).strip()), f"HAProxy serves {name} another certificate than the file holds"
     for client in clients:
         client.talk()
 
@@ -302,10 +361,15 @@ def main():
     Nodes()
     # How long a node has to be up is for another test: here every step waits for it twice.
     last_resort.PROOF_SECONDS = 0
-    before = target(Path(sys.argv[1]).read_text(), new_pem(), "before")
-    after = target(Path(sys.argv[2]).read_text(), new_pem(), "after")
+    status = status_secret(new_pem(STATUS_NAME))
+    before = target(Path(sys.argv[1]).read_text(), new_pem(), "before", status)
+    if sys.argv[3:] == ["status"]:
+        status = status_secret(new_pem(STATUS_NAME), "another token")
+    after = target(Path(sys.argv[2]).read_text(), new_pem(), "after", status)
     if sys.argv[3:] == ["newer"]:
         after = newer(before, after)
+    if sys.argv[3:] == ["acme"]:
+        before, after = with_acme(before), with_acme(after)
     with haproxy_with(before):
         step = 0
         killed = True
@@ -313,7 +377,7 @@ def main():
             bring_to(before)
             eventually(all_up, "the nodes")
             clients = [Client() for _ in range(4)]
-            parameters.update(state=after["state"], secret=after["secret"])
+            put(after)
             restore = kill_before(step)
             try:
                 settle(fresh(), after)

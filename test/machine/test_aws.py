@@ -1,13 +1,11 @@
-"""What this machine's metadata and SSM may answer, and what becomes of it. No answer may be anything but an AwsError."""
+"""Wrong answers of the metadata service and of SSM. Each of them must become an AwsError."""
 
 import json
 import random
-import sys
 import unittest
-from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "machines/setup"))
+import filled_machines  # noqa: F401
 import aws_parameters
 from aws_instance import AwsError
 

@@ -1,10 +1,8 @@
 """When removed servers may stop serving, and when they must serve again."""
 
-import sys
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
+import filled_machines  # noqa: F401
 from wcs_balancer.last_resort import PROOF_SECONDS, all_down, certainly_served, proven
 
 

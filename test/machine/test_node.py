@@ -1,20 +1,18 @@
-"""What the node's scripts promise, without a machine."""
+"""The promises of the node's scripts, without a machine."""
 
 import importlib.util
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-files = Path(__file__).parents[2] / "machines"
-sys.path[:0] = [str(files / "setup"), str(files / "node")]
+from filled_machines import MACHINES
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), files / f"node/{name}.py")
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), MACHINES / f"node/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

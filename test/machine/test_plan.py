@@ -1,12 +1,10 @@
-"""The way from running servers to wanted ones: the service's own function, against a model of HAProxy's runtime API."""
+"""Turns running servers into wanted ones: the service's own functions, with a model of HAProxy's runtime API."""
 
 import random
 import re
-import sys
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "machines/balancer"))
+import filled_machines  # noqa: F401
 from wcs_balancer.changes import Changes, Leaving
 from wcs_balancer.errors import PlanError
 from wcs_balancer.haproxy_plan import (
@@ -22,10 +20,18 @@ from wcs_balancer.reconcile import due_removals, prove, reconcile, take_out
 
 NOW = 1_800_000_000.0
 REQUEST = "cpu 50 hls 5;"
+# What an agent that knows fewer words is sent.
+OLDER_REQUESTS = ("cpu 50;", "none;")
 
 
-def config(servers, request="cpu 90;", algorithm="roundrobin"):
-    lines = "".join(f"    server {name} {address}:8080\n" for name, address in servers.items())
+def options(address, own_request=None):
+    return f"{address}:8080" + (f' agent-send "{own_request}"' if own_request else "")
+
+
+def config(servers, request="cpu 90;", algorithm="roundrobin", own_requests={}):
+    lines = "".join(
+        f"    server {name} {options(address, own_requests.get(name))}\n" for name, address in servers.items()
+    )
     return f"""global
     maxconn 4100
 
@@ -40,14 +46,14 @@ backend wcs_back
 
 
 class Model:
-    """As much of HAProxy as the plan counts on; refuses what HAProxy refuses."""
+    """A model of HAProxy, as far as the plan needs it. It refuses the same commands as HAProxy."""
 
     def __init__(self):
         self.servers = {}
         self.base = ""
-        """What of haproxy.cfg only a reload changes."""
+        """The part of haproxy.cfg that only a reload changes."""
         self.added = set()
-        """Those that a command has added: after a reload that has left one to the old worker it is a new one."""
+        """Servers that a command has added. After a reload a server of the same name is a new one."""
 
     def add(self, name, *, maintenance=False, sockets=0, request="cpu 90;", checked=True):
         self.servers[name] = {
@@ -60,12 +66,12 @@ class Model:
         }
 
     def reload(self, file):
-        """The new worker has the servers of the file, in the states that the old one has saved."""
+        """The new worker has the servers of the file, in the states that the old worker has saved."""
         assert set(file.servers) <= set(self.servers), "counts as up before its checks"
         self.base = file.base
         self.servers = {name: self.servers[name] for name in file.servers}
-        for server in self.servers.values():
-            server |= {"request": file.agent_request, "health": True, "agent": True}
+        for name, server in self.servers.items():
+            server |= {"request": file.request_of(name), "health": True, "agent": True}
 
     def running(self):
         return {name: RunningServer(server["maintenance"]) for name, server in self.servers.items()}
@@ -75,6 +81,7 @@ class Model:
         name = next(word for word in words if word.startswith("wcs_back/")).removeprefix("wcs_back/")
         if words[:2] == ["add", "server"]:
             assert name not in self.servers, f"{command}: already exists"
+            assert words.count("agent-send") == 1 and '"' not in command, f"{command}: not as the runtime API wants it"
             request = words[words.index("agent-send") + 1]
             self.add(name, maintenance=True, request=request, checked=False)
             self.added.add(name)
@@ -145,7 +152,7 @@ class Machine:
         self.record = (wanted, self.file)
 
     def apply(self, wanted):
-        """As apply.py does it; gives the commands."""
+        """Does the same as apply.py; gives the commands."""
         if wanted == self.applied and not self.changes.begun:
             return ()
         actions = reconcile(
@@ -168,7 +175,7 @@ class Machine:
         return actions.commands
 
     def release(self):
-        """As removed_servers.py does it, when all have been up for long enough."""
+        """Does the same as removed_servers.py, when all servers have been up for long enough."""
         wanted = self.applied
         self.note(prove(self.changes, self.haproxy.servers))
         self.tell(take_out(self.changes.held, self.changes, self.haproxy.running()))
@@ -189,45 +196,56 @@ class Machine:
 
 
 class Killed(Exception):
-    """The service ends."""
+    """The service is killed."""
 
 
 NAMES = [f"wcs-{number}-0000000{number}" for number in range(1, 9)]
 
 
 def some_wanted(chance):
-    """Any of the servers, in most cases other thresholds, and in a fifth of all cases what needs a reload."""
+    """A random choice of servers, in most cases with other thresholds, and in a fifth of all cases with a reload."""
     names = [name for name in NAMES if chance.random() < 0.5]
     algorithm = "first" if chance.random() < 0.2 else "roundrobin"
     request = REQUEST if chance.random() < 0.8 else "cpu 90;"
-    return config({name: f"10.0.0.{name[4]}" for name in names}, request, algorithm)
+    return config({name: f"10.0.0.{name[4]}" for name in names}, request, algorithm, some_own_requests(chance))
+
+
+def some_own_requests(chance):
+    """A third of the servers have an older agent."""
+    return {name: chance.choice(OLDER_REQUESTS) for name in NAMES if chance.random() < 0.3}
 
 
 def some_machine(chance):
-    """A machine whose servers are absent, up, on their way out, or in an operator's maintenance."""
+    """A machine whose servers are absent, up, being removed, or in an operator's maintenance."""
     kinds = {name: chance.choice(["absent", "absent", "up", "up", "leaving", "maintenance"]) for name in NAMES}
     addresses = {name: f"10.0.0.{name[4]}" for name in NAMES}
-    machine = Machine(config({name: addresses[name] for name in NAMES if kinds[name] in ("up", "maintenance")}))
+    own = some_own_requests(chance)
+    in_file = {name: addresses[name] for name in NAMES if kinds[name] in ("up", "maintenance")}
+    machine = Machine(config(in_file, own_requests=own))
     for name, kind in kinds.items():
         if kind != "absent":
-            maintenance, checked = kind != "up", kind != "leaving"
-            machine.haproxy.add(name, sockets=chance.randrange(3), maintenance=maintenance, checked=checked)
-    machine.changes = Changes(
-        leaving={name: Leaving(f"{addresses[name]}:8080", NOW - 60) for name in NAMES if kinds[name] == "leaving"}
-    )
+            machine.haproxy.add(
+                name,
+                sockets=chance.randrange(3),
+                maintenance=kind != "up",
+                checked=kind != "leaving",
+                request=own.get(name, "cpu 90;"),
+            )
+    gone = {name: options(addresses[name], own.get(name)) for name in NAMES if kinds[name] == "leaving"}
+    machine.changes = Changes(leaving={name: Leaving(line, NOW - 60) for name, line in gone.items()})
     return machine
 
 
 class Reconcile(unittest.TestCase):
     def assert_serves(self, machine, wanted, before):
-        """The wanted servers take clients as far as no operator has taken them out, and nobody has lost a socket."""
+        """The wanted servers take clients, unless an operator has taken them out, and no client has lost a socket."""
         servers = machine.haproxy.servers
         wanted = parse_configuration(wanted)
         self.assertEqual(machine.haproxy.base, wanted.base)
         self.assertLessEqual(machine.haproxy.added & set(wanted.servers), set(machine.changes.unproven))
         for name in wanted.servers:
             self.assertEqual(servers[name]["maintenance"], name in before.by_operator, name)
-            self.assertEqual(servers[name]["request"], wanted.agent_request, name)
+            self.assertEqual(servers[name]["request"], wanted.request_of(name), name)
             self.assertTrue(servers[name]["health"] and servers[name]["agent"], name)
         for name in before.sockets.keys() & servers.keys():
             self.assertEqual(servers[name]["sockets"], before.sockets[name], name)
@@ -236,7 +254,7 @@ class Reconcile(unittest.TestCase):
             self.assert_removed_server(machine, name, before)
 
     def assert_removed_server(self, machine, name, before):
-        """It serves on while new servers are unproven, if it served before. Otherwise it gets no client."""
+        """A removed server that served before serves while new servers are unproven. Otherwise it gets no clients."""
         server, noted = machine.haproxy.servers[name], machine.changes.leaving[name]
         self.assertEqual(noted.barred, name in before.by_operator, name)
         if noted.since is None:
@@ -248,8 +266,8 @@ class Reconcile(unittest.TestCase):
             self.assertEqual(server["health"] or server["agent"], name in before.by_operator, name)
 
     def assert_ends(self, machine, wanted, before):
-        """When the new servers are proven the old ones take no client, when their sockets have ended they are gone,
-        and nothing is left to do."""
+        """When the new servers are proven, the removed ones get no clients. When their sockets have ended, they are
+        deleted, and nothing is left to do."""
         machine.release()
         self.assertEqual((machine.changes.held, machine.changes.unproven), ({}, ()))
         for name in machine.changes.leaving:
@@ -287,7 +305,7 @@ class Reconcile(unittest.TestCase):
                     except Killed:
                         pass
                     machine.steps_left = 10_000
-                    # The next run may want something else, or what was before.
+                    # The next run may want another state, or the earlier one again.
                     wanted = chance.choice([wanted, some_wanted(chance), old])
                     machine.apply(wanted)
                     self.assert_serves(machine, wanted, before)
@@ -317,6 +335,28 @@ class Reconcile(unittest.TestCase):
         machine.apply(config({a: "10.0.0.1", b: "10.0.0.2"}, REQUEST))
         self.assertEqual(machine.haproxy.servers[a]["request"], REQUEST)
 
+    def test_tells_each_server_its_own_request_and_only_those_for_which_it_has_changed(self):
+        a, b = NAMES[:2]
+        servers = {a: "10.0.0.1", b: "10.0.0.2"}
+        machine = Machine(config(servers))
+        machine.haproxy.add(a)
+        machine.haproxy.add(b)
+        to_a, to_b = (f"set server wcs_back/{name} agent-send " for name in (a, b))
+        newer = "cpu 90 connections 5;"
+        self.assertEqual(
+            machine.apply(config(servers, newer, own_requests={b: "cpu 90;"})), (rf"{to_a}cpu\ 90\ connections\ 5\;",)
+        )
+        # The agent of b is renewed.
+        self.assertEqual(machine.apply(config(servers, newer)), (rf"{to_b}cpu\ 90\ connections\ 5\;",))
+        self.assertEqual(machine.apply(config(servers, newer, own_requests={a: "none;"})), (rf"{to_a}none\;",))
+
+    def test_adds_a_server_with_the_request_of_its_own(self):
+        a, b = NAMES[:2]
+        machine = Machine(config({a: "10.0.0.1"}))
+        machine.haproxy.add(a)
+        added, *_ = machine.apply(config({a: "10.0.0.1", b: "10.0.0.2"}, own_requests={b: "none;"}))
+        self.assertRegex(added, rf"^add server wcs_back/{b} 10\.0\.0\.2:8080 weight 100 .* agent-send none\\;$")
+
     def test_completes_a_change_that_was_broken_off_and_then_taken_back(self):
         a, b = NAMES[:2]
         old, new = config({a: "10.0.0.1", b: "10.0.0.2"}), config({a: "10.0.0.1"})
@@ -333,7 +373,7 @@ class Reconcile(unittest.TestCase):
 
 
 class Before:
-    """What no change may lose."""
+    """Properties that no change may lose."""
 
     def __init__(self, machine):
         servers = machine.haproxy.servers
@@ -358,8 +398,9 @@ class Configuration(unittest.TestCase):
     def test_reads_the_servers_of_the_nodes_and_what_they_have_in_common(self):
         self.assertEqual(self.old.servers, {"a": "10.0.0.1:8080", "b": "10.0.0.2:8080"})
         self.assertEqual(
-            self.old.defaults, r"weight 100 maxconn 50 check inter 1s agent-check agent-port 9707 agent-send cpu\ 90\;"
+            self.old.defaults, "weight 100 maxconn 50 check inter 1s agent-check agent-port 9707"
         )
+        self.assertEqual(self.old.agent_request, "cpu 90;")
         self.assertIn("server sync 127.0.0.1:8181", self.old.base)
 
     def test_takes_other_servers_and_keeps_all_else(self):
@@ -368,6 +409,11 @@ class Configuration(unittest.TestCase):
 
     def test_servers_and_thresholds_change_without_a_reload(self):
         self.assertFalse(needs_reload(parse_configuration(config({"c": "10.0.0.3"}, "cpu 50;")), self.old))
+        own_requests = {"a": "none;"}
+        older = parse_configuration(config({"a": "10.0.0.1"}, "cpu 50;", own_requests=own_requests))
+        self.assertEqual(older.request_of("a"), "none;")
+        self.assertFalse(needs_reload(older, self.old))
+        self.assertFalse(needs_reload(self.old, older))
 
     def test_anything_else_is_a_reload(self):
         self.assertTrue(needs_reload(parse_configuration(config({"a": "10.0.0.1"}, algorithm="first")), self.old))

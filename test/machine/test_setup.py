@@ -1,4 +1,4 @@
-"""What a machine does before it has its software: requests signed, downloads tried again, failures told."""
+"""The first steps of a machine: it signs requests, retries downloads and reports failures."""
 
 import ast
 import contextlib
@@ -7,14 +7,13 @@ import hashlib
 import http.server
 import io
 import json
-import sys
 import tempfile
 import threading
 import unittest
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "machines/setup"))
+from filled_machines import MACHINES
 import aws_instance
 import fetch
 import step
@@ -182,7 +181,7 @@ class Fetch(unittest.TestCase):
     def test_downloads_and_checks(self):
         fetch.download(f"{self.address}/whole", self.target)
         fetch.check(self.target, hashlib.sha256(b"x" * 3_000_000).hexdigest())
-        with self.assertRaisesRegex(step.StepError, "^the SHA-256 of what was downloaded is [0-9a-f]{64}, not 00$"):
+        with self.assertRaisesRegex(step.StepError, "^the SHA-256 of the download is [0-9a-f]{64}, not 00$"):
             fetch.check(self.target, "00")
 
     def test_what_ends_early_may_pass_and_leaves_nothing(self):
@@ -201,7 +200,7 @@ class Fetch(unittest.TestCase):
         self.assertFalse(self.target.exists())
 
     def test_a_source_that_is_too_slow_is_given_up_in_the_middle(self):
-        with mock.patch.object(fetch, "DOWNLOAD_SECONDS", -1), self.assertRaisesRegex(step.StepError, "bytes have come"):
+        with mock.patch.object(fetch, "DOWNLOAD_SECONDS", -1), self.assertRaisesRegex(step.StepError, "the download is too slow"):
             fetch.download(f"{self.address}/whole", self.target)
 
     def test_usage(self):
@@ -214,8 +213,7 @@ class OldPython(unittest.TestCase):
     """A node's image may have Python 3.9, which evaluates annotations and does not know `str | None`."""
 
     def test_no_annotation_of_a_node_needs_a_newer_one(self):
-        machines = Path(__file__).parents[2] / "machines"
-        for file in [*machines.glob("setup/*.py"), *machines.glob("node/*.py")]:
+        for file in [*MACHINES.glob("setup/*.py"), *MACHINES.glob("node/*.py")]:
             tree = ast.parse(file.read_text(), feature_version=(3, 9))
             annotations = [node.annotation for node in ast.walk(tree) if getattr(node, "annotation", None)]
             annotations += [node.returns for node in ast.walk(tree) if getattr(node, "returns", None)]

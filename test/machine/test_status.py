@@ -1,8 +1,11 @@
-"""What the status says of what was seen."""
+"""The status, made from what the service has seen."""
 
 import dataclasses
 import errno
-import sys
+import io
+import json
+import queue
+import socket
 import tempfile
 import threading
 import time
@@ -10,20 +13,20 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-files = Path(__file__).parents[2] / "machines"
-sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
-from aws_instance import AwsError
-from wcs_balancer import desired_state, haproxy_runtime, haproxy_service
+import filled_machines  # noqa: F401
+from wcs_balancer import desired_state, hand_over, haproxy_runtime, haproxy_service, instance, server
 from wcs_balancer.changes import Changes, Leaving
 from wcs_balancer.disk import Disk
-from wcs_balancer.document import NewerDocument, State, Wanted
-from wcs_balancer.errors import HaproxyError, SyncError
+from wcs_balancer.desired_state import Answer
+from wcs_balancer.document import Document, Entry, OtherDocument, State
+from wcs_balancer.errors import AwsError, HaproxyError, SyncError
 from wcs_balancer.files import replace_file, sha256
+from wcs_balancer.places import EXPIRY_WARNING_DAYS
 from wcs_balancer.server import Status
 from wcs_balancer.service import Service as SyncService
 from wcs_balancer.status import (
-    EXPIRY_WARNING_DAYS,
     Seen,
+    Served,
     certificate,
     certificate_warning,
     details,
@@ -31,6 +34,7 @@ from wcs_balancer.status import (
 )
 
 NOW = 1_800_000_000.0
+ENTRY = Entry({"balancer-1": "i-1"}, True, (), 300, 60)
 DAY = 86400
 
 
@@ -74,9 +78,9 @@ class Nodes(unittest.TestCase):
 
     def test_have_a_warning_of_addresses_that_want_too_many_connections(self):
         [warning] = self.shown(Seen([], {}, [], None, ["203.0.113.8"]))["warnings"]
-        self.assertRegex(warning, r"^203\.0\.113\.8 is at maxConnectionsPerAddress, ")
+        self.assertRegex(warning, r"^203\.0\.113\.8 is at maxConnectionsPerAddress: ")
         [warning] = self.shown(Seen([], {}, [], None, ["203.0.113.8", "203.0.113.9"]))["warnings"]
-        self.assertRegex(warning, r"^203\.0\.113\.8 and others are at maxConnectionsPerAddress, ")
+        self.assertRegex(warning, r"^203\.0\.113\.8 and others are at maxConnectionsPerAddress: ")
 
     def test_have_no_count_of_sockets_where_haproxy_says_nothing(self):
         self.assertIsNone(self.shown(Seen([], {}, [], None), {"old": Leaving("x", NOW)})["draining"][0]["sockets"])
@@ -84,7 +88,8 @@ class Nodes(unittest.TestCase):
 
 class Certificate(unittest.TestCase):
     def warning(self, days):
-        return certificate_warning(certificate(NOW + days * DAY + 60, NOW))
+        end = NOW + days * DAY + 60
+        return certificate_warning(Served(end - 90 * DAY, end), NOW)
 
     def test_is_announced_from_21_days_on(self):
         self.assertEqual(EXPIRY_WARNING_DAYS, 21)
@@ -92,10 +97,22 @@ class Certificate(unittest.TestCase):
         self.assertIn("the certificate ends in 21 days, on 2027-02-05", self.warning(21))
         self.assertIn("the certificate ends within a day", self.warning(0))
         self.assertIn("the certificate has ended", self.warning(-1))
-        self.assertIsNone(certificate_warning(None))
+        self.assertIsNone(certificate_warning(None, NOW))
+
+    def test_by_acme_is_announced_when_a_fifth_of_its_lifetime_is_left(self):
+        def warning(days, lifetime):
+            end = NOW + days * DAY
+            return certificate_warning(Served(end - lifetime * DAY, end, "acme"), NOW)
+
+        self.assertIsNone(warning(18.1, 90))
+        self.assertRegex(warning(17.9, 90), "^the certificate ends in 17 days, on .*: it should have been replaced by now")
+        self.assertIsNone(warning(1.3, 6))
+        self.assertIn("the certificate ends in 1 days", warning(1.1, 6))
+        self.assertIn("the certificate has ended", warning(-1, 90))
 
     def test_is_shown_with_its_end(self):
-        self.assertEqual(certificate(NOW + 10 * DAY, NOW), {"notAfter": "2027-01-25T08:00:00Z", "daysLeft": 10})
+        shown = {"notAfter": "2027-01-25T08:00:00Z", "daysLeft": 10, "source": "acme"}
+        self.assertEqual(certificate(Served(NOW, NOW + 10 * DAY, "acme"), NOW), shown)
 
 
 class Applied(unittest.TestCase):
@@ -128,14 +145,27 @@ class Service(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
+        for place in ("hand_over.HAND_OVER", "haproxy_runtime.HAND_OVER"):
+            patch = mock.patch(f"wcs_balancer.{place}", self.folder / "hand-over")
+            patch.start()
+            self.addCleanup(patch.stop)
         self.reports = []
         self.disk = self.new_disk()
-        self.desired_state = desired_state.DesiredState("s", "x", self.disk)
-        self.service = SyncService(self.disk, self.reports.append)
+        self.get_parameter = mock.Mock()
+        self.desired_state = desired_state.DesiredState("s", "x", "y", self.disk, self.get_parameter)
+        self.service = SyncService(self.disk, self.reports.append, None, {})
         self.status = Status(lambda: self.service.snapshot, self.disk.token)
 
     def new_disk(self):
-        return Disk(self.folder / "cert.pem", self.folder, self.folder / "haproxy.cfg")
+        return Disk(self.folder / "cert.pem", self.folder, self.folder / "haproxy.cfg", self.folder / "status.pem")
+
+    def put_status(self, pem, token):
+        """Certificate and token of the status; gives the hash of the parameter's value."""
+        text = json.dumps({"pem": pem, "token": token})
+        self.disk.status_certificate.write_text(pem)
+        self.disk.token.write_text(token)
+        self.disk.status_value.write_text(text)
+        return sha256(text.encode())
 
     def poll(self):
         self.service.look(self.desired_state.ask())
@@ -146,17 +176,17 @@ class Service(unittest.TestCase):
     def test_goes_on_after_any_exception(self):
         for error in (AwsError("no keys"), IndexError("list"), RecursionError(), AttributeError("x"), ValueError()):
             with self.subTest(repr(error)):
-                with mock.patch.object(desired_state, "get_parameter", side_effect=error):
-                    self.poll()
+                self.get_parameter.side_effect = error
+                self.poll()
                 self.assertTrue(self.shown()["error"])
         with mock.patch.object(haproxy_runtime, "ask", side_effect=ZeroDivisionError("why")):
             self.service.look()
         self.assertIn("unexpected ZeroDivisionError", self.shown()["error"])
 
     def test_reports_an_error_once(self):
-        with mock.patch.object(desired_state, "get_parameter", side_effect=AwsError("no keys")):
-            for _ in range(3):
-                self.poll()
+        self.get_parameter.side_effect = AwsError("no keys")
+        for _ in range(3):
+            self.poll()
         self.assertEqual(self.reports, ["error: no keys"])
 
     def test_the_status_is_a_snapshot_that_no_drain_changes(self):
@@ -193,7 +223,7 @@ class Service(unittest.TestCase):
             if command == "show proc":
                 return "7   worker   0\n8   worker   1\n"
             if command.startswith("show ssl cert"):
-                return "notAfter: Jan 25 08:00:00 2027 GMT\n"
+                return "notBefore: Jan 25 08:00:00 2026 GMT\nnotAfter: Jan 25 08:00:00 2027 GMT\n"
             return head + "wcs_back,a,UP,9,40,100,x,L7OK,up,,9\n" if command.startswith("@!7") else ""
 
         silent = mock.patch.dict(haproxy_runtime.silent_at, clear=True)
@@ -202,7 +232,8 @@ class Service(unittest.TestCase):
             self.assertIn("@!8 show stat", asked)
             asked.clear()
             shown = self.shown()
-        self.assertEqual(set(asked), {"show stat", "show table client_addresses data.gpc0_rate gt 0"})
+        refused = f"show map {self.folder / 'hand-over'}"
+        self.assertEqual(set(asked), {"show stat", "show table client_addresses data.gpc0_rate gt 0", refused})
         self.assertIsNone(shown["error"])
         self.assertEqual(shown["nodes"][0]["sockets"], 40)
         self.assertEqual(shown["certificate"]["notAfter"], "2027-01-25T08:00:00Z")
@@ -272,6 +303,31 @@ class Service(unittest.TestCase):
             end = "HAProxy does not run: it is being started: cannot bind"
             self.assertEqual(look_after(haproxy_service.AWAY_SECONDS), end)
 
+    def test_gives_up_files_that_somebody_has_changed_for_the_status_alone_only_when_haproxy_fails_with_them(self):
+        bootstrap = self.folder / "bootstrap.cfg"
+        bootstrap.write_text("status alone")
+        self.disk.haproxy_config.write_text("changed")
+        self.disk.record.write_text("{}")
+        self.put_status("pem", "token")
+        with (
+            mock.patch.object(haproxy_runtime, "ask", side_effect=ConnectionRefusedError()),
+            mock.patch.object(haproxy_runtime, "runs", return_value=False),
+            mock.patch.object(haproxy_service, "BOOTSTRAP", bootstrap),
+            mock.patch.object(haproxy_service, "service_state", return_value="activating"),
+            mock.patch.object(haproxy_service, "judge"),
+            mock.patch.object(haproxy_service, "end_of_journal", return_value=""),
+            mock.patch.object(haproxy_service.HaproxyService, "start") as start,
+            mock.patch.object(haproxy_service.time, "monotonic", return_value=1000.0) as now,
+        ):
+            self.service.look()
+            now.return_value += haproxy_service.AWAY_SECONDS - 1
+            self.service.look()
+            self.assertEqual((self.disk.haproxy_config.read_text(), start.call_count), ("changed", 0))
+            now.return_value += 1
+            for _ in range(2):
+                self.service.look()
+            self.assertEqual((self.disk.haproxy_config.read_text(), start.call_count), ("status alone", 1))
+
     def test_calls_up_nobody_whom_it_cannot_note(self):
         self.disk.applied = State("r1", "", "c", 600)
         self.disk.changes = Changes(leaving={"old": Leaving("10.0.0.1:8080", time.time())})
@@ -301,9 +357,10 @@ class Service(unittest.TestCase):
         self.disk.haproxy_config.write_text(applied)
         self.disk.changes = changed
         state = "1\n# be_name srv_name srv_admin_state\n" + "".join(f"wcs_back {row}\n" for row in running)
+        answers = {"show servers state": state, "show stat": "# pxname,svname\nwcs_back,BACKEND\n"}
         told = []
         with (
-            mock.patch.object(haproxy_runtime, "ask", return_value=state),
+            mock.patch.object(haproxy_runtime, "ask", answers.get),
             mock.patch.object(haproxy_runtime, "tell", told.append),
         ):
             states = [State("r", text, "c", 600) for text in (config, applied)]
@@ -330,10 +387,11 @@ class Service(unittest.TestCase):
         self.assertEqual((self.disk.changes.leaving, self.disk.changes.begun), ({}, False))
         self.assertEqual(self.look_at(["a", "b"], "a 0", "b 0"), [])
 
-    def look_at(self, wanted, *running, revision="r1", newer=False):
+    def look_at(self, wanted, *running, revision="r1", newer=0):
         """One round with an answer of AWS; gives the commands."""
         head = 'backend wcs_back\n    default-server agent-check agent-send "cpu 90;"\n'
         servers = {name: "10.0.0.1:8080" for name in wanted}
+        status_hash = self.put_status("pem", "token")
         pem, lines = "pem", "".join(f"    server {name} {options}\n" for name, options in servers.items())
         self.disk.certificate.write_text(pem)
         if not self.disk.haproxy_config.exists():
@@ -342,7 +400,7 @@ class Service(unittest.TestCase):
         rows = "".join(f"wcs_back {row}\n" for row in running)
         answers = {
             "show servers state": f"1\n# be_name srv_name srv_admin_state\n{rows}",
-            "show stat": "# pxname,svname,status,lastchg,weight,scur,slim\n",
+            "show stat": "# pxname,svname,status,lastchg,weight,scur,slim\nwcs_back,BACKEND,UP,9,0,0,0\n",
             "show proc": "1   worker   0\n",
         }
         told = []
@@ -353,23 +411,23 @@ class Service(unittest.TestCase):
             mock.patch.object(haproxy_service, "run"),
             mock.patch.object(haproxy_service, "open_files_limit", return_value=None),
         ):
-            state = State(revision, head + lines, sha256(pem.encode()), 600)
-            self.service.look(Wanted(NewerDocument(2, revision, servers) if newer else state))
+            document = Document(State(revision, head + lines, sha256(pem.encode()), 600), status_hash, ENTRY)
+            self.service.look(Answer(OtherDocument(newer, revision, servers or None) if newer else document))
         return [line.replace("wcs_back/", "") for line in told]
 
     def test_obeys_a_document_of_a_newer_contract_in_its_servers_alone(self):
         self.look_at(["a", "b"], "a 0", "b 0")
-        told = self.look_at(["a"], "a 0", "b 0", revision="r2", newer=True)
+        told = self.look_at(["a"], "a 0", "b 0", revision="r2", newer=5)
         self.assertEqual(told, ["set server b state maint", "disable agent b", "disable health b"])
         shown = self.shown()
         self.assertEqual((shown["revision"], shown["applied"]), ("r1 with the servers of r2", False))
-        self.assertIn("the desired state r2 has contract 2, and this balancer understands 1", shown["error"])
+        self.assertIn("the desired state r2 has contract 5, and this balancer understands 4", shown["error"])
         self.assertIsNone(shown["refused"])
         # A restart comes back the same, and has nothing to do.
         self.disk = self.new_disk()
         self.assertEqual(self.disk.applied.revision, "r1 with the servers of r2")
-        self.service = SyncService(self.disk, self.reports.append)
-        self.assertEqual(self.look_at(["a"], "a 0", revision="r2", newer=True), [])
+        self.service = SyncService(self.disk, self.reports.append, None, {})
+        self.assertEqual(self.look_at(["a"], "a 0", revision="r2", newer=5), [])
         # Back to the old document.
         told = self.look_at(["a", "b"], "a 0")
         self.assertEqual(told[-1], "set server b state ready")
@@ -378,14 +436,14 @@ class Service(unittest.TestCase):
     def test_completes_a_change_of_a_newer_contract_that_was_broken_off(self):
         self.look_at(["a", "b"], "a 0", "b 0")
         with mock.patch.object(Disk, "write_record", side_effect=OSError("no room")):
-            self.look_at(["a"], "a 0", "b 0", revision="r2", newer=True)
+            self.look_at(["a"], "a 0", "b 0", revision="r2", newer=5)
         self.assertEqual(self.service.error, "no room")
         self.disk = self.new_disk()
-        self.service = SyncService(self.disk, self.reports.append)
+        self.service = SyncService(self.disk, self.reports.append, None, {})
         with mock.patch.object(haproxy_runtime, "reload"):
-            self.look_at(["a"], "a 0", "b 1", revision="r2", newer=True)
+            self.look_at(["a"], "a 0", "b 1", revision="r2", newer=5)
         self.assertEqual(self.shown()["revision"], "r1 with the servers of r2")
-        self.assertIn("has contract 2", self.service.error)
+        self.assertIn("has contract 5", self.service.error)
 
     def test_asks_anew_what_is_wrong_when_new_files_do_not_start_either(self):
         self.service.haproxy_service.start_failed, self.service.haproxy_service.away_reason = True, "of the old files"
@@ -397,6 +455,18 @@ class Service(unittest.TestCase):
         ):
             self.service.applier.change_haproxy(*states, None)
         self.assertEqual(self.service.haproxy_service.away_reason, "")
+
+    def test_after_a_change_that_was_broken_off_a_drain_has_the_time_out_that_it_had(self):
+        self.look_at(["a"], "a 0")
+        with self.disk.haproxy_config.open("a") as file:
+            file.write("# half a change\n")
+        self.service = SyncService(self.new_disk(), self.reports.append, None, {})
+        self.assertIsNone(self.service.disk.applied)
+        with mock.patch.object(self.service.paths, "tend") as tend:
+            self.service.tend_paths(None)
+        tend.assert_called_once_with(mock.ANY, 600)
+        self.disk.record.unlink()
+        self.assertIsNone(self.new_disk().drain_timeout_seconds())
 
     def test_takes_no_unfinished_change_for_an_operators_maintenance(self):
         self.told(Changes(joining=("b",)), ["a"], "a 0", "b 1")
@@ -435,14 +505,19 @@ class Workers(unittest.TestCase):
     def test_that_have_ended_meanwhile_have_no_sockets(self):
         for gone in (None, "Can't find the target PID matching the prefix '@!2'.\n"):
             with self.subTest(gone):
-                sockets = self.ask([[1, 2], [1]], {1: self.stat, 2: gone})
+                sockets = self.ask([[1, 2], [1], [1]], {1: self.stat, 2: gone})
                 self.assertEqual((sockets.by_server, sockets.silent), ({"a": 3}, []))
 
-    def test_that_say_something_else_are_silent(self):
-        for answer in ("", "\n", "Can't find the target PID matching the prefix '@!2'.\n", "Unknown command"):
-            with self.subTest(answer):
+    def test_that_are_ending_are_asked_again_until_they_are_gone(self):
+        sockets = self.ask([[1, 2]] * 3 + [[1]] * 2, {1: self.stat, 2: "Can't connect to the target CLI!\n"})
+        self.assertEqual((sockets.by_server, sockets.silent), ({"a": 3}, []))
+        self.assertEqual(haproxy_runtime.silent_at, {})
+
+    def test_that_say_something_else_for_too_long_are_silent(self):
+        for answer in ("", "\n", "Can't connect to the target CLI!\n", "Unknown command"):
+            with self.subTest(answer), mock.patch.object(haproxy_runtime, "WORKER_SECONDS", 0.1):
                 haproxy_runtime.silent_at.clear()
-                self.assertEqual(self.ask([[1, 2], [1, 2]], {1: self.stat, 2: answer}).silent, [2])
+                self.assertEqual(self.ask([[1, 2]] * 20, {1: self.stat, 2: answer}).silent, [2])
 
     def test_that_nobody_names_are_not_none(self):
         for last in ([[]], [[1], []]):
@@ -459,6 +534,143 @@ class Workers(unittest.TestCase):
             now.return_value += 1
             sockets = self.ask([[1, 2]] * 2, {1: self.stat, 2: self.stat})
             self.assertEqual((sockets.by_server, sockets.silent), ({"a": 6}, []))
+
+
+class HandOver(unittest.TestCase):
+    """What is decided of a hand-over; what HAProxy does of it is tried in sync_hand_over.py."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "hand-over"
+        self.reports, self.sessions = [], [haproxy_runtime.Clients({}, [])]
+        patches = {
+            "serves_nodes": lambda: True,
+            "refuse_clients_until": mock.Mock(),
+            "close_sessions": mock.Mock(),
+            "clients": lambda frontend, again=False: self.sessions.pop(0) if len(self.sessions) > 1 else self.sessions[0],
+        }
+        for name, function in patches.items():
+            patch = mock.patch.object(haproxy_runtime, name, function)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def hand_over(self):
+        return hand_over.HandOver(self.reports.append, self.path)
+
+    def request(self, seconds=60):
+        request = hand_over.HandOverRequest(seconds)
+        request.fulfil(self.hand_over())
+        return request
+
+    def test_lasts_five_minutes_at_most_whatever_the_clock_does(self):
+        left = [hand_over.seconds_left(NOW + seconds, NOW) for seconds in (-1, 0, 0.5, 60, 300, 301, 86400)]
+        self.assertEqual(left, [None, None, 1, 60, 300, None, None])
+
+    def test_is_known_to_the_next_service(self):
+        self.request()
+        self.assertTrue(self.hand_over().active)
+        for content in ("", "until", "until soon", "\0"):
+            self.path.write_text(content)
+            self.assertFalse(self.hand_over().active)
+
+    def test_goes_on_without_a_disk(self):
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with mock.patch("wcs_balancer.files.os.fsync", side_effect=full):
+            self.assertIsNone(self.request().error)
+        haproxy_runtime.refuse_clients_until.assert_called_once()
+        self.assertIn("No space left on device", self.reports[1])
+
+    def test_notes_and_refuses_before_it_closes(self):
+        self.sessions.insert(0, haproxy_runtime.Clients({7: ["0x1", "0x2"]}, []))
+        haproxy_runtime.refuse_clients_until.side_effect = lambda _: self.assertTrue(self.path.exists())
+        haproxy_runtime.close_sessions.side_effect = lambda *_: haproxy_runtime.refuse_clients_until.assert_called_once()
+        self.assertEqual(self.request().closed, 2)
+
+    def test_claims_no_success_while_a_session_or_a_silent_worker_is_left(self):
+        for left, words in (({7: ["0x1"]}, []), "1 sessions of HAProxy's worker 7 are left"), (
+            ({}, [8]),
+            "HAProxy's worker 8 does not answer",
+        ):
+            self.sessions = [haproxy_runtime.Clients(*left)]
+            with mock.patch.object(hand_over, "CLOSE_SECONDS", 0.1):
+                self.assertIn(words, self.request().error)
+
+    def test_of_which_nobody_waits_for_the_outcome_any_more_does_not_begin(self):
+        with mock.patch.object(hand_over, "CLOSE_SECONDS", -1):
+            self.assertIn("busy", self.request().error)
+        haproxy_runtime.refuse_clients_until.assert_not_called()
+        self.assertFalse(self.path.exists())
+
+    def test_that_the_loop_does_not_take_over_ends_with_an_error(self):
+        with mock.patch.object(hand_over, "CLOSE_SECONDS", 0.05), mock.patch.object(hand_over, "ANSWER_SECONDS", 0.05):
+            for size in (0, 1):
+                inbox = queue.Queue(maxsize=1)
+                for _ in range(size):
+                    inbox.put(None)
+                self.assertIn("busy", hand_over.ask_loop(inbox, 60).error)
+
+    def test_closes_each_round_what_has_slipped_through_and_nothing_without_one(self):
+        over = self.hand_over()
+        self.sessions = [haproxy_runtime.Clients({7: ["0x1"]}, [])]
+        over.tend()
+        haproxy_runtime.close_sessions.assert_not_called()
+        over.until = int(time.time()) + 60
+        over.tend()
+        haproxy_runtime.close_sessions.assert_called_once_with(7, ["0x1"])
+        haproxy_runtime.refuse_clients_until.assert_called_once_with(over.until)
+
+    def test_lasts_as_long_as_the_longest_request_says_and_answers_that(self):
+        with mock.patch.object(hand_over.time, "time", return_value=NOW):
+            self.assertEqual([self.request(seconds).seconds for seconds in (60, 5, 90)], [60, 60, 90])
+
+    def test_is_taken_back_by_a_request_for_no_seconds(self):
+        self.request()
+        haproxy_runtime.close_sessions.reset_mock()
+        self.sessions = [haproxy_runtime.Clients({7: ["0x1"]}, [])]
+        over = self.hand_over()
+        request = hand_over.HandOverRequest(0)
+        request.fulfil(over)
+        self.assertEqual((request.error, request.seconds, over.active, self.hand_over().active), (None, 0, False, False))
+        haproxy_runtime.refuse_clients_until.assert_called_with(0)
+        haproxy_runtime.close_sessions.assert_not_called()
+
+    def test_takes_a_whole_number_of_seconds(self):
+        seconds = {"seconds=0": 0, "seconds=1": 1, "seconds=300": 300, "a=b&seconds=60": 60}
+        wrong = ["", "seconds", "seconds=", "seconds=301", "seconds=1e2", "seconds=-5", "seconds=60&seconds=60"]
+        wrong += ["seconds=%d9%a3", "Seconds=60", "seconds=60.0", "seconds=+60", "seconds= 60"]
+        self.assertEqual({query: server.hand_over_seconds(query) for query in seconds}, seconds)
+        self.assertEqual([query for query in wrong if server.hand_over_seconds(query) is not None], [])
+
+
+class OverHttp(unittest.TestCase):
+    def test_a_client_that_goes_away_leaves_nothing_in_the_journal(self):
+        status = mock.Mock()
+        ended = threading.Event()
+        served = server.serve(status, mock.Mock(), mock.Mock(), port=0)
+        self.addCleanup(served.server_close)
+        self.addCleanup(served.shutdown)
+        shut_down = served.shutdown_request
+        served.shutdown_request = lambda request: (shut_down(request), ended.set())
+        for error, written in [(ConnectionResetError(errno.ECONNRESET, "reset"), False), (KeyError("a bug"), True)]:
+            status.healthy.side_effect = error
+            ended.clear()
+            with mock.patch("sys.stderr", new=io.StringIO()) as journal:
+                with socket.create_connection(served.server_address, timeout=10) as client:
+                    client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                    self.assertEqual(client.recv(100), b"")
+                self.assertTrue(ended.wait(10))
+            self.assertEqual(type(error).__name__ in journal.getvalue(), written)
+
+
+class KnownInstance(unittest.TestCase):
+    def test_is_asked_for_until_it_is_known(self):
+        answers = [AwsError("away"), "token", AwsError("away"), "token", "", ValueError("odd"), "token", "i-0a1b2c3d\n"]
+        with mock.patch.object(instance, "metadata", side_effect=answers), mock.patch.object(instance, "AGAIN_SECONDS", 0):
+            known = instance.Instance()
+            self.assertIsNone(known.known)
+            known.keep_asking()
+        self.assertEqual(known.known, "i-0a1b2c3d")
 
 
 if __name__ == "__main__":

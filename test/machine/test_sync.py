@@ -1,4 +1,4 @@
-"""What wcs-balancer-sync decides, without a machine."""
+"""The decisions of wcs-balancer-sync, without a machine."""
 
 import base64
 import contextlib
@@ -6,16 +6,29 @@ import errno
 import gzip
 import io
 import json
-import sys
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-files = Path(__file__).parents[2] / "machines"
-sys.path[:0] = [str(files / "setup"), str(files / "balancer")]
-from wcs_balancer import command, haproxy_runtime, haproxy_service, node_states
-from wcs_balancer.document import NewerDocument, State, decode_document, newer_contract, obeyed
+from filled_machines import MACHINES
+from wcs_balancer import command, haproxy_runtime, haproxy_service, node_states, set_up
+from wcs_balancer.document import (
+    UNREADABLE,
+    Acme,
+    Document,
+    Entry,
+    OtherDocument,
+    State,
+    TargetGroup,
+    acme_content,
+    decode_document,
+    decode_secret,
+    decode_status_secret,
+    obeyed,
+    other_contract,
+)
 from wcs_balancer.errors import SyncError
 
 
@@ -35,23 +48,57 @@ LINES = "    server wcs-1-0a1b2c3d 10.0.0.1:8080\n    server wcs-2-4e5f6a7b 10.0
 APPLIED = State("r1", BASE + LINES, "c1", 600)
 
 
+ENTRY_FIELDS = {
+    "balancers": {"balancer-1": "i-1", "balancer-2": "i-2"},
+    "address": False,
+    "targetGroups": [{"arn": "arn:https", "port": 10443}, {"arn": "arn:http", "port": 10080}],
+    "leave": {"tailSeconds": 300, "quietSeconds": 60},
+}
+GROUPS = (TargetGroup("arn:https", 10443), TargetGroup("arn:http", 10080))
+ENTRY = Entry({"balancer-1": "i-1", "balancer-2": "i-2"}, False, GROUPS, 300, 60)
+
+
+ACME_FIELDS = {
+    "domain": "wcs.example.com",
+    "email": "ops@example.com",
+    "directory": "https://acme.example.com/directory",
+    "profile": None,
+    "delays": {"turnSeconds": 180, "checkSeconds": 60, "failSeconds": 300},
+}
+ACME = Acme("wcs.example.com", "ops@example.com", "https://acme.example.com/directory", None, 180, 60, 300)
+
+
 def document(**values):
-    rest = {"certificateHash": "c1", "drainTimeoutSeconds": 600}
-    return packed({"contract": 1, "revision": "r1", "haproxyBase": BASE, "servers": SERVERS, **rest, **values})
+    rest = {"certificateHash": "c1", "statusHash": "s1", "drainTimeoutSeconds": 600}
+    content = {"contract": 4, "revision": "r1", "haproxyBase": BASE, "servers": SERVERS, **rest, **ENTRY_FIELDS}
+    return packed({**content, **values})
 
 
 class DecodeDocument(unittest.TestCase):
     def test_reads_what_the_program_renders(self):
-        self.assertEqual(decode_document(document()), APPLIED)
+        self.assertEqual(decode_document(document()), Document(APPLIED, "s1", ENTRY))
 
-    def test_reads_what_the_program_rendered_before_there_was_a_contract(self):
+    def test_reads_where_the_certificate_comes_from(self):
+        self.assertEqual(decode_document(document(acme=None)), Document(APPLIED, "s1", ENTRY))
+        with_acme = replace(APPLIED, acme=ACME)
+        self.assertEqual(decode_document(document(acme=ACME_FIELDS)), Document(with_acme, "s1", ENTRY))
+        self.assertEqual(acme_content(ACME), ACME_FIELDS)
+
+    def test_takes_of_an_older_contract_the_servers_where_it_has_them(self):
         rest = {"certificateHash": "c1", "drainTimeoutSeconds": 600}
-        self.assertEqual(decode_document(packed({"revision": "r1", "haproxyConfig": BASE + LINES, **rest})), APPLIED)
+        older = {"revision": "r1", "haproxyBase": BASE, "servers": SERVERS, **rest}
+        self.assertEqual(decode_document(packed({"contract": 1, **older})), OtherDocument(1, "r1", SERVERS))
+        unnumbered = packed({"revision": "r1", "haproxyConfig": BASE + LINES, **rest})
+        self.assertEqual(decode_document(unnumbered), OtherDocument(0, "r1", None))
 
     def test_refuses_what_is_cut_in_half(self):
         text = document()
         with self.assertRaisesRegex(SyncError, "the desired state cannot be read"):
             decode_document(text[: len(text) // 2])
+
+    def test_refuses_a_document_after_which_every_balancer_would_leave(self):
+        with self.assertRaisesRegex(SyncError, "balancers names no instance"):
+            decode_document(document(balancers={}))
 
     def test_refuses_what_is_no_document(self):
         wrong = [
@@ -60,14 +107,38 @@ class DecodeDocument(unittest.TestCase):
             base64.b64encode(b"plain").decode(),
             packed({}),
             packed([]),
+            packed({"contract": 4, "revision": "r1"}),
+            packed({"contract": 3, "revision": "r1"}),
+            packed({"contract": 2, "revision": "r1"}),
             packed({"contract": 1, "revision": "r1"}),
+            packed({"haproxyConfig": BASE}),
+            document(statusHash=None),
             document(revision=7),
             document(drainTimeoutSeconds="soon"),
-            document(contract="1"),
+            document(contract="2"),
             document(servers=["wcs-1 10.0.0.1:8080"]),
             document(servers={"wcs-1": ""}),
             document(servers={"wcs-1": None}),
-            document(contract=2, servers=None),
+            document(contract=5, servers=None),
+            document(balancers=["i-1"]),
+            document(balancers={"balancer-1": None}),
+            document(balancers={"balancer-1": ""}),
+            document(address=1),
+            document(address=None),
+            document(targetGroups=None),
+            document(targetGroups=["arn:https"]),
+            document(targetGroups=[{"arn": "arn:https"}]),
+            document(targetGroups=[{"arn": "arn:https", "port": True}]),
+            document(leave=[]),
+            document(leave={"tailSeconds": -1, "quietSeconds": 60}),
+            document(leave={"tailSeconds": 300, "quietSeconds": "60"}),
+            document(contract=5, leave=None),
+            document(acme="a directory"),
+            document(acme={}),
+            document(acme={**ACME_FIELDS, "directory": None}),
+            document(acme={**ACME_FIELDS, "profile": 7}),
+            document(acme={key: value for key, value in ACME_FIELDS.items() if key != "profile"}),
+            document(acme={**ACME_FIELDS, "delays": {"turnSeconds": 180, "checkSeconds": -1, "failSeconds": 300}}),
             base64.b64encode(gzip.compress(b"0" * 2_000_000)).decode(),
         ]
         for text in wrong:
@@ -75,13 +146,21 @@ class DecodeDocument(unittest.TestCase):
                 decode_document(text)
 
 
-class NewerContract(unittest.TestCase):
-    """A document of a contract that this version does not know: only its servers count."""
+class OtherContract(unittest.TestCase):
+    """A document of an older or newer contract than this version's: only its servers and balancers count."""
 
     def obeyed(self, servers, **values):
-        newer = decode_document(packed({"contract": 2, "revision": "r2", "servers": servers, **values}))
-        self.assertEqual(newer, NewerDocument(2, "r2", servers))
-        return obeyed(newer, APPLIED)
+        states = []
+        for contract in (1, 2, 3, 5):
+            content = {"contract": contract, "revision": "r2", "servers": servers, **ENTRY_FIELDS, **values}
+            other = decode_document(packed(content))
+            self.assertEqual(other, OtherDocument(contract, "r2", servers, ENTRY if contract >= 3 else None))
+            states.append(obeyed(other, APPLIED))
+        self.assertEqual(states[0], states[1])
+        return states[0]
+
+    def test_without_servers_of_its_own_changes_nothing(self):
+        self.assertEqual(obeyed(OtherDocument(0, "r2", None), APPLIED), APPLIED)
 
     def test_keeps_all_but_the_servers(self):
         self.assertEqual(self.obeyed(SERVERS), State("r1 with the servers of r2", BASE + LINES, "c1", 600))
@@ -91,29 +170,54 @@ class NewerContract(unittest.TestCase):
         self.assertEqual(self.obeyed(SERVERS, **other), self.obeyed(SERVERS))
 
     def test_drops_servers_that_are_not_named_and_adds_new_ones_with_the_words_that_it_knows(self):
-        state = self.obeyed({"wcs-2-4e5f6a7b": "x", "wcs-3-8c9d0e1f": "10.0.0.3:8080 proto h2 cookie c check-sni a"})
+        third = '10.0.0.3:8080 proto h2 cookie c check-sni a agent-send "cpu 90 hls 5;" ws h1'
+        state = self.obeyed({"wcs-2-4e5f6a7b": "x", "wcs-3-8c9d0e1f": third})
         [_, kept] = LINES.splitlines()
-        self.assertEqual(state.haproxy_config, f"{BASE}{kept}\n    server wcs-3-8c9d0e1f 10.0.0.3:8080 cookie c\n")
+        added = '    server wcs-3-8c9d0e1f 10.0.0.3:8080 cookie c agent-send "cpu 90 hls 5;"'
+        self.assertEqual(state.haproxy_config, f"{BASE}{kept}\n{added}\n")
 
     def test_obeys_one_after_the_other(self):
-        newer = NewerDocument(2, "r3", {"wcs-1-0a1b2c3d": "x"})
+        newer = OtherDocument(5, "r3", {"wcs-1-0a1b2c3d": "x"})
         state = obeyed(newer, self.obeyed(SERVERS))
         self.assertEqual((state.revision, state.haproxy_config.count(" server ")), ("r1 with the servers of r3", 1))
         self.assertEqual(obeyed(newer, state), state)
 
     def test_needs_something_to_keep(self):
-        with self.assertRaisesRegex(SyncError, "no configuration of its own to go on with"):
-            obeyed(NewerDocument(2, "r2", {}), None)
+        with self.assertRaisesRegex(SyncError, "no earlier configuration to use"):
+            obeyed(OtherDocument(5, "r2", {}), None)
 
     def test_is_named(self):
         self.assertRegex(
-            newer_contract(NewerDocument(2, "r2", {})),
-            "^the desired state r2 has contract 2, and this balancer understands 1: it obeys the servers alone",
+            other_contract(OtherDocument(1, "r2", {})),
+            "^the desired state r2 has contract 1, and this balancer understands 4: it applies only the servers. ",
+        )
+        self.assertRegex(
+            other_contract(OtherDocument(5, "r2", {}, ENTRY)),
+            "^the desired state r2 has contract 5, .*: it applies only the servers and the balancers. ",
+        )
+        self.assertRegex(
+            other_contract(OtherDocument(0, "r2", None)),
+            "^the desired state r2 has contract 0, and this balancer understands 4: it changes nothing",
         )
 
 
+class Secrets(unittest.TestCase):
+    def test_have_what_the_program_renders(self):
+        self.assertEqual(decode_secret('{"pem": "p"}'), ("p", "document"))
+        text = '{"pem": "p", "token": "t"}'
+        self.assertEqual(decode_status_secret(text), (text, "p", "t"))
+
+    def test_that_lack_a_part_are_refused(self):
+        for text in ("", "[]", "{}", '{"pem": 1}', '{"pem": "\\ud800"}'):
+            with self.subTest(text), self.assertRaises(UNREADABLE):
+                decode_secret(text)
+        for text in ("7", '{"pem": "p"}', '{"pem": "p", "token": 1}', '{"pem": "p", "token": ""}', '{"token": "t"}'):
+            with self.subTest(text), self.assertRaises(UNREADABLE):
+                decode_status_secret(text)
+
+
 def refused_before_there_was_a_contract(text):
-    """What the version before (the last without a contract) read of a document; a copy of its code."""
+    """The code with which the last version without a contract read a document; a copy."""
     content = json.loads(gzip.decompress(base64.b64decode(text)))
     return [content[key] for key in ("revision", "haproxyConfig", "certificateHash", "drainTimeoutSeconds")]
 
@@ -198,6 +302,23 @@ class NodeStates(unittest.TestCase):
 
     def test_down_with_the_agents_own_words(self):
         self.assertEqual(self.reason(**self.failed_set_up), "setup failed: checksum of WCS")
+
+    def test_has_its_set_up_as_a_field_while_the_agent_says_so(self):
+        def setup(words, **changes):
+            said = {"status": "DOWN", "agent_status": "L7STS", "last_agt": f"via agent : down ({words})", **changes}
+            return self.state(**said)["setup"]
+
+        self.assertEqual(setup("setup failed: wcs-checksum"), {"state": "failed", "step": "wcs-checksum"})
+        self.assertEqual(setup("setup running: wcs-install"), {"state": "running", "step": "wcs-install"})
+        for words in ("setup incomplete", "WCS hangs", "the setup failed: x", ""):
+            self.assertIsNone(setup(words), words)
+        self.assertIsNone(setup("setup failed: x", status="MAINT"))
+        self.assertIsNone(setup("setup failed: x", agent_status="L4CON", check_status="L4CON"))
+        self.assertIsNone(self.state()["setup"])
+
+    def test_of_its_own_set_up_a_balancer_says_more_than_nothing_while_the_file_is_there(self):
+        self.assertEqual(set_up.own_setup("setup failed: sync\n"), {"state": "failed", "step": "sync"})
+        self.assertEqual(set_up.own_setup("\n"), {"state": "running", "step": "unknown"})
 
     def test_the_agents_words_win_over_the_health_checks_whichever_came_last(self):
         refused = "Connection refused at step 1 of tcp-check (connect) comment: 'port 8080'"
@@ -303,7 +424,8 @@ class TakesClients(unittest.TestCase):
 class Report(unittest.TestCase):
     node = {"server": "wcs-1-0a1b2c3d", "node": "wcs-1", "state": "up", "reason": "", "weight": 94, "sockets": 3, "limit": 100}
     certificate = {"notAfter": "2026-12-04T00:00:00Z", "daysLeft": 90}
-    status = {"revision": "r1", "applied": True, "error": None, "nodes": [node], "certificate": certificate, "warnings": []}
+    status = {"revision": "r1", "applied": True, "instance": "i-0a1b2c3d", "handedOver": None, "error": None}
+    status |= {"nodes": [node], "certificate": certificate, "warnings": []}
     removed = {
         "server": "wcs-2-0a1b2c3d",
         "node": "wcs-2",
@@ -328,6 +450,7 @@ class Report(unittest.TestCase):
             lines,
             [
                 "revision     r1 (applied)",
+                "instance     i-0a1b2c3d",
                 "certificate  90 days left",
                 "wcs-1 (wcs-1-0a1b2c3d)  up       weight  94  3 of 100 sockets",
             ],
@@ -368,9 +491,21 @@ class Report(unittest.TestCase):
         )
 
     def test_a_set_up_that_failed_is_named(self):
-        lines, well = self.report(setup="setup failed: websdk-download")
+        lines, well = self.report(setup={"state": "failed", "step": "websdk-download"})
         self.assertFalse(well)
         self.assertIn("set-up       failed: websdk-download; see: cloud-init status --long", lines)
+
+    def test_says_how_far_a_certificate_by_acme_is(self):
+        acme = {"state": "waiting", "reason": "no address", "nextTry": "2026-12-04T00:00:00Z", "directory": "https://x/"}
+        lines, well = self.report(acme=acme)
+        self.assertFalse(well)
+        line = "acme         no certificate yet by https://x/, next try at 2026-12-04T00:00:00Z: no address"
+        self.assertIn(line, lines)
+        lines, well = self.report(acme={**acme, "state": "issued", "reason": ""})
+        self.assertTrue(well)
+        self.assertIn("acme         issued by https://x/, next order at 2026-12-04T00:00:00Z", lines)
+        lines, _ = self.report(acme={**acme, "state": "ordering", "reason": "", "nextTry": None})
+        self.assertIn("acme         orders the first certificate by https://x/", lines)
 
     def test_a_part_of_the_balancer_that_is_away_is_named(self):
         lines, well = self.report(away=["nginx does not answer on port 8180"])
@@ -383,10 +518,91 @@ class Report(unittest.TestCase):
         self.assertFalse(well)
         self.assertIn("warning      the certificate ends in 10 days", lines)
 
+    def test_says_that_another_balancer_takes_over(self):
+        lines, well = self.report(handedOver=42)
+        self.assertFalse(well)
+        self.assertIn("handed over  clients are refused for 42 s more: another balancer takes over", lines)
+        self.assertIn("instance     not known yet", self.report(instance=None)[0])
+
     def test_does_not_claim_to_know_what_aws_does_not_say(self):
         self.assertEqual(
-            self.report(applied=None)[0][0], "revision     r1 (AWS does not say whether it is what is wanted)"
+            self.report(applied=None)[0][0], "revision     r1 (AWS does not say which one is wanted)"
         )
+
+
+class ReportOfAll(unittest.TestCase):
+    """The same for all balancers of a cluster."""
+
+    own = {**Report.status, "target": {"state": "healthy", "reason": ""}, "leaving": []}
+
+    def row(self, name, instance, status, reason=""):
+        return {"name": name, "instance": instance, "address": "10.0.0.1", "status": status, "reason": reason}
+
+    def report(self, *others, **own):
+        rows = [self.row("balancer-1", "i-1", {**self.own, **own}), *others]
+        return command.report_cluster({"instance": "i-1", "balancers": rows})
+
+    def test_of_one_balancer_is_as_without_a_cluster(self):
+        self.assertEqual(self.report(), command.report(self.own))
+        self.assertIn("target       healthy", self.report()[0])
+
+    def test_has_a_line_for_each_balancer_and_the_sockets_of_all(self):
+        second = {**self.own, "revision": "r0", "applied": False, "nodes": [{**Report.node, "sockets": 5}]}
+        lines, well = self.report(self.row("balancer-2", "i-22", second))
+        self.assertFalse(well)
+        self.assertEqual(
+            lines,
+            [
+                "balancer-1 (i-1)   revision r1 (applied)  target healthy",
+                "balancer-2 (i-22)  revision r0 (another one is wanted)  target healthy",
+                "balancer-1 (i-1)   certificate: 90 days left",
+                "balancer-2 (i-22)  certificate: 90 days left",
+                "wcs-1 (wcs-1-0a1b2c3d)  up       weight  94  8 of 200 sockets",
+            ],
+        )
+        self.assertTrue(self.report(self.row("balancer-2", "i-22", {**second, "applied": True}))[1])
+
+    def test_names_a_balancer_that_sees_a_node_otherwise(self):
+        down = {**self.own, "nodes": [{**Report.node, "state": "down", "reason": "does not answer on port 8080"}]}
+        lines, well = self.report(self.row("balancer-2", "i-2", down))
+        self.assertTrue(lines[-1].endswith("6 of 200 sockets  balancer-2: down: does not answer on port 8080"))
+        self.assertFalse(well)
+
+    def test_says_of_what_is_wrong_whose_it_is(self):
+        lines, well = self.report(self.row("balancer-2", "i-2", {**self.own, "error": "haproxy failed"}))
+        self.assertIn("balancer-2 (i-2)  error: haproxy failed", lines)
+        self.assertFalse(well)
+
+    def test_a_wanted_one_that_does_not_answer_is_not_well_and_another_one_does_not_count(self):
+        lines, well = self.report(self.row("balancer-2", "i-2", None, "it does not run"))
+        self.assertEqual((lines[1], well), ("balancer-2 (i-2)  it does not run", False))
+        lines, well = self.report(self.row(None, "i-2", None, "it does not answer within 3 s"))
+        self.assertEqual((lines[1], well), ("not wanted (i-2)  it does not answer within 3 s", True))
+
+    def test_one_that_is_no_healthy_target_is_not_well(self):
+        lines, well = self.report(target={"state": "initial", "reason": "just registered"})
+        self.assertIn("target       initial: just registered", lines)
+        self.assertFalse(well)
+
+    def test_shows_what_a_balancer_leaves(self):
+        path = {"path": "loadBalancer", "phase": "tail", "reason": "", "sockets": 3, "secondsLeft": 200}
+        drains = {**path, "path": "address", "phase": "draining", "sockets": None, "reason": "a worker is silent"}
+        lines, well = self.report(self.row(None, "i-2", {**self.own, "target": None, "leaving": [path, drains]}))
+        self.assertTrue(well)
+        self.assertEqual(
+            lines[1],
+            "not wanted (i-2)  revision r1 (applied)  leaves the load balancer: tail, 200 s at least, 3 sockets  "
+            "leaves its own address: draining, 200 s at most, an unknown number of sockets (a worker is silent)",
+        )
+        self.assertIn("leaving      it has left the load balancer", self.report(leaving=[{**path, "phase": "left"}])[0])
+
+    def test_does_not_claim_to_know_sockets_that_one_does_not_know(self):
+        status = {**self.own, "draining": [Report.removed]}
+        other = {**self.own, "draining": [{**Report.removed, "sockets": None}]}
+        lines, _ = self.report(self.row("balancer-2", "i-2", other), draining=[Report.removed])
+        self.assertIn("an unknown number of sockets", lines[-1])
+        lines, _ = self.report(self.row("balancer-2", "i-2", status), draining=[Report.removed])
+        self.assertTrue(lines[-1].endswith("90 s at most, 14 sockets"))
 
 
 class SaveServerStates(unittest.TestCase):
@@ -405,7 +621,7 @@ class SaveServerStates(unittest.TestCase):
         self.assertRegex(said.getvalue(), r"^wcs-balancer: \S+/server-state cannot be written: No space left .*\n$")
 
     def test_keeps_haproxy_from_no_reload(self):
-        unit = (files / "balancer/haproxy.conf").read_text()
+        unit = (MACHINES / "balancer/haproxy-service.conf").read_text()
         self.assertIn("\nExecReload=-/usr/local/sbin/wcs-balancer save-server-states\n", unit)
 
 

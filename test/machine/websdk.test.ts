@@ -3,21 +3,24 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join, relative } from "node:path";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pagesPort } from "../../cluster/contract";
 import { packWebSdk } from "../../cluster/websdk";
 import { webSdkBundle } from "../../sandbox/downloads";
-import { projectRoot } from "../../sandbox/paths";
 import { examplePage } from "../../userdata/balancer";
 import { shellSettings } from "../../userdata/files";
 import { DebianRoot } from "../debian-root";
+import { filledMachines } from "./filled-machines";
 
 const pages = "usr/share/nginx/html/wcs";
 const fetched = "var/lib/wcs-setup/websdk";
+
+const machines = filledMachines();
 
 let debian: DebianRoot;
 
 beforeAll(async () => {
   debian = await DebianRoot.with("nginx");
-  debian.copy(join(projectRoot, "machines/balancer/steps"), "steps");
+  debian.copy(join(machines, "balancer/steps"), "steps");
 });
 
 afterAll(() => debian?.remove());
@@ -37,10 +40,12 @@ function install(bundle: Uint8Array, stripComponents: number): { status: number 
 const notForBrowsers =
   /(^|\/)(\.[^/]+|README[^/]*|[^/]+\.md)(\/|$)|^((test|docTemplate)\/|package\.json$|Gruntfile\.js$)/;
 
-/** What the balancer's nginx answers, in a network of its own, by path. */
+/** The answers of the balancer's nginx by path, in a separate network. */
 function statuses(paths: string[]): Record<string, string> {
-  debian.copy(join(projectRoot, "machines/balancer/nginx.conf"), "etc/nginx/nginx.conf");
-  const urls = paths.map((path) => `url = "http://127.0.0.1:8180${encodeURI(path)}"\noutput = "/dev/null"\n`);
+  debian.copy(join(machines, "balancer/nginx.conf"), "etc/nginx/nginx.conf");
+  const urls = paths.map(
+    (path) => `url = "http://127.0.0.1:${pagesPort}${encodeURI(path)}"\noutput = "/dev/null"\n`,
+  );
   debian.write("urls", `${urls.join("")}write-out = "%{http_code} %{url}\\n"\npath-as-is\nsilent\n`);
   const commands = "nginx && curl --config /urls; nginx -s quit";
   const { stdout, stderr } = spawnSync(
@@ -65,7 +70,7 @@ describe.each([
     expect(output, output).toSatisfy(() => status === 0);
   });
 
-  test("are served to the last file, and nothing that is not for a browser", () => {
+  test("are all served, except for files that browsers do not need", () => {
     const files = readdirSync(join(debian.root, pages), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => relative(join(debian.root, pages), join(entry.parentPath, entry.name)));
@@ -94,7 +99,7 @@ describe.each([
   });
 });
 
-test("what is refused is refused however it is written, and beside the bundle there is nothing", () => {
+test("refused paths are refused in every spelling, and only the bundle is served", () => {
   install(oldBundle(), 2);
   debian.write("usr/share/nginx/html/index.html", "Welcome to nginx!");
   debian.write(`${pages}/tests/a.js`, "");

@@ -14,7 +14,7 @@ const everything = {
   nodes: ["b", "a"],
   externalNodes: [
     { name: "hardware-2", address: "192.0.2.8" },
-    { name: "hardware-1", address: "192.0.2.7" },
+    { name: "hardware-1", address: "192.0.2.7", agentRequest: 2 },
   ],
   balancerCidrs: ["172.31.0.10/32"],
   clientCidrs: ["203.0.113.0/24", "198.51.100.0/24"],
@@ -27,6 +27,7 @@ const everything = {
   wcsHeap: "4g",
   agentListener: "systemd",
   stickiness: true,
+  checks: { cpu: 90, connections: 50 },
   trustedCidrs: ["203.0.113.0/24"],
   webSdkUrl: "https://downloads.example.com/websdk.tar.gz",
   webSdkSha256: "b".repeat(64),
@@ -36,7 +37,7 @@ const everything = {
 function asRendered(text: string): string {
   return text
     .replaceAll("s3://software-bucket/", "s3://wcs-balancer-dev-00000000000000000000000000/")
-    .replaceAll("privateIp of balancer", "10.0.0.10");
+    .replaceAll("172.31.0.0/16", "10.0.0.0/16");
 }
 
 function userDataOf(resources: Registered[], name: string): string {
@@ -77,7 +78,7 @@ describe.each([
 
   test("user-data of the balancer and of every node", () => {
     const { resources } = program;
-    expect(userDataOf(resources, "balancer")).toBe(rendered["balancer/user-data.yaml"]);
+    expect(userDataOf(resources, "balancer-1")).toBe(rendered["balancer/user-data.yaml"]);
     for (const name of "nodes" in config ? config.nodes : ["wcs-1", "wcs-2"])
       expect(userDataOf(resources, name)).toBe(rendered["node/user-data.yaml"]);
   });

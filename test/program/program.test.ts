@@ -55,7 +55,7 @@ describe("instances", () => {
       instances()
         .map(({ name }) => name)
         .sort(),
-    ).toEqual(["balancer", "wcs-1", "wcs-2"]);
+    ).toEqual(["balancer-1", "wcs-1", "wcs-2"]);
   });
 
   test("IMDSv2 only, with hop limit 1, and an encrypted disk", () => {
@@ -72,7 +72,7 @@ describe("instances", () => {
   test("each kind has a role of its own", () => {
     const roles = instances().map(({ name, inputs }) => [name, inputs.iamInstanceProfile]);
     expect(Object.fromEntries(roles)).toEqual({
-      balancer: "name of balancer",
+      "balancer-1": "name of balancer-1",
       "wcs-1": "name of node",
       "wcs-2": "name of node",
     });
@@ -86,8 +86,8 @@ const statementsOf = (name: string, list = resources) => {
   return JSON.parse(String(policy?.inputs.policy)).Statement;
 };
 
-test("the balancer's role reads its software and its two parameters, and nothing else", () => {
-  expect(statementsOf("balancer")).toEqual([
+test("the balancer's role reads its software and its three parameters, and nothing else", () => {
+  expect(statementsOf("balancer-1")).toEqual([
     { Effect: "Allow", Action: "s3:GetObject", Resource: ["arn:aws:s3:::software-bucket/balancer/*"] },
     {
       Effect: "Allow",
@@ -95,6 +95,7 @@ test("the balancer's role reads its software and its two parameters, and nothing
       Resource: [
         "arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/desired-state",
         "arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/secret",
+        "arn:aws:ssm:eu-central-1:123456789012:parameter/wcs-balancer/dev/status",
       ],
     },
   ]);
@@ -285,7 +286,10 @@ test("the certificate of the stack's own CA lasts a year, and is renewed from ha
   );
   expect(
     certificates.map(({ name, inputs }) => [name, inputs.validityPeriodHours, inputs.earlyRenewalHours]),
-  ).toEqual([["certificate-server", 8766, 4383]]);
+  ).toEqual([
+    ["certificate-server", 8766, 4383],
+    ["status", 8766, 4383],
+  ]);
 });
 
 test("direct access can be closed, and balancers of other stacks let in", async () => {
@@ -308,21 +312,38 @@ test("direct access can be closed, and balancers of other stacks let in", async 
   ]);
 });
 
+test("other stacks read in wcsNodes which request the nodes' agents understand", async () => {
+  const { value: nodes } = await resolveOutput<Record<string, unknown>[]>(outputs.wcsNodes);
+  expect(nodes.map(({ name, agentRequest }) => [name, agentRequest])).toEqual([
+    ["wcs-1", 2],
+    ["wcs-2", 2],
+  ]);
+});
+
 test("rollout: skip makes no wait", async () => {
   const { resources } = await runProgram({ ...minimal, rollout: "skip" });
   expect(resources.filter(({ type }) => type.startsWith("command:"))).toEqual([]);
 });
 
 test("external nodes and those of another stack become servers, and are not waited for", async () => {
-  const { resources } = await runProgram({
+  const { resources, outputs } = await runProgram({
     ...minimal,
     externalNodes: [{ name: "hardware", address: "192.0.2.7" }],
     nodeStack: "organization/wcs-balancer/nodes",
+    checks: { cpu: 90, connections: 50 },
   });
   const [wait] = resources.filter(({ type }) => type === "command:local:Command");
   const environment = (wait?.inputs.environment as { value: Record<string, string> }).value;
   expect(environment.FURTHER_SERVERS).toMatch(/^hardware-[0-9a-f]{8} other-00000007$/);
   expect(environment.SERVERS).not.toContain("hardware");
+  // Their agents may be older than this stack's, whose own nodes are asked for everything.
+  const { value } = await resolveOutput<{ servers: Record<string, string>; furtherServers: string[] }>(
+    outputs.haproxyConfig,
+  );
+  const asked = [...Object.values(value.servers), ...value.furtherServers].map((line) =>
+    line.replace(/^.*:8080/, ""),
+  );
+  expect(asked).toEqual(["", "", ' agent-send "cpu 90;"', ' agent-send "cpu 90;"']);
 });
 
 test("SSH is open to operators alone, and only with a key", async () => {
@@ -349,7 +370,7 @@ test("a hosted zone gets the record of the domain; without one there is none", a
     zoneId: "Z0123456789ABC",
     name: "wcs.example.com",
     type: "A",
-    records: ["publicIp of balancer"],
+    records: ["publicIp of entry"],
   });
 });
 

@@ -8,6 +8,29 @@ export interface Registered {
   inputs: Record<string, unknown>;
 }
 
+/** How the program asks the engine to make a resource. */
+export interface Registration {
+  type: string;
+  name: string;
+  /** URNs of earlier versions. */
+  aliases: string[];
+  /** URNs of what has to be there before. */
+  dependencies: string[];
+  deletedBeforeReplaced: boolean;
+  /** Inputs whose changes the engine ignores. */
+  ignoredChanges: string[];
+}
+
+/** What the SDK sends to an engine: as much of it as tests read. Its class has no types. */
+interface RegisterRequest {
+  getType(): string;
+  getName(): string;
+  getAliasesList(): { getUrn(): string }[];
+  getDependenciesList(): string[];
+  getDeletebeforereplace(): boolean;
+  getIgnorechangesList(): string[];
+}
+
 /** What each type gives besides its inputs; a type that is not here does not exist for the program. */
 const outputs: Record<string, (name: string) => Record<string, unknown>> = {
   ...Object.fromEntries(
@@ -29,13 +52,28 @@ const outputs: Record<string, (name: string) => Record<string, unknown>> = {
 };
 
 /** What ended the program, and what it had registered by then. */
-export class ProgramError extends Error {
+class ProgramError extends Error {
   constructor(
     cause: unknown,
     readonly resources: Registered[],
   ) {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
   }
+}
+
+/** What differs from the sandbox's account. */
+export interface Account {
+  /** The default subnets. */
+  subnets?: { id: string; zone: string; zoneId: string }[];
+  /** The subnets that machines are in already, by their names. Changes of these inputs are ignored. */
+  machinesIn?: Record<string, string>;
+}
+
+/** The answer of a look-up about subnets. */
+function lookUpSubnet(subnets: NonNullable<Account["subnets"]>, { id }: Record<string, unknown>) {
+  if (id === undefined) return { ids: subnets.map((subnet) => subnet.id) };
+  const { zone, zoneId } = subnets.find((subnet) => subnet.id === id) ?? {};
+  return { id, availabilityZone: zone, availabilityZoneId: zoneId };
 }
 
 /**
@@ -46,7 +84,13 @@ export async function runProgram(
   config: Record<string, unknown>,
   secretKeys: string[] = [],
   stack = "dev",
-): Promise<{ resources: Registered[]; protectedResources: string[]; outputs: Record<string, unknown> }> {
+  account: Account = {},
+): Promise<{
+  resources: Registered[];
+  registrations: Registration[];
+  protectedResources: string[];
+  outputs: Record<string, unknown>;
+}> {
   vi.resetModules();
   const resources: Registered[] = [];
   const protectedResources: string[] = [];
@@ -63,9 +107,12 @@ export async function runProgram(
         if (!known) throw new Error(`no mock for the resource type ${type}`);
         resources.push({ type, name, inputs });
         const id = type === "aws:ec2/instance:Instance" ? `i-0${name.padStart(16, "0")}` : `${name}-id`;
-        return { id, state: { ...inputs, ...known(name) } };
+        const subnetId = account.machinesIn?.[name];
+        return { id, state: { ...inputs, ...known(name), ...(subnetId && { subnetId }) } };
       },
       call({ token, inputs }) {
+        if (account.subnets && token.startsWith("aws:ec2/getSubnet"))
+          return lookUpSubnet(account.subnets, inputs);
         const invoke = awsInvokes[token];
         if (!invoke) throw new Error(`no mock for the function ${token}`);
         return invoke.answer(inputs);
@@ -75,6 +122,23 @@ export async function runProgram(
     stack,
     false,
   );
+  // The SDK's mocks know no hooks; a hook is called by an engine, and there is none here.
+  const monitor = pulumi.runtime.getMonitor() as unknown as Record<string, unknown>;
+  monitor.registerResourceHook = (_: unknown, answer: (error: null, response: unknown) => void) =>
+    answer(null, {});
+  const registrations: Registration[] = [];
+  const register = monitor.registerResource as (request: RegisterRequest, answer: unknown) => unknown;
+  monitor.registerResource = (request: RegisterRequest, answer: unknown) => {
+    registrations.push({
+      type: request.getType(),
+      name: request.getName(),
+      aliases: request.getAliasesList().map((alias) => alias.getUrn()),
+      dependencies: request.getDependenciesList(),
+      deletedBeforeReplaced: request.getDeletebeforereplace(),
+      ignoredChanges: request.getIgnorechangesList(),
+    });
+    return register.call(monitor, request, answer);
+  };
   pulumi.runtime.setAllConfig(
     Object.fromEntries(
       Object.entries(config).map(([key, value]) => [
@@ -100,7 +164,7 @@ export async function runProgram(
   });
   await pulumi.runtime.disconnect();
   if (failure) throw new ProgramError(failure, resources);
-  return { resources, protectedResources: protectedResources.sort(), outputs: exported };
+  return { resources, registrations, protectedResources: protectedResources.sort(), outputs: exported };
 }
 
 /** The value of an output, and whether it is a secret. */

@@ -37,8 +37,12 @@ describe.each([
   [
     "prod",
     ["c7i.2xlarge", "c7i.2xlarge", "c7i.2xlarge", "c7i.2xlarge", "c7i.large"],
-    "a certificate of one's own",
-    ["aws:ec2/eip:Eip balancer", "aws:s3/bucket:Bucket software"],
+    "a user-supplied certificate",
+    [
+      "aws:ec2/eip:Eip entry",
+      "aws:s3/bucket:Bucket software",
+      "tls:index/privateKey:PrivateKey certificate-ca",
+    ],
   ],
 ])("the stack %s", (stack, machines, certificate, protectedResources) => {
   const values = { ...readStackFile(stack, projectRoot), ...tarball };
@@ -60,17 +64,4 @@ describe.each([
     const unguarded = program.resources.filter(({ type }) => !type.includes("BucketPolicy"));
     expect(stackViolations(withBucketFirst(unguarded))).not.toEqual([]);
   });
-});
-
-test("with a CA of its own the key of that is protected too", async () => {
-  const { protectedResources } = await runProgram(
-    { ...readStackFile("prod", projectRoot), ...tarball },
-    [],
-    "prod",
-  );
-  expect(protectedResources).toEqual([
-    "aws:ec2/eip:Eip balancer",
-    "aws:s3/bucket:Bucket software",
-    "tls:index/privateKey:PrivateKey certificate-ca",
-  ]);
 });

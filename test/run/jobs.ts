@@ -5,7 +5,7 @@ import { projectRoot, sandboxPaths } from "../../sandbox/paths";
 import type { Sandboxes } from "./sandboxes";
 import { longVariable, type Outcome, runCheck, runVitest } from "./vitest";
 
-/** Something of the whole test that runs by itself, beside others. */
+/** A part of the whole test, which runs beside others. */
 export interface Job {
   name: string;
   /** Whether it waits for the cluster to come up. */
@@ -14,7 +14,7 @@ export interface Job {
   run(results: string): Promise<Outcome>;
 }
 
-/** Test files of one kind, as paths from the project's root; those that only `npm run test:long` runs with `long`. */
+/** Test files of one kind, as paths from the project's root; with `long` also those of `npm run test:long`. */
 export function testFiles(kind: "unit" | "program" | "machine" | "e2e", long: boolean): string[] {
   return readdirSync(join(projectRoot, "test", kind))
     .filter((name) => name.endsWith(".test.ts") && (long || !name.endsWith(".long.test.ts")))

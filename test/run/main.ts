@@ -2,9 +2,10 @@ import { existsSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
+import { delaysVariable } from "../../sandbox/cloud/delays";
 import { underLock } from "../../sandbox/lock";
 import { projectRoot } from "../../sandbox/paths";
-import { checkSpace, prepare, testPackages } from "../../sandbox/prepare";
+import { checkSpace, prepare, testNeeds } from "../../sandbox/prepare";
 import { allJobs, clusterComesUp, inSandbox, testFiles } from "./jobs";
 import { folderOf, longestFirst, type Result, runJobs, shuffled } from "./queue";
 import { endKeptTests, keptName, keptSandbox, removeKept, Sandboxes } from "./sandboxes";
@@ -18,21 +19,21 @@ at a time. It needs Linux and root; without, npm run test:unit runs what needs n
 
 Options:
   --only PATTERN   only the files whose path contains PATTERN, or else the tests whose name does; e2e files run in a
-                   sandbox that stays up and is set back in seconds before each
+                   sandbox that stays up and is reset in seconds before each file
   --down           removes the sandbox that --only has left
   --long           the long examinations, too: npm run test:long
-  --at-a-time N    so many files side by side (default 4; 2 with --long, whose floods need a processor)
-  --order SEED     in an order drawn from this number (default: what took longest last time first)
+  --at-a-time N    the number of files that run side by side (default 4; 2 with --long, whose floods need a processor)
+  --order SEED     in a random order made from this number (default: the files that took longest last time first)
   --times          write docs/test-times.md
   --help           this text
 
-What is needed to understand a failure is in test-results/ afterwards: a folder for each file, with what it printed
-and, of e2e tests, the output of the sandbox's commands, the status and the machines' journals of that time.
+After a failure, test-results/ has a folder for each file with its output. For e2e tests it also has the output of the
+sandbox's commands, the balancer's status and the machines' journals.
 `;
 
 const results = join(projectRoot, "test-results");
 
-/** What machines try again to fetch, they give up soon: it is in their user-data, so it is the same in every test. */
+/** Machines stop trying to fetch early. The value is in their user-data, so every test must use the same. */
 process.env.WCS_BALANCER_PATIENCE_SECONDS ??= "10";
 
 function parseNumber(option: string, text: string | undefined): number | undefined {
@@ -48,7 +49,7 @@ const isRootOnLinux = () => process.platform === "linux" && process.getuid?.() =
 
 function requireLinuxAndRoot(): void {
   if (isRootOnLinux()) return;
-  throw new Error("the machine and e2e tests need Linux and root; without, run: npm run test:unit");
+  throw new Error("the machine and e2e tests need Linux and root; on other machines run: npm run test:unit");
 }
 
 interface TestFile {
@@ -64,21 +65,21 @@ function allFiles(long: boolean): TestFile[] {
 const needsRoot = ({ kind }: TestFile) => kind === "machine" || kind === "e2e";
 
 /**
- * Runs files or tests while they are written: what they print is shown as it comes.
- * @param byPath files whose path contains the pattern; without any it is a part of tests' names
+ * Runs files or tests for a person who writes them: their output is shown at once.
+ * @param byPath files whose path contains the pattern; if there are none, the pattern is a part of tests' names
  */
 async function runOnly(pattern: string, byPath: TestFile[], long: boolean): Promise<number> {
   const name = byPath.length > 0 ? undefined : pattern;
   const withTest = name ? filesWithTest(name, long) : [];
   const chosen = name ? allFiles(long).filter(({ file }) => withTest.includes(file)) : byPath;
   if (chosen.length === 0) {
-    const where = "that is in no test file's path and in no test's name";
+    const where = "no test file's path and no test's name contains that";
     throw new Error(`--only is "${pattern}"; ${where}${long ? "" : " (of the long ones with --long)"}`);
   }
   if (chosen.some(needsRoot)) {
     requireLinuxAndRoot();
     checkSpace();
-    await prepare(testPackages());
+    await prepare(testNeeds());
   }
   onInterrupt("ending the tests", endKeptTests);
   let failures = 0;
@@ -143,7 +144,7 @@ async function runAll({ long, atATime, seed, times }: Whole): Promise<number> {
   requireLinuxAndRoot();
   const began = Date.now();
   checkSpace();
-  await prepare(testPackages());
+  await prepare(testNeeds());
   const prepared = (Date.now() - began) / 1000;
   rmSync(results, { recursive: true, force: true });
   const sandboxes = new Sandboxes();
@@ -188,6 +189,8 @@ async function main(): Promise<number> {
   const atATime = parseNumber("at-a-time", values["at-a-time"]);
   const seed = parseNumber("order", values.order);
   const { only, long, times } = values;
+  // Load balancers of the sandbox take as long as AWS's.
+  if (long) process.env[delaysVariable] ??= "aws";
   const busy = (option: string) => `another npm test${option} is running`;
   if (only === undefined && !values.down) {
     requireLinuxAndRoot();

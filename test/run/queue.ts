@@ -21,8 +21,8 @@ function readLastTimes(): Record<string, number> {
 }
 
 /**
- * Those that take longest begin first, so that none is left alone at the end; what is not known yet keeps its place. Before
- * them come those that need no sandbox, while the cluster comes up.
+ * Jobs that take longest begin first, so that none runs alone at the end. Jobs with an unknown time keep their place.
+ * Jobs without a sandbox begin before all of them, while the cluster comes up.
  */
 export function longestFirst(jobs: Job[]): Job[] {
   const seconds = readLastTimes();
@@ -47,12 +47,12 @@ export function shuffled(jobs: Job[], seed: number): Job[] {
   return result;
 }
 
-/** File names that every system takes. */
+/** A file name that every system accepts. */
 export function folderOf(job: string): string {
   return job.replaceAll("/", "-").replaceAll(" ", "-");
 }
 
-/** Runs jobs, so many at a time, and shows which runs, how many are done and how long each took. */
+/** Runs jobs, a limited number at a time, and shows which ones run, how many are done and the time of each. */
 export async function runJobs(jobs: Job[], atATime: number, results: string): Promise<Result[]> {
   const finished: Result[] = [];
   await new Listr(

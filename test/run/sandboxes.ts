@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { type Dirent, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { endCgroup, inCgroup } from "../../sandbox/cloud/machine";
-import { copySandbox, hibernateSandbox, removeSandbox } from "../../sandbox/lifecycle";
+import { copySandbox, hibernateSandbox } from "../../sandbox/copy";
+import { removeSandbox } from "../../sandbox/lifecycle";
 import { cached, projectRoot, sandboxNames, sandboxPaths, testPrefix } from "../../sandbox/paths";
 import { hasEvidence, keepEvidence } from "../e2e/evidence";
 import { type Outcome, runCheck } from "./vitest";
@@ -27,7 +28,7 @@ export function endKeptTests(): void {
   for (const name of [keptName, keptBaseName]) endCgroup(sandboxPaths(name).testCgroup);
 }
 
-/** Brings the stack `dev` up as a newcomer would, and keeps it for the files' own sandboxes to be copied from. */
+/** Brings the stack `dev` up as a newcomer would. The sandboxes of the e2e files are copied from it. */
 async function makeBase(name: string, results: string): Promise<Outcome> {
   const paths = sandboxPaths(name);
   removeTestSandbox(name);
@@ -40,7 +41,7 @@ async function makeBase(name: string, results: string): Promise<Outcome> {
   return outcome;
 }
 
-/** The sandboxes of a whole run: one that comes up, and a copy of it for each file at its turn. */
+/** The sandboxes of a whole run: one that comes up, and a copy of it for each file. */
 export class Sandboxes {
   private readonly base = sandboxPaths(baseName);
   private readonly used = new Set<string>();
@@ -60,11 +61,11 @@ export class Sandboxes {
   }
 
   /**
-   * Calls `use` with the name of a sandbox that is up and nobody else's.
-   * @param results folder for evidence of what no test can keep any of: it hangs or crashes, or the copy fails
+   * Calls `use` with the name of a sandbox that is up and that nothing else uses.
+   * @param results folder for evidence of failures that a test itself cannot keep: a hang, a crash, or a failed copy
    */
   async with(results: string, use: (name: string) => Promise<Outcome>): Promise<Outcome> {
-    if (!(await this.ready)) throw new Error("the cluster did not come up, see above");
+    if (!(await this.ready)) throw new Error("the cluster did not come up; its output above says why");
     let number = 1;
     while (this.used.has(`${testPrefix}${number}`)) number++;
     const name = `${testPrefix}${number}`;
@@ -87,18 +88,18 @@ export class Sandboxes {
     }
   }
 
-  /** Removes them all, those of a run that was killed included. */
+  /** Removes all sandboxes, also those of a killed run. */
   remove(): void {
     for (const name of sandboxNames().filter(isOfWholeRun)) removeTestSandbox(name);
   }
 }
 
-/** At the top of the project, what leaves a cluster as it is. */
+/** Files and folders of the project that do not affect a cluster. */
 const irrelevant =
   /^(\.|bench$|docs$|node_modules$|rendered$|test$|test-results$|biome\.json$|renovate\.json$|vitest\.config|LICENSE$|.*\.md$)/;
 
 /**
- * A hash of all that a sandbox is made from: the sources, the image that its disks lie over, and the month, for its
+ * A hash of everything that a sandbox is made from: the sources, the image below its disks, and the month, since its
  * certificate lasts a year.
  */
 function sourcesKey(): string {
@@ -118,8 +119,8 @@ function sourcesKey(): string {
 }
 
 /**
- * The sandbox that `--only` uses: a fresh copy of a cluster that is kept between runs, and made anew when anything but
- * tests and documents has changed. It stays up.
+ * The sandbox that `--only` uses. It is a fresh copy of a cluster that is kept between runs. The cluster is made again when
+ * anything but tests and documents has changed. The copy stays up.
  */
 export async function keptSandbox(results: string, say: (text: string) => void): Promise<string> {
   const base = sandboxPaths(keptBaseName);
@@ -130,7 +131,9 @@ export async function keptSandbox(results: string, say: (text: string) => void):
   // Its disks are copies of the base's.
   removeTestSandbox(keptName);
   if (there !== key) {
-    say(`Bringing up a cluster to keep${there ? ", since the sources have changed" : ""}: half a minute.`);
+    say(
+      `Bringing up a cluster that later runs use again${there ? ", since the sources have changed" : ""}: half a minute.`,
+    );
     const { failed, output } = await makeBase(keptBaseName, results);
     if (failed > 0) throw new Error(`the cluster did not come up:\n${output}`);
     writeFileSync(keyFile, key);

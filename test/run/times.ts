@@ -5,7 +5,7 @@ import { projectRoot } from "../../sandbox/paths";
 import type { Result } from "./queue";
 
 /** About the run as a whole. */
-export interface Run {
+interface Run {
   /** From the first line to the last. */
   seconds: number;
   /** Of them, for what is downloaded or built once. */
@@ -47,15 +47,15 @@ export function renderTimes(results: Result[], { seconds, prepared, atATime }: R
         .filter((test) => test.seconds >= shortestSeconds)
         .map((test) => row(test.name, test.seconds, test.times)),
     ]);
-  return `# Where the time of the tests goes
+  return `# Time that the tests take
 
-Written by \`npm test -- --times\`, on ${cpus().length} cores, ${atATime} at a time: ${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s, of which ${Math.round(prepared)} s for what is
-downloaded and built once. In seconds, the longest first; tests below ${shortestSeconds} s are part of their file's line only.
+Written by \`npm test -- --times\`, on ${cpus().length} cores, ${atATime} at a time: ${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s, of which ${Math.round(prepared)} s for
+downloads and builds that happen once. Times are in seconds, the longest first; tests below ${shortestSeconds} s are only in their file's line.
 
-- **Setting up** is bringing the cluster into the state that a test wants: copying the sandbox, and \`pulumi up\` before and
+- **Setting up** brings the cluster into the state that a test needs: copying the sandbox, and \`pulumi up\` before and
   between tests.
 - **Working** is processor time of the test, of its commands and of its sandbox's machines.
-- **Waiting** is the rest: for a time that has to pass, for a state that is asked for, or for a processor that others use.
+- **Waiting** is the rest: for a fixed time, for an expected state, or for a busy processor.
 
 Only e2e tests are measured in parts.
 

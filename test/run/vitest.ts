@@ -4,33 +4,33 @@ import { join, relative } from "node:path";
 import { projectRoot } from "../../sandbox/paths";
 import type { Times } from "../e2e/meter";
 
-/** What a run of a command or of test files came to. */
+/** The result of a command or of test files. */
 export interface Outcome {
   passed: number;
   failed: number;
   seconds: number;
-  /** All that was printed, for whoever looks into a failure. */
+  /** The whole output, for a person who examines a failure. */
   output: string;
   tests: { name: string; seconds: number; times?: Times }[];
 }
 
-export interface Command {
+interface Command {
   command: string;
   args: string[];
   environment?: Record<string, string>;
-  /** Folder for what the command leaves: its output, and what it keeps of failures. */
+  /** Folder for the command's output, and for its evidence of failures. */
   results: string;
-  /** Whether its output is shown as it comes, too. */
+  /** Whether its output is also shown at once. */
   show?: boolean;
 }
 
-/** No file takes this long, a long examination included: one that does hangs. */
+/** No file takes this long, not even a long examination. A file that does is hanging. */
 const deadlineMinutes = 20;
 
 /** Process groups of the commands that run. */
 const running = new Set<number>();
 
-/** Ends every command that runs, with what it has started in its process group. */
+/** Ends every running command, with all processes of its process group. */
 export function endCommands(): void {
   for (const group of running) process.kill(-group, "SIGTERM");
 }
@@ -58,7 +58,7 @@ async function run({
       cwd: projectRoot,
       env: { ...process.env, ...colours, ...environment, WCS_TEST_RESULTS: results },
       stdio: ["ignore", "pipe", "pipe"],
-      // A process group of its own, so that it can be ended with all that it has started.
+      // The command gets its own process group, so that it can be ended with every process that it has started.
       detached: true,
     });
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", add);
@@ -90,7 +90,7 @@ export async function runCheck(command: Command): Promise<Outcome> {
 }
 
 /** As vitest's reporter "json" writes it, as far as it is read here. */
-export interface Report {
+interface Report {
   numPassedTests: number;
   numFailedTests: number;
   numTotalTests: number;
@@ -100,7 +100,7 @@ export interface Report {
 }
 
 /** What to run of one of vitest's projects. */
-export interface Selection {
+interface Selection {
   project: string;
   /** @default every file of the project */
   files?: string[];
@@ -131,7 +131,7 @@ export function filesWithTest(name: string, long: boolean): string[] {
     const files = (JSON.parse(found) as { file: string }[]).map(({ file }) => relative(projectRoot, file));
     return [...new Set(files)];
   };
-  // To read the files takes a second. Only for a name that is put together in one of them they all have to be loaded.
+  // Reading the files takes a second. They are loaded only if the name is not in the text of any file.
   const written = list("--static-parse");
   return written.length > 0 ? written : list();
 }
@@ -141,14 +141,14 @@ export function longVariable(long: boolean): Record<string, string> {
   return long ? { WCS_TEST_LONG: "1" } : {};
 }
 
-export function vitestCommand({ project, files = [], name }: Selection): string[] {
+function vitestCommand({ project, files = [], name }: Selection): string[] {
   return ["node_modules/.bin/vitest", "run", "--project", project, ...withName(name), ...files];
 }
 
 /**
- * Counts a run test by test. One failure more when it ended with an error that no test has, when it left a test out, and
- * when there was none.
- * @param report none when the run ended without writing one
+ * Counts a run test by test. Adds one failure if the run ended with an error outside of tests, skipped a test, or ran
+ * none.
+ * @param report none if the run ended without writing one
  * @param byName whether tests were left out on purpose: they were chosen by name
  */
 export function countTests(

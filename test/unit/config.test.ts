@@ -4,9 +4,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { describeCluster } from "../../cluster/description";
+import { defaultDelays, describeCluster } from "../../cluster/description";
 import { sizeProblems } from "../../cluster/sizes";
-import { addressWarnings, capacityWarnings, certificateWarnings } from "../../cluster/warnings";
+import {
+  acmeWarnings,
+  addressWarnings,
+  agentWarnings,
+  capacityWarnings,
+  certificateWarnings,
+} from "../../cluster/warnings";
 import { ConfigError } from "../../config/messages";
 import { fromEngine, parseConfig as parse } from "../../config/parse";
 import { isSecretKey } from "../../config/schema";
@@ -79,7 +85,7 @@ describe("each mistake gives one message with key, value, what is allowed and th
     [
       "no threshold at all",
       { checks: {} },
-      "checks is {}; it must be an object with one or more of cpu, publishers, subscribers, hls, bandIn and bandOut. Set it with: pulumi config set --path 'checks.cpu' 90",
+      "checks is {}; it must be an object with one or more of cpu, publishers, subscribers, hls, bandIn, bandOut and connections. Set it with: pulumi config set --path 'checks.cpu' 90",
     ],
     [
       "two nodes of one name",
@@ -119,8 +125,15 @@ describe("each mistake gives one message with key, value, what is allowed and th
     [
       "a heap without a unit",
       { wcsHeap: "4" },
-      'wcsHeap is "4"; it must be a number of megabytes or gigabytes such as 2048m or 4g. Set it with: pulumi config set wcsHeap 4g',
+      'wcsHeap is "4"; it must be megabytes or gigabytes from 64m to 4096g, such as 2048m or 4g. Set it with: pulumi config set wcsHeap 4g',
     ],
+    ...["99999999999g", "4097g", "4194305m", "63m", "1m", "04g"].map(
+      (wcsHeap): [string, Record<string, unknown>, string] => [
+        `a heap that no node can have: ${wcsHeap}`,
+        { wcsHeap },
+        `wcsHeap is "${wcsHeap}"; it must be megabytes or gigabytes from 64m to 4096g, such as 2048m or 4g. Set it with: pulumi config set wcsHeap 4g`,
+      ],
+    ),
     [
       "a listener that there is not",
       { agentListener: "inetd" },
@@ -174,7 +187,7 @@ describe("each mistake gives one message with key, value, what is allowed and th
     [
       "a checksum of no WebSDK bundle",
       { webSdkSha256: "b".repeat(64) },
-      "webSdkUrl is missing; webSdkSha256 is the checksum of the bundle there, and the default needs none. Set it with: pulumi config set webSdkUrl https://downloads.example.com/flashphoner-api.tar.gz",
+      "webSdkUrl is missing; webSdkSha256 is the checksum of the bundle there, and the default bundle needs none. Set it with: pulumi config set webSdkUrl https://downloads.example.com/flashphoner-api.tar.gz",
     ],
   ];
   test.each(cases)("%s", (_, values, message) => {
@@ -200,14 +213,14 @@ describe("each mistake gives one message with key, value, what is allowed and th
 
   test("an unknown threshold", () => {
     expect(errorOf({ ...minimal, checks: { cpu: 90, memory: 1 } })).toBe(
-      "checks.memory is not a configuration key; the keys are cpu, publishers, subscribers, hls, bandIn, bandOut. Remove it with: pulumi config rm --path 'checks.memory'",
+      "checks.memory is not a configuration key; the keys are cpu, publishers, subscribers, hls, bandIn, bandOut, connections. Remove it with: pulumi config rm --path 'checks.memory'",
     );
   });
 
   test("more nodes than the desired state can hold", () => {
     const nodes = Array.from({ length: 400 }, (_, index) => `wcs-${index + 1}`);
     expect(errorOf({ ...minimal, nodes })).toMatch(
-      /^nodes has 400 names; that is more than the desired state can hold .* split them over several stacks\.$/,
+      /^nodes has 400 names; that is more than the desired state can hold .* split the nodes over several stacks\.$/,
     );
   });
 });
@@ -241,11 +254,15 @@ test("external nodes need an address, and names of their own", () => {
       "Set it with: pulumi config set --path 'externalNodes[0].name' hardware-1",
   );
   expect(errorOf(external({ name: "hardware", address: "192.0.2.7", port: 8080 }))).toBe(
-    "externalNodes[0].port is not a configuration key; the keys are name, address. " +
+    "externalNodes[0].port is not a configuration key; the keys are name, address, agentRequest. " +
       "Remove it with: pulumi config rm --path 'externalNodes[0].port'",
   );
+  expect(errorOf(external({ name: "hardware", address: "192.0.2.7", agentRequest: 3 }))).toBe(
+    "externalNodes[0].agentRequest is 3; it must be a version of the request to agents from 1 to 2. " +
+      "Set it with: pulumi config set --path 'externalNodes[0].agentRequest' 2",
+  );
   expect(errorOf(external({ name: "wcs-1", address: "192.0.2.7" }))).toMatch(
-    /^externalNodes has "wcs-1", which is in nodes too; its names must be others/,
+    /^externalNodes has "wcs-1", which is in nodes too; each name must be in one of them only/,
   );
   expect(errorOf({ ...minimal, nodeStack: "second" })).toMatch(
     /^nodeStack is "second"; it must be ORGANIZATION\/PROJECT\/STACK/,
@@ -265,6 +282,20 @@ test("limits that leave sockets of the nodes unused are warned of", () => {
   expect(capacityWarnings({ ...config, maxConnections: 6000 })).toEqual([]);
 });
 
+test("external nodes whose agent may not know the check of connections are warned of", () => {
+  const external = { name: "hardware", address: "192.0.2.7" };
+  const warned = (values: Record<string, unknown>) =>
+    agentWarnings(parseConfig({ ...minimal, ...values }, () => false, now));
+  const checks = { cpu: 90, connections: 50 };
+  expect(warned({ checks })).toEqual([]);
+  expect(warned({ externalNodes: [external] })).toEqual([]);
+  expect(warned({ checks, externalNodes: [external] })).toEqual([
+    "checks.connections is not checked on hardware: its agent may not know this check. If it runs the agent of this " +
+      "version: pulumi config set --path 'externalNodes[0].agentRequest' 2",
+  ]);
+  expect(warned({ checks, externalNodes: [{ ...external, agentRequest: 2 }] })).toEqual([]);
+});
+
 test("150 nodes fit into the desired state beside as many trusted networks as there may be", () => {
   const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
   // As hard to compress as real ones.
@@ -273,13 +304,17 @@ test("150 nodes fit into the desired state beside as many trusted networks as th
     return `${[...digest.subarray(0, 4)].join(".")}/32`;
   });
   const values = { ...minimal, nodes, trustedCidrs };
+  // Target groups and further balancers take some room, too.
+  expect(parseConfig({ ...minimal, nodes, balancers: 3, entry: "both" }, () => false, now).nodes).toEqual(
+    nodes,
+  );
   expect(parseConfig(values, () => false, now).trustedCidrs).toEqual(trustedCidrs);
   expect(errorOf({ ...values, trustedCidrs: [...trustedCidrs, "192.0.2.0/24"] })).toMatch(
     /50 networks at most/,
   );
   // With a cookie for each node there is less room.
   expect(errorOf({ ...values, stickiness: true })).toMatch(
-    /^nodes has 150 names and trustedCidrs 50 networks; that is more .* put networks together into larger ones, or split/,
+    /^nodes has 150 names and trustedCidrs 50 networks; that is more .* merge networks into larger ones, or split/,
   );
 });
 
@@ -312,8 +347,8 @@ describe("the limit for each client address", () => {
     [["0.0.0.0/2", "64.0.0.0/2", "192.0.0.0/2"], 75],
   ])("that spares %j is warned of", (trustedCidrs, percent) => {
     expect(warned({ trustedCidrs })).toEqual([
-      `trustedCidrs covers ${percent} % of all addresses: maxConnectionsPerAddress does not protect from them. ` +
-        "To take it back: pulumi config rm trustedCidrs",
+      `trustedCidrs covers ${percent} % of all addresses: maxConnectionsPerAddress does not limit these. ` +
+        "To limit them again: pulumi config rm trustedCidrs",
     ]);
   });
 
@@ -346,16 +381,32 @@ test.each([
   );
 });
 
-test("150 nodes fit into the desired state", () => {
+test("150 nodes fit into the desired state, also with a request of their own for each", () => {
   const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
   expect(parseConfig({ ...minimal, nodes }, () => false, now).nodes).toHaveLength(150);
+  // Nodes with an older agent; made up to be as hard to compress as real ones.
+  const externalNodes = nodes.slice(1).map((name) => {
+    const [b, c, d] = createHash("sha256").update(name).digest();
+    return { name: `old-${name}`, address: `172.${b}.${c}.${d}` };
+  });
+  const checks = {
+    cpu: 85,
+    publishers: 250,
+    subscribers: 1200,
+    hls: 150,
+    bandIn: 900,
+    bandOut: 950,
+    connections: 777,
+  };
+  const config = parseConfig({ ...minimal, nodes: ["wcs-1"], externalNodes, checks }, () => false, now);
+  expect(config.externalNodes).toHaveLength(149);
 });
 
 test("a secret that would not stay one is refused, and not shown", () => {
   const values = { ...minimal, wcsProperties: { "keystore.password": "hunter2" } };
   const marked = (key: string) => key === "wcsProperties";
   expect(() => parseConfig(values, marked, now)).toThrow(
-    /^wcsProperties is stored as a secret; only tlsPrivateKey and wcsLicenseKey are kept secret, and this one would be shown/,
+    /^wcsProperties is stored as a secret; only tlsPrivateKey and wcsLicenseKey are kept secret, and wcsProperties would be shown/,
   );
   expect(() => parseConfig(values, marked, now)).not.toThrow("hunter2");
 });
@@ -398,7 +449,7 @@ test("properties may be numbers and booleans, as YAML has them", () => {
   expect(wcsProperties).toEqual({ a: "1", b: "true", c: "x" });
 });
 
-describe("a certificate of one's own", () => {
+describe("a user-supplied certificate", () => {
   const folder = mkdtempSync(join(tmpdir(), "wcs-config-"));
   const files: Record<string, string> = {};
 
@@ -444,15 +495,15 @@ describe("a certificate of one's own", () => {
       "rsa 1024",
       ["-newkey", "rsa:1024"],
       [],
-      "has a key of the kind rsa 1024; it must be RSA of 2048 bits or more",
+      "has a key of type rsa 1024; it must be RSA of 2048 bits or more",
     ],
     [
       "secp256k1",
       ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
       [],
-      "has a key of the kind ec secp256k1",
+      "has a key of type ec secp256k1",
     ],
-    ["Ed25519", ["-newkey", "ed25519"], [], "has a key of the kind ed25519"],
+    ["Ed25519", ["-newkey", "ed25519"], [], "has a key of type ed25519"],
     [
       "for clients",
       ["-newkey", "rsa:2048"],
@@ -492,7 +543,7 @@ describe("a certificate of one's own", () => {
       expect(message).toMatch(
         /^tls(Certificate|Chain) is not shown, since it holds a private key; it must be a PEM CERTIFICATE( alone; the key goes into tlsPrivateKey, a secret\.|\. Set it)/,
       );
-      expect(message.split("\n").at(-1)).toMatch(/Whoever can read the stack's file has this key now/);
+      expect(message.split("\n").at(-1)).toMatch(/Everybody who can read the stack's file has this key now/);
       expect(message).not.toContain(secret.slice(0, 8));
     }
     const message = errorOf({ ...own("right.crt", "right.key"), tlsPrivateKey: combined });
@@ -579,12 +630,12 @@ describe("a certificate of one's own", () => {
     test("is accepted in the order in which each signs the one before it", () => {
       const config = parseConfig(withChain(chain.intermediate + chain.root), isSecretKey, now);
       expect(config.tlsChain).toContain("BEGIN CERTIFICATE");
-      expect(describeCluster(config, "").haproxyBase).toContain("Strict-Transport-Security");
+      expect(describeCluster(config, "", defaultDelays).haproxyBase).toContain("Strict-Transport-Security");
     });
 
     test("is refused in another order, which is shown", () => {
       expect(errorOf(withChain(chain.root + chain.intermediate))).toMatch(
-        /^tlsChain has "CN=root" after "CN=wcs.example.com", which "CN=intermediate" has signed; it must be in the order .* pulumi config set tlsChain < chain.pem$/,
+        /^tlsChain has "CN=root" after "CN=wcs.example.com", which was signed by "CN=intermediate"; tlsChain must begin .* pulumi config set tlsChain < chain.pem$/,
       );
     });
 
@@ -615,7 +666,7 @@ describe("a certificate of one's own", () => {
 
     test("is refused in tlsCertificate", () => {
       expect(errorOf(withChain(chain.root, chain.leaf + chain.intermediate))).toMatch(
-        /^tlsCertificate holds 2 certificates; it must be the domain's alone, and the others go into tlsChain/,
+        /^tlsCertificate holds 2 certificates; it must hold the domain's certificate alone\. Put the others into tlsChain/,
       );
     });
   });
@@ -624,6 +675,147 @@ describe("a certificate of one's own", () => {
     expect(errorOf({ ...minimal, tlsCertificate: files["right.crt"], tlsPrivateKey: "hunter2" })).toMatch(
       /^tlsPrivateKey is not valid \(not shown\); it must be a PEM PRIVATE KEY/,
     );
+  });
+});
+
+describe("public certificates", () => {
+  const email = "operations@wcs.example.com";
+  const acmeOf = (values: Record<string, unknown>, others: Record<string, unknown> = {}) => ({
+    ...minimal,
+    ...others,
+    acme: { email, ...values },
+  });
+  const company = { directory: "https://ca.company.internal/acme/directory" };
+
+  test("need an address for mail only: the directory is Let's Encrypt's", () => {
+    const { acme } = parseConfig(acmeOf({}), () => false, now);
+    expect(acme).toEqual({ email, directory: "https://acme-v02.api.letsencrypt.org/directory" });
+  });
+
+  test("may come from another directory, in a profile of its own, also for a name on a private network", () => {
+    const values = acmeOf({ ...company, profile: "short-lived" }, { domain: "wcs.company.internal" });
+    expect(parseConfig(values, () => false, now).acme).toEqual({ email, ...company, profile: "short-lived" });
+  });
+
+  test("arrive from the engine as JSON", () => {
+    expect(fromEngine("acme", JSON.stringify({ email }))).toEqual({ email });
+  });
+
+  test.each<[string, Record<string, unknown>, string]>([
+    [
+      "no object",
+      { acme: email },
+      `acme is "${email}"; it must be an object with email, and optionally directory and profile. Set it with: pulumi config set --path 'acme.email' operations@example.com`,
+    ],
+    [
+      "no address",
+      { acme: {} },
+      "acme.email is missing; it must be an email address such as operations@example.com, 100 characters at most. Set it with: pulumi config set --path 'acme.email' operations@example.com",
+    ],
+    [
+      "an address that is none",
+      { acme: { email: "operations" } },
+      "acme.email is \"operations\"; it must be an email address such as operations@example.com, 100 characters at most. Set it with: pulumi config set --path 'acme.email' operations@example.com",
+    ],
+    [
+      "two addresses",
+      { acme: { email: `${email},a@example.com` } },
+      `acme.email is "${email},a@example.com"; it must be an email address`,
+    ],
+    [
+      "a directory in clear text",
+      acmeOf({ directory: "http://ca.example.com/directory" }),
+      "acme.directory is \"http://ca.example.com/directory\"; it must be an https:// address, 200 characters at most. Set it with: pulumi config set --path 'acme.directory' https://acme-v02.api.letsencrypt.org/directory",
+    ],
+    [
+      "a directory with a password",
+      acmeOf({ directory: "https://user:hunter2@ca.example.com/directory" }),
+      "acme.directory is not shown, since it holds a password; it must be an address without user name and password",
+    ],
+    [
+      "a profile that no directory can have",
+      acmeOf({ profile: "short lived" }),
+      "acme.profile is \"short lived\"; it must be the name of a profile that the directory offers. Set it with: pulumi config set --path 'acme.profile' classic",
+    ],
+    [
+      "an unknown key",
+      acmeOf({ mail: email }),
+      "acme.mail is not a configuration key; the keys are email, directory, profile. Remove it with: pulumi config rm --path 'acme.mail'",
+    ],
+    [
+      "some networks only",
+      acmeOf({}, { clientCidrs: ["203.0.113.0/24"] }),
+      'clientCidrs is ["203.0.113.0/24"]; with acme it must be ["0.0.0.0/0"], since the directory asks on port 80 whether the domain leads to this stack, and does not say from which addresses. Open it with: pulumi config rm clientCidrs, or do without a public certificate: pulumi config rm acme',
+    ],
+    [
+      "half of all networks",
+      acmeOf(company, { clientCidrs: ["0.0.0.0/1"] }),
+      'clientCidrs is ["0.0.0.0/1"]; with acme it must be ["0.0.0.0/0"]',
+    ],
+    ...["wcs.corp.internal", "wcs.test", "wcs.local", "wcs.localhost", "wcs.home.arpa"].map(
+      (domain): [string, Record<string, unknown>, string] => [
+        `a name that nobody certifies, ${domain}`,
+        acmeOf({}, { domain }),
+        `domain is "${domain}"; with acme and Let's Encrypt it must be a name on the internet, and no public CA certifies names that end with .${domain.split(".").at(-1)}. Set it with: pulumi config set domain wcs.example.com, or name the directory of your own CA: pulumi config set --path acme.directory https://ca.example.com/directory`,
+      ],
+    ),
+    [
+      "such a name at a directory for trials",
+      acmeOf(
+        { directory: "https://acme-staging-v02.api.letsencrypt.org/directory" },
+        { domain: "wcs.internal" },
+      ),
+      'domain is "wcs.internal"; with acme and Let\'s Encrypt',
+    ],
+    [
+      "an IP address",
+      acmeOf(company, { domain: "192.0.2.1" }),
+      'domain is "192.0.2.1"; it must be a lower-case DNS name',
+    ],
+    ["a name without a dot", acmeOf(company, { domain: "wcs" }), 'domain is "wcs"; it must be a lower-case'],
+  ])("%s is refused", (_, values, message) => {
+    expect(errorOf({ ...minimal, ...values })).toContain(message);
+    expect(errorOf({ ...minimal, ...values })).not.toContain("hunter2");
+  });
+
+  test("take all networks also in parts", () => {
+    const clientCidrs = ["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2", "10.0.0.0/8"];
+    expect(() => parseConfig(acmeOf({}, { clientCidrs }), () => false, now)).not.toThrow();
+  });
+
+  test("and a user-supplied certificate exclude each other", async () => {
+    const { keys, pem } = await newKeys();
+    const certificate = pemOf(await selfSigned({ keys, commonName: "wcs.example.com", hours: 1 }));
+    const message = errorOf(acmeOf({}, { tlsCertificate: certificate, tlsPrivateKey: pem }));
+    expect(message.split("\n")[0]).toBe(
+      "acme is set, and so is tlsCertificate and tlsPrivateKey; only one of them can give the certificate. Remove the other " +
+        "with: pulumi config rm acme, or pulumi config rm tlsCertificate && pulumi config rm tlsPrivateKey",
+    );
+    expect(message).not.toContain("PRIVATE KEY");
+  });
+
+  test("of a directory for trials are warned of at every up", () => {
+    const at = (directory: string) => acmeWarnings({ acme: { email, directory } });
+    expect(at("https://acme-v02.api.letsencrypt.org/directory")).toEqual([]);
+    expect(acmeWarnings({})).toEqual([]);
+    expect(at("https://acme-staging-v02.api.letsencrypt.org/directory")).toEqual([
+      expect.stringMatching(
+        /^acme\.directory is https:\S+, a directory for trials: browsers do not trust its certificates\. When one has come, order a public one: pulumi config rm --path acme\.directory$/,
+      ),
+    ]);
+  });
+
+  test("fit into the document beside 150 nodes and three balancers", () => {
+    const most = (values: Record<string, unknown>) => {
+      const nodes = Array.from({ length: 150 }, (_, index) => `wcs-${index + 1}`);
+      return () => parseConfig({ ...values, nodes, balancers: 3 }, () => false, now);
+    };
+    const longest = {
+      email: `${"operations".repeat(6)}@${"mail.".repeat(7)}example.com`.slice(-100),
+      directory: `https://ca.company.internal/${createHash("sha256").update("x").digest("hex").repeat(2)}/directory`,
+      profile: createHash("sha256").update("y").digest("hex"),
+    };
+    expect(most(acmeOf(longest, { domain: `${"a1b2c3".repeat(8)}.example.com` }))).not.toThrow();
   });
 });
 
@@ -649,7 +841,7 @@ describe("a WCS package that is a file", () => {
 
   test("that is not there is named, with what CI does instead", () => {
     expect(() => checkLocalPackage(configOf({ wcsPackage: "./none.tar.gz" }))).toThrow(
-      /^wcsPackage is "\.\/none\.tar\.gz"; it must be a file that can be read \(ENOENT for \/.*\/none\.tar\.gz\), or s3:\/\/BUCKET\/KEY where there is none, as in CI\. Set it with: pulumi config set wcsPackage \.\/FlashphonerWebCallServer\.tar\.gz$/,
+      /^wcsPackage is "\.\/none\.tar\.gz"; it must be a file that can be read \(ENOENT for \/.*\/none\.tar\.gz\), or s3:\/\/BUCKET\/KEY on computers without it, as in CI\. Set it with: pulumi config set wcsPackage \.\/FlashphonerWebCallServer\.tar\.gz$/,
     );
   });
 

@@ -19,6 +19,9 @@ const importsOf = (source: string) =>
     ([, name = ""]) => name,
   );
 
+/** Imports nothing, and every part may import it. */
+const contract = "cluster/contract";
+
 /** What each part may import of the others. Lint refuses circles of files; these are the directions. */
 const below: Record<string, string[]> = {
   config: [],
@@ -26,7 +29,7 @@ const below: Record<string, string[]> = {
   cluster: ["config", "userdata"],
   components: ["cluster", "config", "userdata"],
   policy: [],
-  rollout: [],
+  rollout: ["cluster"],
   scripts: ["cluster", "components", "config", "userdata"],
 };
 
@@ -34,8 +37,14 @@ test.each(Object.entries(below))("%s imports only of %j and itself", (folder, al
   const imported = sourcesIn(folder)
     .flatMap((source) => importsOf(source).map((name) => [source, name] as const))
     .filter(([, name]) => name.startsWith("."))
-    .map(([source, name]) => join(dirname(source), name).split("/")[0] ?? "");
+    .map(([source, name]) => join(dirname(source), name))
+    .filter((path) => path !== contract)
+    .map((path) => path.split("/")[0] ?? "");
   expect(imported.filter((part) => part !== folder && !allowed.includes(part))).toEqual([]);
+});
+
+test("the contract imports nothing", () => {
+  expect(importsOf(`${contract}.ts`)).toEqual([]);
 });
 
 test("configuration, cluster and user-data are plain values: only loading imports Pulumi", () => {
@@ -43,6 +52,13 @@ test("configuration, cluster and user-data are plain values: only loading import
     .flatMap(sourcesIn)
     .filter((source) => importsOf(source).some((name) => name.startsWith("@pulumi/")));
   expect(withPulumi).toEqual(["config/load.ts"]);
+});
+
+test("they depend on nothing but their arguments: no environment", () => {
+  const withEnvironment = ["cluster", "config", "userdata"]
+    .flatMap(sourcesIn)
+    .filter((source) => readFileSync(join(projectRoot, source), "utf8").includes("process.env"));
+  expect(withEnvironment).toEqual([]);
 });
 
 test("what the program, a preview and the policy pack import is there after npm ci --omit=dev", () => {

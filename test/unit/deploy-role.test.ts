@@ -1,28 +1,31 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { debianAccount } from "../../components/instance-image";
 import { rolePath } from "../../components/instance-role";
+import { accountId, region, subnetIds, vpcId } from "../../sandbox/account";
 import { authorize, type Caller } from "../../sandbox/cloud/caller";
 import { type Context, judge, type Statement, statementsOf } from "../../sandbox/cloud/policy";
 import {
   boundaryArn,
-  deployPolicy,
+  deployer,
+  deployPolicies,
   fillPolicy,
   namesOf,
   ownImages,
   type PolicyFile,
+  policyFiles,
 } from "../../sandbox/deploy-role";
 import { projectRoot } from "../../sandbox/paths";
-import { accountId, region, subnetIds, vpcId } from "../../sandbox/provider/account";
 import { awsInvokes } from "../../sandbox/provider/aws";
 import { type ApiCall, arnOf, requestTags, resourceTags } from "../../sandbox/provider/calls";
-import { callsToReadState, callsToWriteState } from "../../sandbox/state-calls";
-import { callsOfDeployment, domain, zone } from "../deployment";
+import { callsOfDeployment, callsOfLoadBalancer, callsToRemoveInterface, domain, zone } from "../deployment";
+import { callsToReadState, callsToWriteState } from "../state-calls";
 
 const names = namesOf("dev", { domain, hostedZone: zone });
 const policyOf = (policy: PolicyFile) => fillPolicy(policy, names);
-const callerOf = (policy: string): Caller => ({ role: "deploy", policies: [policy], file: "the file" });
+const callerOf = (...policies: string[]): Caller => ({ role: "deploy", policies, file: "the file" });
 
 const state = {
   bucket: names.STATE_BUCKET ?? "",
@@ -35,9 +38,10 @@ beforeAll(async () => {
   deployment = [...(await callsOfDeployment()), ...callsToReadState(state), ...callsToWriteState(state)];
 });
 
-function isRefused(policy: string, calls: ApiCall[]): boolean {
+/** Whether policies together refuse one of the calls. */
+function isRefused(policies: string | string[], calls: ApiCall[]): boolean {
   try {
-    authorize(callerOf(policy), calls);
+    authorize(callerOf(...[policies].flat()), calls);
     return false;
   } catch {
     return true;
@@ -54,14 +58,17 @@ function without(statements: Statement[], index: number, action: string): string
   return JSON.stringify({ Version: "2012-10-17", Statement: rest });
 }
 
-/** Rights that can be taken away without a call that is refused then. */
-function unusedRights(policy: string, calls: ApiCall[]): string[] {
+/**
+ * Rights that can be taken away without a call that is refused then.
+ * @param others the caller's other policies
+ */
+function unusedRights(policy: string, calls: ApiCall[], ...others: string[]): string[] {
   const statements = statementsOf(policy);
   const asking = (right: string) => calls.filter(({ action }) => action === right);
   return statements.flatMap((statement, index) =>
     [statement.Action]
       .flat()
-      .filter((action) => !isRefused(without(statements, index, action), asking(action)))
+      .filter((action) => !isRefused([without(statements, index, action), ...others], asking(action)))
       .map((action) => `${statement.Sid}: ${action}`),
   );
 }
@@ -95,13 +102,32 @@ describe("the deploy role", () => {
 
   test("with images of one's own runs these and no others, by the statement of the guide", () => {
     const values = { nodeAmi: "ami-0123456789abcdef0", balancerAmi: "ami-0fedcba9876543210" };
-    const policy = deployPolicy("dev", { domain, hostedZone: zone, ...values });
+    const [policy = ""] = deployPolicies("dev", { domain, hostedZone: zone, ...values });
     for (const ami of Object.values(values)) authorize(callerOf(policy), [running(ami, accountId)]);
     expect(isRefused(policy, [running("ami-00000000000000001", accountId)])).toBe(true);
     const guide = readFileSync(join(projectRoot, "docs/ci.md"), "utf8");
     const [, text = ""] = /```\n([^`]*"RunOwnImages"[^`]*)```/.exec(guide) ?? [];
     expect(JSON.parse(text.replaceAll("REGION", region))).toEqual(ownImages(values));
     expect(JSON.stringify(JSON.parse(policy)).length).toBeLessThan(10_240);
+  });
+
+  test("deletes the interface of an earlier version's balancer by the statement of the guide, and by no other", async () => {
+    const calls = await callsToRemoveInterface();
+    const guide = readFileSync(join(projectRoot, "docs/ci.md"), "utf8");
+    const [, text = ""] = /```\n([^`]*"DeleteInterface"[^`]*)```/.exec(guide) ?? [];
+    const statement = JSON.stringify({ Statement: [JSON.parse(text)] })
+      .replaceAll("REGION", region)
+      .replaceAll("ACCOUNT", accountId)
+      .replaceAll("STACK", "dev");
+    const role = callerOf(policyOf("deploy-role"));
+    expect(() => authorize(role, calls)).toThrow("ec2:DeleteNetworkInterface");
+    authorize({ ...role, policies: [...role.policies, statement] }, calls);
+    expect(unusedRights(statement, calls)).toEqual([]);
+    const another = {
+      action: "ec2:DeleteNetworkInterface",
+      targets: [existing("network-interface", others)],
+    };
+    expect(isRefused(statement, [another])).toBe(true);
   });
 
   test("a refusal reads like AWS's, and names the file", () => {
@@ -261,6 +287,20 @@ describe("the deploy role", () => {
       about("ec2:ModifySecurityGroupRules", existing("security-group-rule", others)),
     ],
     ["takes another stack's address", about("ec2:AssociateAddress", existing("elastic-ip", others))],
+    ["takes an address off another stack", about("ec2:DisassociateAddress", existing("elastic-ip", others))],
+    ["gives its address to another stack", about("ec2:AssociateAddress", existing("instance", others))],
+    [
+      "gives its address to an interface of the VPC",
+      about("ec2:AssociateAddress", existing("network-interface", {})),
+    ],
+    [
+      "takes addresses off another VPC's interfaces",
+      [
+        "ec2:DisassociateAddress",
+        arnOf("ec2", "network-interface/eni-1"),
+        { "ec2:Vpc": arnOf("ec2", "vpc/vpc-1") },
+      ],
+    ],
     ["frees another stack's address", about("ec2:ReleaseAddress", existing("elastic-ip", others))],
     [
       "puts its group on another's interface",
@@ -358,6 +398,138 @@ describe("the deploy role", () => {
   });
 });
 
+describe("the deploy role's policy for a load balancer", () => {
+  const both = () => [policyOf("deploy-role"), policyOf("deploy-load-balancer")];
+  const own = { Project: "wcs-balancer", Stack: "dev" };
+  const others = { Project: "wcs-balancer", Stack: "prod" };
+  const balancer = arnOf("elasticloadbalancing", "loadbalancer/net/entry/0123456789abcdef");
+  const group = arnOf("elasticloadbalancing", "targetgroup/https/0123456789abcdef");
+  const listener = arnOf("elasticloadbalancing", "listener/net/entry/0123456789abcdef/0123456789abcdef");
+  let calls: ApiCall[];
+  beforeAll(async () => {
+    calls = await callsOfLoadBalancer();
+  });
+
+  test("may make every call for a load balancer, together with the role's own policy", () => {
+    authorize(callerOf(...both()), calls);
+  });
+
+  test("has no right that no call needs, and none that the role's own policy has", () => {
+    const role = policyOf("deploy-role");
+    expect(unusedRights(policyOf("deploy-load-balancer"), calls, role)).toEqual([]);
+  });
+
+  test("is needed for one: the role's own policy makes none", () => {
+    const changes = calls.filter(({ action }) => !/:Describe/.test(action));
+    expect(changes.length).toBeGreaterThan(20);
+    for (const call of changes) expect(isRefused(policyOf("deploy-role"), [call]), call.action).toBe(true);
+  });
+
+  test("fits into a managed policy: 6,144 characters without white space", () => {
+    const longest = fillPolicy("deploy-load-balancer", { ...names, STACK: "a".repeat(37) });
+    expect(JSON.stringify(JSON.parse(longest)).length).toBeLessThan(6144);
+  });
+
+  test.each([
+    ["one balancer", {}, 1],
+    ["one balancer, by the address", { balancers: 1, entry: "address" }, 1],
+    ["two balancers", { balancers: 2 }, 2],
+    ["one balancer behind a load balancer", { balancers: 1, entry: "loadBalancer" }, 2],
+    ["both entries", { balancers: 1, entry: "both" }, 2],
+  ])("is attached only to stacks with a load balancer: %s", (_, values, count) => {
+    expect(deployPolicies("dev", { domain, hostedZone: zone, ...values })).toEqual(both().slice(0, count));
+  });
+
+  test("stays with the sandbox's deployer until the load balancer is deleted, and messages name its file", () => {
+    const folder = mkdtempSync(join(tmpdir(), "wcs-deployer-"));
+    const values = { domain, hostedZone: zone };
+    expect(deployer(folder, "dev", values).file).toBe("docs/ci/deploy-role.json");
+    const second = deployer(folder, "dev", { ...values, balancers: 2 });
+    expect(second.file).toBe("docs/ci/deploy-role.json and docs/ci/deploy-load-balancer.json");
+    expect(deployer(folder, "dev", values)).toEqual(second);
+    rmSync(folder, { recursive: true });
+  });
+
+  const action = (name: string) => `elasticloadbalancing:${name}`;
+  test.each<[string, string, string, Context?]>([
+    ["makes a load balancer without tags", action("CreateLoadBalancer"), balancer],
+    ["makes one with another stack's tags", action("CreateLoadBalancer"), balancer, requestTags(others)],
+    [
+      "makes an Application Load Balancer",
+      action("CreateLoadBalancer"),
+      arnOf("elasticloadbalancing", "loadbalancer/app/entry/0123456789abcdef"),
+      requestTags(own),
+    ],
+    ["makes a target group without tags", action("CreateTargetGroup"), group],
+    [
+      "opens a port of another stack's",
+      action("CreateListener"),
+      balancer,
+      { ...requestTags(own), ...resourceTags(others) },
+    ],
+    ["opens a port without tags", action("CreateListener"), balancer, resourceTags(own)],
+    ["deletes another stack's", action("DeleteLoadBalancer"), balancer, resourceTags(others)],
+    ["deletes one without tags", action("DeleteLoadBalancer"), balancer],
+    ["changes another stack's listener", action("ModifyListener"), listener, resourceTags(others)],
+    ["changes another stack's health check", action("ModifyTargetGroup"), group, resourceTags(others)],
+    [
+      "gives another stack's load balancer other groups",
+      action("SetSecurityGroups"),
+      balancer,
+      resourceTags(others),
+    ],
+    ["tags what has no tags", action("AddTags"), group, requestTags(own)],
+    [
+      "tags another stack's as its own",
+      action("AddTags"),
+      group,
+      { ...requestTags(own), ...resourceTags(others) },
+    ],
+    [
+      "makes its own another stack's",
+      action("AddTags"),
+      group,
+      { ...requestTags(others), ...resourceTags(own) },
+    ],
+    [
+      "takes its mark off",
+      action("RemoveTags"),
+      group,
+      { ...resourceTags(own), "aws:TagKeys": ["Stack", "Name"] },
+    ],
+    ["registers a target, which machines do", action("RegisterTargets"), group, resourceTags(own)],
+    ["takes a target out", action("DeregisterTargets"), group, resourceTags(own)],
+    [
+      "adds a rule to a listener",
+      action("CreateRule"),
+      listener,
+      { ...requestTags(own), ...resourceTags(own) },
+    ],
+    [
+      "makes the service-linked role",
+      "iam:CreateServiceLinkedRole",
+      arnOf(
+        "iam",
+        "role/aws-service-role/elasticloadbalancing.amazonaws.com/AWSServiceRoleForElasticLoadBalancing",
+      ),
+    ],
+    [
+      "changes its own text",
+      "iam:CreatePolicyVersion",
+      arnOf("iam", "policy/wcs-balancer-dev-load-balancer"),
+    ],
+    [
+      "looks around in another region",
+      action("DescribeLoadBalancers"),
+      "*",
+      { "aws:RequestedRegion": "us-east-1" },
+    ],
+  ])("never %s", (_, name, resource, context = {}) => {
+    const known = { "aws:RequestedRegion": region, ...context };
+    expect(judge({ policies: both(), action: name, resource, context: known })).toBe("not allowed");
+  });
+});
+
 describe("the preview role", () => {
   const preview = () => [
     ...Object.values(awsInvokes).flatMap(({ calls }) => calls),
@@ -386,17 +558,74 @@ describe("the permissions boundary", () => {
   const verdict = (action: string, resource: string, context: Context = {}) =>
     judge({ policies: [everything], boundary: policyOf("permissions-boundary"), action, resource, context });
   const bucket = `arn:aws:s3:::wcs-balancer-dev-${"0".repeat(26)}`;
+  const targetGroup = arnOf("elasticloadbalancing", "targetgroup/https/0123456789abcdef");
+  const here = { "aws:RequestedRegion": region };
+  const ofStack = (Stack: string) => resourceTags({ Project: "wcs-balancer", Stack });
 
   test.each([
     ["its parameters", "ssm:GetParameter", arnOf("ssm", "parameter/wcs-balancer/dev/secret")],
     ["its software", "s3:GetObject", `${bucket}/node/software-a`],
+    [
+      "and write its certificate",
+      "ssm:PutParameter",
+      arnOf("ssm", "parameter/wcs-balancer/dev/acme-certificate"),
+    ],
   ])("lets a machine with every right read %s", (_, action, resource) => {
     expect(verdict(action, resource)).toBe("allowed");
+  });
+
+  test("lets SSM read and write the value of an advanced SecureString for it, and nobody else use a key", () => {
+    const key = arnOf("kms", "key/aws-ssm");
+    for (const action of ["kms:Decrypt", "kms:GenerateDataKey"]) {
+      expect(verdict(action, key, { "kms:ViaService": `ssm.${region}.amazonaws.com` })).toBe("allowed");
+      expect(verdict(action, key)).toBe("not allowed by the boundary");
+    }
+  });
+
+  test.each<[string, string, Context]>([
+    ["elasticloadbalancing:RegisterTargets", targetGroup, ofStack("dev")],
+    ["elasticloadbalancing:DeregisterTargets", targetGroup, ofStack("dev")],
+    ["elasticloadbalancing:DescribeTargetHealth", "*", here],
+    ["ec2:DescribeInstances", "*", here],
+    // What RegisterTargets needs besides (Elastic Load Balancing user guide, "API permissions").
+    ["ec2:DescribeInternetGateways", "*", here],
+    ["ec2:DescribeSubnets", "*", here],
+    ["ec2:DescribeVpcs", "*", here],
+  ])("lets a balancer take its place behind the load balancer: %s", (action, resource, context) => {
+    expect(verdict(action, resource, context)).toBe("allowed");
+  });
+
+  test.each<[string, string, string, Context]>([
+    ["another stack's target group", "elasticloadbalancing:RegisterTargets", targetGroup, ofStack("prod")],
+    ["another stack's targets", "elasticloadbalancing:DeregisterTargets", targetGroup, ofStack("prod")],
+    ["a target group without tags", "elasticloadbalancing:RegisterTargets", targetGroup, {}],
+    ["the target group itself", "elasticloadbalancing:DeleteTargetGroup", targetGroup, ofStack("dev")],
+    ["its health check", "elasticloadbalancing:ModifyTargetGroup", targetGroup, ofStack("dev")],
+    ["the tags that limit it", "elasticloadbalancing:AddTags", targetGroup, ofStack("prod")],
+    ["instances of another region", "ec2:DescribeInstances", "*", { "aws:RequestedRegion": "us-east-1" }],
+    ["user-data", "ec2:DescribeInstanceAttribute", arnOf("ec2", "instance/i-1"), ofStack("dev")],
+  ])("keeps it from the rest of load balancing: %s", (_, action, resource, context) => {
+    expect(verdict(action, resource, context)).toBe("not allowed by the boundary");
   });
 
   test.each([
     ["another stack's parameters", "ssm:GetParameter", arnOf("ssm", "parameter/wcs-balancer/prod/secret")],
     ["changes a parameter", "ssm:PutParameter", arnOf("ssm", "parameter/wcs-balancer/dev/secret")],
+    [
+      "changes the account's key",
+      "ssm:PutParameter",
+      arnOf("ssm", "parameter/wcs-balancer/dev/acme-account"),
+    ],
+    [
+      "changes another stack's certificate",
+      "ssm:PutParameter",
+      arnOf("ssm", "parameter/wcs-balancer/prod/acme-certificate"),
+    ],
+    [
+      "deletes its certificate",
+      "ssm:DeleteParameter",
+      arnOf("ssm", "parameter/wcs-balancer/dev/acme-certificate"),
+    ],
     ["makes itself administrator", "iam:AttachRolePolicy", arnOf("iam", "role/wcs-balancer/dev/node-1")],
     ["reads another bucket", "s3:GetObject", "arn:aws:s3:::pulumi-state/dev/x"],
     ["writes its software", "s3:PutObject", `${bucket}/node/software-a`],
@@ -422,7 +651,7 @@ test("the guide's commands replace every name in capitals", () => {
 
 test("every name in capitals is filled in", () => {
   expect(accountId).toMatch(/^\d{12}$/);
-  for (const policy of ["deploy-role", "preview-role", "permissions-boundary"] as const) {
+  for (const policy of policyFiles) {
     const left = policyOf(policy)
       .replaceAll("CORS", "")
       .match(/\b[A-Z_]{3,}\b/g);

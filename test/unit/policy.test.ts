@@ -1,10 +1,12 @@
 import { gzipSync } from "node:zlib";
+import { unknownCheckingProxy } from "@pulumi/policy";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type FirewallSettings, ingressRules } from "../../cluster/firewall";
 import { knownTypes } from "../../policy/known-types";
 import { policies } from "../../policy/policies";
 import { awsTypes } from "../../sandbox/provider/aws";
 import { commandTypes } from "../../sandbox/provider/command";
+import { unknownValue } from "../../sandbox/provider/resource-type";
 import { tlsTypes } from "../../sandbox/provider/tls";
 import { type CheckedResource, stackViolations, unknownBucket, violations } from "../violations";
 
@@ -43,6 +45,7 @@ const rolePolicy = (statement: Record<string, unknown>) => ({
     policy: document({ Action: "ssm:GetParameter", Resource: "arn:aws:ssm:x:1:parameter/a", ...statement }),
   },
 });
+const lookUps = ["ec2:DescribeInstances", "elasticloadbalancing:DescribeTargetHealth"];
 const getObject = (statement: Record<string, unknown>) =>
   rolePolicy({ Action: "s3:GetObject", Resource: "arn:aws:s3:::wcs-1/node/*", ...statement });
 
@@ -73,6 +76,68 @@ const bucketPolicy = (statement: Record<string, unknown> = {}, inputs: Record<st
   s3("BucketPolicy", { bucket: "wcs-1", policy: document({ ...onlyTls, ...statement }), ...inputs });
 const everybodyReads = { Effect: "Allow", Principal: "*", Action: "s3:GetObject", Condition: undefined };
 
+const lb = (type: string, inputs: Record<string, unknown>, refersTo?: CheckedResource["refersTo"]) => ({
+  type: `aws:lb/${type[0]?.toLowerCase()}${type.slice(1)}:${type}`,
+  inputs: { tags, ...inputs },
+  refersTo,
+});
+const loadBalancer = (inputs: Record<string, unknown> = {}) =>
+  lb(
+    "LoadBalancer",
+    { loadBalancerType: "network", securityGroups: ["sg-0"], ...inputs },
+    { securityGroups: [0] },
+  );
+const targetGroup = (inputs: Record<string, unknown> = {}) =>
+  lb("TargetGroup", {
+    port: 10_443,
+    protocol: "TCP",
+    targetType: "instance",
+    proxyProtocolV2: true,
+    preserveClientIp: "false",
+    ...inputs,
+  });
+const listener = (inputs: Record<string, unknown> = {}, ...groups: number[]) =>
+  lb(
+    "Listener",
+    { port: 443, protocol: "TCP", defaultActions: [{ type: "forward", targetGroupArn: "arn:x" }], ...inputs },
+    { defaultActions: groups },
+  );
+const securityGroup = (): CheckedResource => ({
+  type: "aws:ec2/securityGroup:SecurityGroup",
+  inputs: { tags },
+});
+const ruleOf = (group: number, number: number, inputs: Record<string, unknown> = {}): CheckedResource => ({
+  ...rule({ fromPort: number, toPort: number, ...inputs }),
+  refersTo: { securityGroupId: [group] },
+});
+const ruleBetween = (group: number, source: number | undefined, number: number): CheckedResource => ({
+  ...rule({ fromPort: number, toPort: number, cidrIpv4: undefined, referencedSecurityGroupId: "sg-x" }),
+  refersTo: {
+    securityGroupId: [group],
+    ...(source !== undefined && { referencedSecurityGroupId: [source] }),
+  },
+});
+
+/** What a stack has for its load balancer; the security groups are the load balancer's, the balancers' and the nodes'. */
+const entry = (changes: Record<string, CheckedResource> = {}): CheckedResource[] =>
+  Object.values({
+    group: securityGroup(),
+    balancers: securityGroup(),
+    nodes: securityGroup(),
+    loadBalancer: loadBalancer(),
+    https: targetGroup(),
+    redirect: targetGroup({ port: 10_080 }),
+    httpsListener: listener({}, 4),
+    redirectListener: listener({ port: 80 }, 5),
+    httpsRule: ruleOf(0, 443),
+    redirectRule: ruleOf(0, 80),
+    targetRule: ruleBetween(1, 0, 10_443),
+    healthRule: ruleBetween(1, 0, 10_404),
+    statusRule: ruleBetween(1, 1, 443),
+    mediaRule: ruleOf(2, 30_000),
+    ...changes,
+  });
+
 const privateKey = "-----BEGIN EC PRIVATE KEY-----";
 
 test.each([
@@ -89,6 +154,14 @@ test.each([
     parameter({ type: "SecureString", value: privateKey, insecureValue: undefined }),
   ],
   ["a role that names what it may do", rolePolicy({})],
+  [
+    "a role that writes its certificate",
+    rolePolicy({ Action: "ssm:PutParameter", Resource: "arn:aws:ssm:x:1:parameter/a/dev/acme-certificate" }),
+  ],
+  [
+    "a role that must not write any parameter",
+    rolePolicy({ Effect: "Deny", Action: "ssm:PutParameter", Resource: "arn:aws:ssm:x:1:parameter/a" }),
+  ],
   ["what is denied altogether", rolePolicy({ Effect: "Deny", Action: "*", Resource: "*" })],
   ["a resource that takes no tags", { type: "aws:route53/record:Record", inputs: {} }],
   ["objects under a prefix", getObject({})],
@@ -96,6 +169,13 @@ test.each([
     "objects under two prefixes",
     getObject({ Resource: ["arn:aws:s3:::b/node/*", "arn:aws-cn:s3:::b/a/b/*"] }),
   ],
+  ["look-ups that AWS cannot limit", rolePolicy({ Action: lookUps, Resource: "*" })],
+  ["one of them", rolePolicy({ Action: lookUps[0], Resource: "*" })],
+  ["a load balancer with a security group", loadBalancer()],
+  ["a target group with PROXY protocol", targetGroup()],
+  ["one of the redirect, of the default type", targetGroup({ port: 10_080, targetType: undefined })],
+  ["a listener on 443", listener()],
+  ["a listener on 80", listener({ port: 80 })],
   ["a bucket as it should be", bucket()],
   ["a block of all public access", block()],
   ["encryption", encryption()],
@@ -111,20 +191,30 @@ describe("what the program opens", () => {
     clientCidrs: ["0.0.0.0/0"],
     adminCidrs: ["198.51.100.0/24"],
     balancerCidrs: ["172.31.0.10/32"],
+    balancers: 1,
     directAccess: true,
     openPorts: ["cdn"],
     sshPublicKey: "ssh-ed25519 AAAA",
   };
-  const resources = (settings: FirewallSettings) =>
-    ingressRules(settings).map(({ protocol, first, last, from }) =>
-      rule({
+  /** The place of the load balancer's group in the list of all resources. */
+  const guard = 0;
+  const resources = (settings: FirewallSettings): CheckedResource[] => [
+    { type: "aws:ec2/securityGroup:SecurityGroup", inputs: { tags } },
+    { ...loadBalancer(), refersTo: { securityGroups: [guard] } },
+    ...ingressRules(settings).map(({ group, protocol, first, last, from }) => ({
+      ...rule({
         ipProtocol: protocol,
         fromPort: first,
         toPort: last,
         cidrIpv4: "cidr" in from ? from.cidr : undefined,
         referencedSecurityGroupId: "group" in from ? `sg-${from.group}` : undefined,
       }),
-    );
+      refersTo: {
+        ...(group === "load-balancer" && { securityGroupId: [guard] }),
+        ...("group" in from && from.group === "load-balancer" && { referencedSecurityGroupId: [guard] }),
+      },
+    })),
+  ];
 
   test.each([
     ["all there is, to the networks that need it", everything],
@@ -164,6 +254,7 @@ test.each([
     [bucket(), block(), encryption(), bucketPolicy({}, { policy: { Statement: onlyTls } })],
   ],
   ["a stack without a bucket", [port(443)]],
+  ["a load balancer with all that belongs to it", entry()],
   [
     "a bucket whose policy denies plain HTTP to every account",
     [bucket(), block(), encryption(), bucketPolicy({ Principal: { AWS: "*" } })],
@@ -193,7 +284,7 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
     "aws:ec2/launchTemplate:LaunchTemplate",
     "aws:ec2/spotInstanceRequest:SpotInstanceRequest",
-    "aws:lb/loadBalancer:LoadBalancer",
+    "aws:alb/loadBalancer:LoadBalancer",
     "aws:cloudformation/stack:Stack",
     "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive",
     "aws:s3control/accessPointPolicy:AccessPointPolicy",
@@ -275,6 +366,39 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
     ],
     ["everything to a network", rule({ ipProtocol: "-1", cidrIpv4: "10.0.0.0/8" }), "opens 2001, 2002"],
   ],
+  "proxy-ports": [
+    [
+      "10443 to a network",
+      rule({ fromPort: 10_443, toPort: 10_443, cidrIpv4: "203.0.113.0/24" }),
+      "tcp 10443 is",
+    ],
+    [
+      "10080 to an address",
+      rule({ fromPort: 10_080, toPort: 10_080, cidrIpv4: "203.0.113.7/32" }),
+      "tcp 10080",
+    ],
+    [
+      "the health check to the VPC",
+      rule({ fromPort: 10_404, toPort: 10_404, cidrIpv4: "172.31.0.0/16" }),
+      "tcp 10404 is open to a network, whose machines could claim any client address",
+    ],
+    [
+      "10443 within a range",
+      rule({ fromPort: 10_000, toPort: 11_000, cidrIpv4: "10.0.0.0/8" }),
+      "tcp 10000-11000 is open to a network",
+    ],
+    ["everything to a network", rule({ ipProtocol: "-1", cidrIpv4: "10.0.0.0/8" }), "every protocol 0-65535"],
+    [
+      "10443 to IPv6",
+      rule({ fromPort: 10_443, toPort: 10_443, cidrIpv4: undefined, cidrIpv6: "2001:db8::/64" }),
+      "tcp 10443 is open",
+    ],
+    [
+      "10443 to a prefix list",
+      rule({ fromPort: 10_443, toPort: 10_443, cidrIpv4: undefined, prefixListId: "pl-1" }),
+      "tcp 10443 is open",
+    ],
+  ],
   "rules-of-their-own": [
     [
       "an inline rule",
@@ -285,6 +409,114 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "the older resource",
       { type: "aws:ec2/securityGroupRule:SecurityGroupRule", inputs: { tags } },
       "use aws.vpc",
+    ],
+  ],
+  "guarded-load-balancers": [
+    ["no security group", loadBalancer({ securityGroups: undefined }), "has no security group"],
+    ["an empty list of them", loadBalancer({ securityGroups: [] }), "has no security group"],
+    [
+      "an Application Load Balancer",
+      loadBalancer({ loadBalancerType: "application" }),
+      "type application, not network",
+    ],
+    ["AWS's default type", loadBalancer({ loadBalancerType: undefined }), "type application, not network"],
+  ],
+  "load-balancer-listeners": [
+    ["8443", listener({ port: 8443 }), "listens on 8443"],
+    ["8404", listener({ port: 8404 }), "listens on 8404"],
+    ["TLS ended at the load balancer", listener({ protocol: "TLS" }), "protocol is TLS, not TCP"],
+    ["UDP", listener({ protocol: "TCP_UDP" }), "protocol is TCP_UDP, not TCP"],
+    ["another action", listener({ defaultActions: [{ type: "redirect" }] }), "does more than forward"],
+    [
+      "parts of clients to another group",
+      listener({ defaultActions: [{ type: "forward", forward: { targetGroups: [{}] } }] }),
+      "does more than forward",
+    ],
+  ],
+  "load-balancer-targets": [
+    [
+      "the balancers' plain port",
+      targetGroup({ port: 443 }),
+      "port is 443; the balancers' ports for it are 10080 and 10443",
+    ],
+    ["the health check's port", targetGroup({ port: 10_404 }), "port is 10404"],
+    ["WCS's REST interface", targetGroup({ port: 8081 }), "port is 8081"],
+    ["another protocol", targetGroup({ protocol: "TLS" }), "protocol is TLS, not TCP"],
+    ["addresses as targets", targetGroup({ targetType: "ip" }), "type is ip, not instance"],
+    [
+      "no PROXY protocol",
+      targetGroup({ proxyProtocolV2: undefined }),
+      "proxyProtocolV2 is undefined, not true",
+    ],
+    ["PROXY protocol off", targetGroup({ proxyProtocolV2: false }), "proxyProtocolV2 is false, not true"],
+    [
+      "clients' addresses kept",
+      targetGroup({ preserveClientIp: "true" }),
+      'preserveClientIp is true, not "false"',
+    ],
+    [
+      "AWS's default, which keeps them for instances",
+      targetGroup({ preserveClientIp: undefined }),
+      "preserveClientIp is undefined",
+    ],
+  ],
+  "load-balancer-forwards": [
+    [
+      "80 to the pages",
+      entry({ redirectListener: listener({ port: 80 }, 4) }),
+      "thing-7 forwards 80 to the balancers' port 10443, not 10080",
+    ],
+    [
+      "443 to the redirect",
+      entry({ httpsListener: listener({}, 5) }),
+      "thing-6 forwards 443 to the balancers' port 10080, not 10443",
+    ],
+    [
+      "a target group of somebody else",
+      entry({ httpsListener: listener() }),
+      "thing-6 forwards to a target group that this stack does not make",
+    ],
+  ],
+  "load-balancer-ports": [
+    ["8443", entry({ other: ruleOf(0, 8443) }), "tcp 8443 is open at the load balancer"],
+    ["443 over UDP", entry({ other: ruleOf(0, 443, { ipProtocol: "udp" }) }), "udp 443 is open"],
+    ["80 to 443", entry({ other: ruleOf(0, 80, { toPort: 443 }) }), "tcp 80-443 is open"],
+    [
+      "everything to a network",
+      entry({ other: ruleOf(0, 0, { ipProtocol: "-1", cidrIpv4: "10.0.0.0/8" }) }),
+      "every protocol",
+    ],
+    [
+      "a security group of somebody else",
+      entry({ loadBalancer: { ...loadBalancer(), refersTo: {} } }),
+      "thing-3 has a security group that this stack does not make",
+    ],
+    [
+      "one beside its own",
+      entry({ loadBalancer: loadBalancer({ securityGroups: ["sg-0", "sg-9"] }) }),
+      "thing-3 has a security group that this stack does not make",
+    ],
+  ],
+  "proxy-ports-of-load-balancers": [
+    [
+      "10443 to nodes",
+      entry({ targetRule: ruleBetween(1, 2, 10_443) }),
+      "tcp 10443 is open to another security group",
+    ],
+    [
+      "the health check to balancers",
+      entry({ healthRule: ruleBetween(1, 1, 10_404) }),
+      "tcp 10404 is open to another",
+    ],
+    [
+      "10443 to a group of somebody else",
+      entry({ targetRule: ruleBetween(1, undefined, 10_443) }),
+      "tcp 10443 is open",
+    ],
+    [
+      "10443 in a stack without a load balancer",
+      [securityGroup(), securityGroup(), ruleBetween(1, 0, 10_443)],
+      "tcp 10443 is open to another security group than a load balancer's",
     ],
   ],
   imdsv2: [
@@ -346,6 +578,11 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "user-data holds",
     ],
     ["a key in a plain parameter", parameter({ insecureValue: privateKey }), "make it a SecureString"],
+    [
+      "a place for keys that is no SecureString",
+      parameter({ name: "/a/dev/acme-certificate", insecureValue: "{}" }),
+      "machines write a key into /a/dev/acme-certificate, which is a String; make it a SecureString",
+    ],
     ["a SecureString in clear text", parameter({ type: "SecureString" }), "in clear text"],
     ["a tag", parameter({ tags: { ...tags, Token: "token=0123456789abcdef0" } }), "a tag holds a secret"],
   ],
@@ -355,6 +592,45 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       "one missing",
       { type: "aws:ec2/eip:Eip", inputs: { tags: { ...tags, Role: "" } } },
       "the tags Role are missing",
+    ],
+  ],
+  "written-parameters": [
+    [
+      "another parameter",
+      rolePolicy({ Action: "ssm:PutParameter" }),
+      "the role may call ssm:PutParameter on arn:aws:ssm:x:1:parameter/a; machines write only",
+    ],
+    [
+      "another one beside it, in other letters",
+      rolePolicy({
+        Action: ["ssm:GetParameter", "SSM:putparameter"],
+        Resource: [
+          "arn:aws:ssm:x:1:parameter/a/dev/acme-certificate",
+          "arn:aws:ssm:x:1:parameter/a/dev/acme-account",
+        ],
+      }),
+      "SSM:putparameter on arn:aws:ssm:x:1:parameter/a/dev/acme-account; machines write only",
+    ],
+    [
+      "one whose name only begins like it",
+      rolePolicy({ Action: "ssm:PutParameter", Resource: "arn:aws:ssm:x:1:parameter/a/acme-certificate-2" }),
+      "on arn:aws:ssm:x:1:parameter/a/acme-certificate-2; machines write only",
+    ],
+    [
+      "its deletion",
+      rolePolicy({
+        Action: "ssm:DeleteParameter",
+        Resource: "arn:aws:ssm:x:1:parameter/a/dev/acme-certificate",
+      }),
+      "the role may call ssm:DeleteParameter on",
+    ],
+    [
+      "who may read it",
+      rolePolicy({
+        Action: "ssm:PutResourcePolicy",
+        Resource: "arn:aws:ssm:x:1:parameter/a/dev/acme-certificate",
+      }),
+      "the role may call ssm:PutResourcePolicy on",
     ],
   ],
   "no-wildcards": [
@@ -399,13 +675,47 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
       rolePolicy({ Resource: "arn:aws:ssm:x:1:parameter/a/*" }),
       "a/* has a wildcard",
     ],
+    ["another look-up", rolePolicy({ Action: "ec2:DescribeImages", Resource: "*" }), "* has a wildcard"],
+    [
+      "another look-up beside one that is allowed",
+      rolePolicy({ Action: [...lookUps, "ec2:DescribeTags"], Resource: "*" }),
+      "* has a wildcard",
+    ],
+    [
+      "a look-up by half a name",
+      rolePolicy({ Action: "ec2:DescribeInstance*", Resource: "*" }),
+      "* has a wildcard",
+    ],
+    [
+      "a change of any target group",
+      rolePolicy({ Action: "elasticloadbalancing:RegisterTargets", Resource: "*" }),
+      "* has a wildcard",
+    ],
+    [
+      "a change of any target group of the account",
+      rolePolicy({
+        Action: "elasticloadbalancing:RegisterTargets",
+        Resource: "arn:aws:elasticloadbalancing:x:1:targetgroup/*",
+      }),
+      "targetgroup/* has a wildcard",
+    ],
+    [
+      "all but the look-ups",
+      rolePolicy({ Action: undefined, NotAction: lookUps, Resource: "*" }),
+      "NotAction has",
+    ],
+    [
+      "everybody who looks up",
+      rolePolicy({ Action: lookUps, Resource: "*", Principal: "*" }),
+      "* has a wildcard",
+    ],
     ["everybody who reads under a prefix", getObject({ Principal: { AWS: "*" } }), "* has a wildcard"],
   ],
   "no-managed-policies": [
     [
       "in the role",
       role({ managedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"] }),
-      "the role has arn:aws",
+      "the role has the managed policies arn:aws",
     ],
     [
       "within the role",
@@ -424,10 +734,10 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
     ["a public bucket", bucket({ acl: "public-read" }), "acl is public-read, not private"],
     ["a public object", s3("BucketObjectv2", { acl: "public-read", tags }), "acl is public-read"],
     ["an ACL", s3("BucketAcl", { acl: "authenticated-read" }), "acl is authenticated-read"],
-    ["grants", bucket({ grants: [{}] }), "grants of an ACL"],
-    ["grants of an ACL", s3("BucketAcl", { accessControlPolicy: {} }), "grants of an ACL"],
-    ["a website", bucket({ website: {} }), "a bucket is no website"],
-    ["a website of its own", s3("BucketWebsiteConfiguration", {}), "a bucket is no website"],
+    ["grants", bucket({ grants: [{}] }), "grants in an ACL"],
+    ["grants in an ACL", s3("BucketAcl", { accessControlPolicy: {} }), "grants in an ACL"],
+    ["a website", bucket({ website: {} }), "the bucket is a website"],
+    ["a website of its own", s3("BucketWebsiteConfiguration", {}), "the bucket is a website"],
     ...Object.keys(allTrue).flatMap((setting): [string, CheckedResource, string][] => [
       [`${setting} off`, block({ [setting]: false }), `${setting} is false, not true`],
       [`no ${setting}`, block({ [setting]: undefined }), `${setting} is undefined, not true`],
@@ -503,6 +813,23 @@ const cases: Record<string, [string, CheckedResource | CheckedResource[], string
 
 test("the policies know the types that the program makes, in order", () => {
   expect(knownTypes).toEqual(Object.keys({ ...awsTypes, ...tlsTypes, ...commandTypes }).sort());
+});
+
+test("the first preview, which knows no ids, still checks what a load balancer opens", () => {
+  const unknown = unknownValue;
+  const action = { type: "forward", targetGroupArn: unknown };
+  const preview = entry({
+    loadBalancer: loadBalancer({ securityGroups: [unknown] }),
+    redirectListener: listener({ port: 80, loadBalancerArn: unknown, defaultActions: [action] }, 4),
+    targetRule: ruleBetween(1, 2, 10_443),
+    other: ruleOf(0, 22),
+  }).map((resource) => ({ ...resource, inputs: unknownCheckingProxy(resource.inputs) }));
+  expect(stackViolations(preview)).toEqual([
+    "load-balancer-forwards: thing-7 forwards 80 to the balancers' port 10443, not 10080",
+    "load-balancer-ports: tcp 22 is open at the load balancer; clients need only 443 and 80",
+    expect.stringMatching(/^proxy-ports-of-load-balancers: tcp 10443 is open to another security group/),
+  ]);
+  expect(preview.filter(({ type }) => type.startsWith("aws:lb/")).flatMap(violations)).toEqual([]);
 });
 
 test.each([

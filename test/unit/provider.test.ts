@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { subnetIds, vpcId } from "../../sandbox/account";
 import type { Caller } from "../../sandbox/cloud/caller";
-import type { CloudClient } from "../../sandbox/cloud/client";
-import { Cloud } from "../../sandbox/cloud/cloud";
+import { type CloudClient, findMachine } from "../../sandbox/cloud/client";
+import { Cloud, type SavedCloud } from "../../sandbox/cloud/cloud";
 import type { Machines } from "../../sandbox/cloud/machine";
 import { ObjectStore } from "../../sandbox/cloud/objects";
 import { assetMark } from "../../sandbox/provider/asset";
@@ -117,12 +118,14 @@ async function diff(
   olds: Values,
   news: Values,
   state: Values = olds,
+  ignored: string[] = [],
 ): Promise<{ diffs: string[]; replaces: string[] }> {
   const request = new messages.DiffRequest()
     .setUrn(urn(type))
     .setOlds(structOf(state))
     .setOldInputs(structOf(olds))
-    .setNews(structOf(news));
+    .setNews(structOf(news))
+    .setIgnorechangesList(ignored);
   const response = await call("diff", request);
   return { diffs: response.getDiffsList(), replaces: response.getReplacesList() };
 }
@@ -356,6 +359,24 @@ describe("a refresh", () => {
     expect(await read(object, id, inputs, state)).toEqual({ id, inputs, outputs: state });
   });
 
+  test("takes what a machine has written into a parameter, which goes with the parameter", async () => {
+    const name = "/wcs-balancer/dev/written";
+    const inputs = { name, type: "SecureString", tier: "Advanced", value: "{}", description: "kept" };
+    const { outputs } = await cloud.create("parameter", inputs);
+    expect(cloud.putParameter(name, { type: "SecureString", tier: "Advanced", value: "written" })).toBe(2);
+    const type = "aws:ssm/parameter:Parameter";
+    const found = await read(type, name, inputs, { ...inputs, ...outputs });
+    expect(found.inputs).toEqual({ ...inputs, value: "written" });
+    expect(found.outputs).toMatchObject({ value: "written", version: 2 });
+    // As the engine asks at a refresh.
+    const ignoring = (...names: string[]) => diff(type, inputs, found.inputs, inputs, names);
+    expect(await ignoring()).toEqual({ diffs: ["value"], replaces: [] });
+    expect(await ignoring("*")).toEqual({ diffs: ["value"], replaces: [] });
+    expect(await ignoring("*", "value")).toEqual({ diffs: [], replaces: [] });
+    await cloud.remove("parameter", name);
+    expect(cloud.parameter(name)).toBeUndefined();
+  });
+
   test("is judged by the role that asks", async () => {
     const { id, inputs, outputs } = await makeRule();
     caller = { role: "deploy", policies: [], file: "the file" };
@@ -366,18 +387,7 @@ describe("a refresh", () => {
   });
 
   test("knows an instance that was stopped and started, with its new address", async () => {
-    let state = "running";
-    const machines = {
-      start: async () => {},
-      stop: async () => {
-        state = "stopped";
-      },
-      startAgain: () => {
-        state = "running";
-      },
-      status: () => ({ state }),
-    } as unknown as Machines;
-    const own = new Cloud(machines, objects, () => {});
+    const own = new Cloud(instantMachines(), objects, () => {});
     const { id, outputs } = await own.create("instance", { ami: "ami-1", associatePublicIpAddress: true });
     const seen = () => own.read("instance", id)?.outputs;
     expect(seen()).toEqual(outputs);
@@ -386,6 +396,353 @@ describe("a refresh", () => {
     own.startInstance(id);
     expect(seen()?.instanceState).toBe("running");
     expect(seen()?.publicIp).not.toBe(outputs.publicIp);
+  });
+});
+
+/** Machines that are there at once, without any machine. */
+function instantMachines(): Machines {
+  const states = new Map<string, string>();
+  const become = (state: string) => (id: string) => void states.set(id, state);
+  return {
+    start: async ({ id }) => become("running")(id),
+    stop: async (id) => become("stopped")(id),
+    startAgain: become("running"),
+    resume: become("running"),
+    remove: async (id) => void states.delete(id),
+    status: (id) => ({ state: states.get(id) ?? "gone" }),
+  };
+}
+
+describe("an Elastic IP", () => {
+  const type = "aws:ec2/eipAssociation:EipAssociation";
+  const stack = { Project: "wcs-balancer", Stack: "dev", Name: "dev-balancer" };
+  let own: Cloud;
+  let moved: string[];
+  let address: { id: string; publicIp: string };
+
+  function cloudOf(saved?: SavedCloud): Cloud {
+    moved = [];
+    return new Cloud(instantMachines(), objects, (_, addresses) => void moved.push(...addresses), saved);
+  }
+
+  async function launch(inputs: Values = { associatePublicIpAddress: true }): Promise<string> {
+    return (await own.create("instance", { ami: "ami-1", instanceType: "t3.small", tags: stack, ...inputs }))
+      .id;
+  }
+
+  const machine = (id: string) => own.status().find((candidate) => candidate.id === id);
+  const addressOf = (id: string) => machine(id)?.publicAddress;
+  const associate = (inputs: Values) =>
+    own.create("elasticIpAssociation", { allocationId: address.id, ...inputs });
+  const move = (instanceId: string) => associate({ instanceId, allowReassociation: true });
+
+  beforeEach(async () => {
+    own = cloudOf();
+    const { id, outputs } = await own.create("elasticIp", { domain: "vpc" });
+    address = { id, publicIp: String(outputs.publicIp) };
+  });
+
+  test("takes the place of an instance's automatic address, and is told with its interface", async () => {
+    const instanceId = await launch();
+    const automatic = addressOf(instanceId);
+    expect(machine(instanceId)?.hasElasticIp).toBe(false);
+    const { id, outputs } = await associate({ instanceId });
+    expect(id).toMatch(/^eipassoc-/);
+    const instance = own.read("instance", instanceId)?.outputs;
+    expect(outputs).toEqual({
+      allocationId: address.id,
+      publicIp: address.publicIp,
+      instanceId,
+      networkInterfaceId: instance?.primaryNetworkInterfaceId,
+      privateIpAddress: instance?.privateIp,
+    });
+    expect(machine(instanceId)).toMatchObject({ publicAddress: address.publicIp, hasElasticIp: true });
+    expect(moved).toEqual([automatic]);
+  });
+
+  test("moves with leave alone; the machine that it leaves gets an automatic address that it never had", async () => {
+    const [first, second] = [await launch(), await launch()];
+    const had = [addressOf(first), addressOf(second)];
+    const old = await associate({ instanceId: first });
+    await expect(associate({ instanceId: second })).rejects.toThrow(
+      `Resource.AlreadyAssociated: resource ${address.id} is already associated with associate-id ${old.id}`,
+    );
+    await expect(associate({ instanceId: second, allowReassociation: false })).rejects.toThrow("Resource.");
+    expect(addressOf(first)).toBe(address.publicIp);
+    moved = [];
+    const { id } = await move(second);
+    expect(addressOf(second)).toBe(address.publicIp);
+    expect([...had, address.publicIp]).not.toContain(addressOf(first));
+    expect(addressOf(first)).toBeDefined();
+    expect(moved.sort()).toEqual([address.publicIp, had[1]].sort());
+    // The provider reads the old one as gone, and deletes it without an error.
+    expect(own.read("elasticIpAssociation", old.id)).toBeUndefined();
+    await own.remove("elasticIpAssociation", old.id, { role: "deploy", policies: [], file: "the file" });
+    expect(addressOf(second)).toBe(address.publicIp);
+    expect(own.read("elasticIpAssociation", id)?.outputs.instanceId).toBe(second);
+  });
+
+  test("that an instance has already is associated once more without another id", async () => {
+    const instanceId = await launch();
+    const { id } = await associate({ instanceId });
+    moved = [];
+    expect((await associate({ instanceId })).id).toBe(id);
+    expect((await move(instanceId)).id).toBe(id);
+    expect(moved).toEqual([]);
+  });
+
+  test("takes the place of another one only where that is allowed", async () => {
+    const instanceId = await launch();
+    const { id } = await associate({ instanceId });
+    const { id: allocationId, outputs } = await own.create("elasticIp", { domain: "vpc" });
+    await expect(associate({ allocationId, instanceId })).rejects.toThrow("Resource.AlreadyAssociated");
+    await associate({ allocationId, instanceId, allowReassociation: true });
+    expect(addressOf(instanceId)).toBe(outputs.publicIp);
+    expect(own.read("elasticIpAssociation", id)).toBeUndefined();
+  });
+
+  test("leaves an instance without an automatic address with none", async () => {
+    const instanceId = await launch({});
+    const { id } = await associate({ instanceId });
+    expect(addressOf(instanceId)).toBe(address.publicIp);
+    await own.remove("elasticIpAssociation", id);
+    expect(addressOf(instanceId)).toBeUndefined();
+  });
+
+  test("goes with no instance: it is free when that is terminated", async () => {
+    const [first, second] = [await launch(), await launch()];
+    const { id } = await associate({ instanceId: first });
+    moved = [];
+    await own.remove("instance", first);
+    expect(moved).toEqual([address.publicIp]);
+    expect(own.read("elasticIpAssociation", id)).toBeUndefined();
+    await associate({ instanceId: second });
+    expect(addressOf(second)).toBe(address.publicIp);
+    const automatic = await launch();
+    const gone = addressOf(automatic);
+    moved = [];
+    await own.remove("instance", automatic);
+    expect(moved).toEqual([gone]);
+  });
+
+  test("cannot be released while it is associated", async () => {
+    const { id } = await associate({ instanceId: await launch() });
+    await expect(own.remove("elasticIp", address.id)).rejects.toThrow("InvalidIPAddress.InUse");
+    await own.remove("elasticIpAssociation", id);
+    await own.remove("elasticIp", address.id);
+  });
+
+  test("needs an instance that exists", async () => {
+    await expect(associate({ instanceId: "i-0" })).rejects.toThrow(
+      "InvalidInstanceID.NotFound: The instance ID 'i-0' does not exist",
+    );
+  });
+
+  test("stays over a stop and start; an automatic address goes with the stop", async () => {
+    const [first, second] = [await launch(), await launch()];
+    await associate({ instanceId: first });
+    const automatic = addressOf(second);
+    for (const id of [first, second]) await own.stopInstance(id);
+    expect([addressOf(first), addressOf(second)]).toEqual([address.publicIp, undefined]);
+    const seen = (id: string) => {
+      const { inputs, outputs } = own.read("instance", id) ?? {};
+      return [inputs?.associatePublicIpAddress, outputs?.publicIp];
+    };
+    // As the provider has it: whether there is an address, not whether one was asked for.
+    expect(seen(first)).toEqual([true, address.publicIp]);
+    expect(seen(second)).toEqual([false, ""]);
+    for (const id of [first, second]) own.startInstance(id);
+    expect(addressOf(first)).toBe(address.publicIp);
+    expect(addressOf(second)).toBeDefined();
+    expect(addressOf(second)).not.toBe(automatic);
+    expect(seen(second)).toEqual([true, addressOf(second)]);
+  });
+
+  test("that leaves a stopped instance brings it no automatic address before it starts", async () => {
+    const [first, second] = [await launch(), await launch()];
+    await associate({ instanceId: first });
+    await own.stopInstance(first);
+    await move(second);
+    expect(addressOf(first)).toBeUndefined();
+    own.startInstance(first);
+    expect(addressOf(first)).toBeDefined();
+  });
+
+  test("is where it was when a hibernated cloud wakes up", async () => {
+    const [first, second] = [await launch(), await launch()];
+    await associate({ instanceId: first });
+    const before = [addressOf(first), addressOf(second)];
+    own = cloudOf(JSON.parse(JSON.stringify(await own.hibernate())));
+    own.resume();
+    expect([addressOf(first), addressOf(second)]).toEqual(before);
+    await move(second);
+    expect(addressOf(second)).toBe(address.publicIp);
+  });
+
+  test("moves from the interface of an earlier version's balancer, saved by that version, to an instance", async () => {
+    const changed = 0;
+    own = cloudOf({
+      resources: [
+        [
+          "elasticIp eipalloc-1",
+          { kind: "elasticIp", inputs: { domain: "vpc" }, outputs: { publicIp: "203.0.113.10" }, changed },
+        ],
+        [
+          "networkInterface eni-1",
+          { kind: "networkInterface", inputs: {}, outputs: { privateIp: "172.31.0.10" }, changed },
+        ],
+        [
+          "elasticIpAssociation eipassoc-1",
+          {
+            kind: "elasticIpAssociation",
+            inputs: { allocationId: "eipalloc-1", networkInterfaceId: "eni-1" },
+            outputs: { publicIp: "203.0.113.10" },
+            changed,
+          },
+        ],
+        [
+          "instance i-1",
+          {
+            kind: "instance",
+            inputs: { primaryNetworkInterface: { networkInterfaceId: "eni-1" } },
+            outputs: { privateIp: "172.31.0.10", primaryNetworkInterfaceId: "eni-1" },
+            changed,
+          },
+        ],
+      ],
+      instances: [
+        [
+          "i-1",
+          {
+            id: "i-1",
+            inputs: {
+              ami: "ami-1",
+              instanceType: "t3.small",
+              primaryNetworkInterface: { networkInterfaceId: "eni-1" },
+            },
+            privateAddress: "172.31.0.10",
+          },
+        ],
+      ],
+      privateCount: 1,
+      publicCount: 1,
+    });
+    own.resume();
+    address = { id: "eipalloc-1", publicIp: "203.0.113.10" };
+    expect(machine("i-1")).toMatchObject({ publicAddress: address.publicIp, hasElasticIp: true });
+    expect(own.read("elasticIpAssociation", "eipassoc-1")?.outputs).toMatchObject({ instanceId: "i-1" });
+    const second = await launch();
+    await expect(associate({ instanceId: second })).rejects.toThrow("Resource.AlreadyAssociated");
+    await move(second);
+    expect(addressOf(second)).toBe(address.publicIp);
+    expect(addressOf("i-1")).toBeUndefined();
+    for (const [kind, id] of [
+      ["elasticIpAssociation", "eipassoc-1"],
+      ["instance", "i-1"],
+      ["networkInterface", "eni-1"],
+    ] as const)
+      await own.remove(kind, id);
+    expect(addressOf(second)).toBe(address.publicIp);
+  });
+
+  test("and its target are all that an association has: another one is a replacement", async () => {
+    const inputs = { allocationId: "a", instanceId: "i-1", allowReassociation: true };
+    for (const change of [{ allocationId: "b" }, { instanceId: "i-2" }, { allowReassociation: false }])
+      expect((await diff(type, inputs, { ...inputs, ...change })).replaces).toEqual(Object.keys(change));
+    expect(await failuresOf(type, inputs)).toEqual([]);
+    expect(await failuresOf(type, { ...inputs, instanceId: unknownValue })).toEqual([]);
+    const message = "exactly one of instanceId and networkInterfaceId must be set";
+    expect(await failuresOf(type, { allocationId: "a" })).toEqual([message]);
+    expect(await failuresOf(type, { ...inputs, networkInterfaceId: "eni-1" })).toEqual([message]);
+    expect(await failuresOf(type, { ...inputs, allowReassociation: "yes" })).not.toEqual([]);
+  });
+
+  test("stays where it is when the call to move it fails, and nothing else fails with it", async () => {
+    const policy = JSON.stringify({ Statement: { Effect: "Allow", Action: "*", Resource: "*" } });
+    const everything = { role: "deploy", policies: [policy], file: "the file" };
+    const [first, second] = [await launch(), await launch()];
+    const { id } = await associate({ instanceId: first });
+    own.faults = { failingActions: ["ec2:AssociateAddress"] };
+    const inputs = { allocationId: address.id, instanceId: second, allowReassociation: true };
+    await expect(own.create("elasticIpAssociation", inputs, everything)).rejects.toThrow(
+      /^operation error EC2: AssociateAddress, .* api error InternalError: An internal error has occurred$/,
+    );
+    expect(addressOf(first)).toBe(address.publicIp);
+    expect(own.read("elasticIpAssociation", id, everything)?.outputs.instanceId).toBe(first);
+    own.faults = {};
+    await own.create("elasticIpAssociation", inputs, everything);
+    expect(addressOf(second)).toBe(address.publicIp);
+  });
+
+  test("says which of two machines of a name is meant; without it the newest that runs is", async () => {
+    const [first, second, third] = [await launch(), await launch(), await launch()];
+    const meant = (name: string) => findMachine(own.status(), name)?.id;
+    expect(meant("balancer")).toBe(third);
+    await own.stopInstance(third);
+    expect(meant("balancer")).toBe(second);
+    await associate({ instanceId: first });
+    expect(meant("balancer")).toBe(first);
+    expect(meant(second)).toBe(second);
+    expect(meant("wcs-1")).toBeUndefined();
+    const renamed = own.status().map((machine) => ({ ...machine, name: "balancer-1" }));
+    expect(findMachine(renamed, "balancer")?.id).toBe(first);
+  });
+});
+
+test("the VPC is told with its networks", async () => {
+  const invoke = async (args: Values) => {
+    const request = new messages.InvokeRequest().setTok("aws:ec2/getVpc:getVpc").setArgs(structOf(args));
+    return (await call("invoke", request)).getReturn().toJavaScript();
+  };
+  const answer = await invoke({ default: true });
+  expect(answer).toMatchObject({
+    id: vpcId,
+    cidrBlock: "172.31.0.0/16",
+    cidrBlockAssociations: [
+      {
+        associationId: expect.stringMatching(/^vpc-cidr-assoc-/),
+        cidrBlock: "172.31.0.0/16",
+        state: "associated",
+      },
+    ],
+  });
+  expect(await invoke({ id: vpcId })).toEqual(answer);
+  await expect(invoke({ id: "vpc-1" })).rejects.toThrow("no matching EC2 VPC found: vpc-1");
+});
+
+describe("the VPC's two subnets", () => {
+  const invoke = async (token: string, args: Values) => {
+    const request = new messages.InvokeRequest().setTok(token).setArgs(structOf(args));
+    return (await call("invoke", request)).getReturn().toJavaScript();
+  };
+
+  test("are both listed, each in a zone and a network of its own", async () => {
+    const { ids } = await invoke("aws:ec2/getSubnets:getSubnets", {});
+    expect([...ids].sort()).toEqual([...subnetIds].sort());
+    const asked = await Promise.all(subnetIds.map((id) => invoke("aws:ec2/getSubnet:getSubnet", { id })));
+    expect(asked.map(({ availabilityZone, cidrBlock }) => [availabilityZone, cidrBlock])).toEqual([
+      ["eu-central-1a", "172.31.0.0/20"],
+      ["eu-central-1b", "172.31.16.0/20"],
+    ]);
+    await expect(invoke("aws:ec2/getSubnet:getSubnet", { id: "subnet-1" })).rejects.toThrow(
+      "no matching EC2 Subnet found: subnet-1",
+    );
+  });
+
+  test("give a machine an address of their network, and its zone", async () => {
+    const machines = { start: async () => {}, status: () => ({ state: "running" }) } as unknown as Machines;
+    const own = new Cloud(machines, objects, () => {});
+    const launched = await Promise.all(
+      subnetIds.map((subnetId) =>
+        own.create("instance", { ami: "ami-1", instanceType: "t3.small", subnetId }),
+      ),
+    );
+    expect(launched.map(({ outputs }) => [outputs.privateIp, outputs.availabilityZone])).toEqual([
+      ["172.31.0.10", "eu-central-1a"],
+      ["172.31.16.11", "eu-central-1b"],
+    ]);
+    const nowhere = { ami: "ami-1", instanceType: "t3.small", subnetId: "subnet-1" };
+    await expect(own.create("instance", nowhere)).rejects.toThrow("InvalidSubnetID.NotFound");
   });
 });
 
@@ -434,7 +791,7 @@ describe("S3", () => {
       "conflicts with bucketPrefix",
     ],
     ["a website", bucketType, { bucketPrefix: "a-", website: {} }, "does not know the property website"],
-    ["a key with two slashes", objectType, { key: "a//b" }, "two together"],
+    ["a key with two slashes", objectType, { key: "a//b" }, "two slashes together"],
     [
       "a file by a relative path",
       objectType,

@@ -47,7 +47,7 @@ describe("the comment on a pull request", () => {
     const node = ["node/files/usr/local/sbin/wcs-configure", "node/user-data.yaml"];
     expect(commentOf(...node)).toContain("**Replaced: every node (new ones first; the old ones drain).**");
     expect(commentOf("balancer/user-data.yaml")).toContain(
-      "**Replaced: the balancer (clients come back when it has booted).**",
+      "**Replaced: every balancer (new ones first; the old ones hand over or drain).**",
     );
     expect(commentOf("balancer/haproxy.cfg")).toContain("No machine is replaced by a change of its files.");
   });
@@ -77,7 +77,7 @@ describe("the comment on a pull request", () => {
     test("shows that another balancerCidrs replaces every node, and whom it lets in", () => {
       const comment = commentOn({ balancerCidrs: ["172.31.0.10/32"] });
       expect(comment).toContain("**Replaced: every node (new ones first; the old ones drain).**");
-      expect(comment).toContain("ALLOWED_ADDRESSES='10.0.0.10 172.31.0.10/32 127.0.0.1'");
+      expect(comment).toContain("ALLOWED_ADDRESSES='10.0.0.0/16 172.31.0.10/32 127.0.0.1'");
       expect(comment).toMatch(/^\+node tcp 8080 from 172\.31\.0\.10\/32 \(ws\)$/m);
       expect(comment).toMatch(/^\+node tcp 9707 from 172\.31\.0\.10\/32 \(agent\)$/m);
     });
@@ -118,7 +118,7 @@ describe("the comment on a pull request", () => {
 
   test("says of a stack without a preview why there may be none", () => {
     expect(renderComment([{ stack: "dev", rendered: "" }])).toContain(
-      "No preview: nobody has approved one, or it broke off. A fork's code gets none.",
+      "No preview: nobody has approved it, or it was cancelled. Code from a fork gets no preview.",
     );
   });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { splitArguments } from "../../sandbox/arguments";
+import { refuseOthers, splitArguments } from "../../sandbox/arguments";
 
 const options = { name: { type: "string" as const }, help: { type: "boolean" as const, short: "h" } };
 const split = (line: string) => splitArguments(line.split(" ").filter(Boolean), options);
@@ -28,4 +28,24 @@ test.each(["shell wcs-1 ls --name x", "--name x shell wcs-1 ls --name=y"])("%s i
       "to name the sandbox write: npm run sandbox -- --name NAME shell wcs-1 ls ...; " +
       "to give it to ls write: npm run sandbox -- shell wcs-1 -- ls ...",
   );
+});
+
+test.each([
+  ["up", ["nodes", "config", "stack"], undefined],
+  ["status", [], undefined],
+  ["status", ["nodes"], "--nodes is given with status; it can be given only with up and preview"],
+  ["up", ["port"], "--port is given with up; it can be given only with open"],
+  ["down", ["stack"], "--stack is given with down; it can be given only with up, preview and refresh"],
+])("%s with the options %j: %s", (command, given, message) => {
+  const takes = {
+    up: ["nodes", "config", "stack"],
+    preview: ["nodes", "config", "stack"],
+    refresh: ["stack"],
+    open: ["port"],
+    status: [],
+    down: [],
+  };
+  const run = () => refuseOthers(command, given, takes);
+  if (message) expect(run).toThrow(new Error(message));
+  else run();
 });

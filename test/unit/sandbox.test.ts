@@ -3,6 +3,7 @@ import { renderFirewall } from "../../sandbox/cloud/firewall";
 import { type Context, judge } from "../../sandbox/cloud/policy";
 import { awsTypes } from "../../sandbox/provider/aws";
 import { tlsTypes } from "../../sandbox/provider/tls";
+import { capabilitiesOutside } from "../../sandbox/shell";
 
 describe("the stand-in for AWS refuses what the real provider refuses", () => {
   const group = { securityGroupId: "sg-1", ipProtocol: "tcp", fromPort: 1, toPort: 2 };
@@ -219,6 +220,12 @@ describe("role policies", () => {
   });
 });
 
+test("a shell on a machine drops the capabilities that the machine's own processes do not have", () => {
+  const status = "CapEff:\t000001ffffffffff\nCapBnd:\t00000000fcecbfff\nCapAmb:\t0000000000000000\n";
+  // systemd-nspawn's. Number 25 sets the clock.
+  expect(capabilitiesOutside(status, 34)).toEqual([14, 16, 17, 20, 24, 25, 32, 33, 34]);
+});
+
 test("the packet filter of a small VPC", () => {
   const text = renderFirewall({
     interfaces: [
@@ -238,6 +245,7 @@ test("the packet filter of a small VPC", () => {
     publicServices: "198.18.0.1",
     metadataService: "169.254.169.254",
     dnsService: "169.254.169.253",
+    internetGateway: "198.51.100.1",
   });
   expect(text).toMatchSnapshot();
 });

@@ -55,7 +55,7 @@ describe("tests chosen by name", () => {
     expect(filesWithTest("tests chosen by name > the file is found by a name", false)).toEqual([
       "test/unit/test-run.test.ts",
     ]);
-  });
+  }, 60_000);
 });
 
 test("the table of times has a line for each file and for its longer tests", () => {

@@ -8,8 +8,8 @@ rm -rf "$pages.new"
 mkdir -p "$pages.new"
 tar -xf /var/lib/wcs-setup/websdk -C "$pages.new" --strip-components="$WEBSDK_STRIP_COMPONENTS" --no-same-owner
 
-# The example pages would connect to 8443 of this host: their port is the page's own instead. Bundles since August
-# 2023 ask for SERVER_PORTS, in older ones and some pages the port is fixed.
+# The example pages would connect to port 8443 of this host. Make them use the page's own port instead. Bundles since
+# August 2023 read SERVER_PORTS; older bundles and some pages have a fixed port.
 find "$pages.new" -type f \( -name utils.js -o -name ports.js \) | while read -r script; do
   sed -i \
     -e 's/port = "8443";/port = window.location.port || "443";/' \
@@ -20,7 +20,7 @@ find "$pages.new" -type f \( -name utils.js -o -name ports.js \) | while read -r
 done
 
 chmod -R u=rwX,go=rX "$pages.new"
-# In its place only when it is whole.
+# Replace the old pages only when the new ones are complete.
 rm -rf "$pages"
 mv "$pages.new" "$pages"
 rm /var/lib/wcs-setup/websdk

@@ -1,13 +1,15 @@
-"""Brings this machine to a wanted state: checks it, writes it, records it, and rolls back what HAProxy refuses."""
+"""Applies a wanted state to this machine: checks it, writes it, records it, and rolls back when HAProxy refuses it."""
 
 import time
+from dataclasses import replace
 from typing import Callable
 
 from . import files, haproxy_service
 from . import haproxy_runtime as haproxy
+from .certificates import problem
 from .changes import Changes
 from .disk import Disk
-from .document import Secret, State, Wanted, obeyed
+from .document import Document, OtherDocument, Secret, State, obeyed
 from .errors import RefusedError, SyncError
 from .files import sha256
 from .haproxy_plan import parse_configuration, parse_servers_state, server_lines
@@ -15,37 +17,64 @@ from .haproxy_service import HaproxyService
 from .reconcile import Actions, reconcile
 
 
+def with_certificate(state: State, secret: Secret) -> State:
+    """A state with a certificate by ACME."""
+    return replace(state, certificate_hash=sha256(secret.pem.encode()), certificate_source=secret.source)
+
+
 class Applier:
-    """The way to the wanted state."""
+    """Applies wanted states."""
 
     def __init__(self, disk: Disk, service: HaproxyService, report: Callable[[str], None]):
         self.disk, self.service, self.report = disk, service, report
         self.attempted: str | None = None
 
-    def apply(self, asked: Wanted) -> None:
-        """Brings this machine to what was asked for, or raises an error and leaves the old state serving."""
+    def apply(self, document: Document | OtherDocument, secret: Secret | Exception | None) -> None:
+        """Applies the state that was asked for, or raises an error and leaves the old state in force."""
         disk = self.disk
         applied = disk.load_applied()
-        document, secret = asked
-        wanted = document if isinstance(document, State) else obeyed(document, disk.load_kept())
+        wanted = document.state if isinstance(document, Document) else obeyed(document, disk.load_kept())
+        if isinstance(secret, Exception):
+            raise secret
+        if secret and secret.source != "document":
+            wanted = with_certificate(wanted, secret)
+        if isinstance(document, Document) and not disk.has_status(document.status_hash):
+            raise SyncError("the status's certificate and token that the desired state names are not in use yet")
         if wanted == applied and not disk.changes.begun:
             disk.applied = applied
             return
         if wanted.revision != self.attempted:
             self.report(f"revision {wanted.revision}: changes")
             self.attempted = wanted.revision
+        self.bring_about(wanted, applied, secret)
+
+    def renew(self, secret: Secret) -> None:
+        """Puts a new certificate by ACME into force while the wanted state cannot be applied."""
+        applied = self.disk.load_applied()
+        if applied is None or applied.acme is None or secret.source == "document" or self.disk.changes.begun:
+            return
+        wanted = with_certificate(applied, secret)
+        if wanted != applied and problem(secret.pem, applied.acme.domain) is None:
+            self.bring_about(wanted, applied, secret)
+
+    def bring_about(self, wanted: State, applied: State | None, secret: Secret | None) -> None:
+        """Brings this machine to a state."""
+        disk = self.disk
+        if secret and disk.has_certificate(wanted.certificate_hash):
+            secret = None
         pem = secret.pem if secret else disk.pem()
         if sha256(pem.encode()) != wanted.certificate_hash:
-            raise SyncError(f"{disk.certificate} has been changed by somebody else: it is fetched again")
+            raise SyncError(f"{disk.certificate} was changed by another program or by hand: it is fetched again")
         self.check(wanted.haproxy_config, pem)
         self.change_haproxy(wanted, applied, secret)
         disk.write_record(wanted)
         disk.note(disk.changes.ended())
         disk.applied = wanted
-        self.report(f"revision {wanted.revision}: applied")
+        renewed = applied is not None and applied.revision == wanted.revision
+        self.report(f"revision {wanted.revision}: {'has a new certificate' if renewed else 'applied'}")
 
     def check(self, config: str, pem: str) -> None:
-        """Lets HAProxy judge configuration and certificate before anything is replaced."""
+        """Lets HAProxy check configuration and certificate before anything is replaced."""
         disk = self.disk
         certificate, path = disk.candidate / "cert.pem", disk.candidate / "haproxy.cfg"
         files.replace_file(certificate, pem, 0o600)
@@ -61,24 +90,31 @@ class Applier:
             raise RefusedError(problem)
 
     def change_haproxy(self, wanted: State, applied: State | None, secret: Secret | None) -> None:
-        """Brings files and running HAProxy to the wanted state, with a reload only where nothing else does."""
+        """Brings the files and the running HAProxy to the wanted state. It reloads HAProxy only when it has to."""
         disk = self.disk
         try:
             answer = haproxy.ask("show servers state")
         except (FileNotFoundError, ConnectionRefusedError):
-            # (One that hangs, and so has sockets, is another error.)
+            # (A HAProxy that hangs still has sockets, and raises another error.)
             if applied is not None and not self.service.start_failed:
                 raise SyncError("HAProxy does not run: it is started before anything changes") from None
-            # Nobody has a socket, so nobody drains.
+            # Without HAProxy there are no sockets, so no server drains.
             disk.note(Changes())
             disk.write_files(wanted, secret)
             self.service.start_with_new_files()
+            return
+        if not haproxy.serves_nodes():
+            # HAProxy serves only the status: there are no states to keep, and no server drains.
+            disk.note(Changes())
+            with disk.restored_on_error():
+                disk.write_files(wanted, secret)
+                haproxy.reload()
             return
         actions = self.decide(wanted, applied, answer)
         for command in actions.commands:
             haproxy.tell(command)
         if actions.reloads:
-            # The servers that leave are none of the new worker's; a state that does not start changes nothing.
+            # The new worker does not know the removed servers. If HAProxy cannot start it, the old worker stays.
             with disk.restored_on_error():
                 disk.write_files(wanted, secret)
                 haproxy.reload()
@@ -88,7 +124,8 @@ class Applier:
                 haproxy.set_certificate(disk.certificate, secret.pem)
 
     def decide(self, wanted: State, applied: State | None, servers_state: str) -> Actions:
-        """What to do, noted on disk. Old servers are held where HAProxy can run with old and new ones."""
+        """Decides what to do, and notes it on disk. Removed servers are held if HAProxy can run with them and the new
+        ones together."""
         disk = self.disk
         told = (
             parse_configuration(wanted.haproxy_config),
@@ -103,7 +140,7 @@ class Applier:
             try:
                 self.check(wanted.haproxy_config + server_lines(actions.changes.held), disk.pem())
             except RefusedError as error:
-                self.report(f"does not wait for new nodes before old ones leave: {error}")
+                self.report(f"removed nodes do not serve until the new nodes are up: {error}")
                 actions = reconcile(*told, hold=False)
         disk.note(actions.changes)
         return actions

@@ -1,30 +1,53 @@
-"""What can go wrong, in one line for an operator."""
+"""Errors, and their text in one line for an operator."""
 
 import subprocess
 import traceback
 
 
 class SyncError(Exception):
-    """Why the desired state is not applied."""
+    """The desired state is not applied; the text says why."""
 
 
 class RefusedError(SyncError):
-    """The desired state cannot be applied, however long one waits."""
+    """The desired state cannot be applied, and waiting does not help."""
 
 
 class HaproxyError(Exception):
-    """What HAProxy has refused."""
+    """HAProxy has refused a command."""
 
 
 class PlanError(Exception):
-    """What in a configuration or an answer cannot be understood."""
+    """A configuration or an answer of HAProxy cannot be understood."""
 
 
-EXPECTED_ERRORS = (SyncError, HaproxyError, PlanError, OSError, subprocess.SubprocessError)
+class AwsError(Exception):
+    """Why AWS gives no answer, in one line for an operator."""
+
+    def __init__(self, text: str, code: str = ""):
+        super().__init__(text)
+        self.code = code
+        """AWS's code of a refusal."""
+
+
+class OrderError(Exception):
+    """Why an ACME directory gives no certificate, in one line for an operator."""
+
+    def __init__(self, text: str, retry_after: float | None = None):
+        super().__init__(text)
+        self.retry_after = retry_after
+        """The seconds that the directory asks to wait, if it does."""
+
+
+def printable(text: str) -> str:
+    """A text of others for a terminal: no control characters, nor anything else that cannot be written."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+EXPECTED_ERRORS = (AwsError, OrderError, SyncError, HaproxyError, PlanError, OSError, subprocess.SubprocessError)
 
 
 def in_words(error: Exception) -> str:
-    """An error for an operator: one that nobody has thought of is retried like any other, and named as what it is."""
+    """An error as a text for an operator. An unexpected error is also retried, and the text says where it happened."""
     if isinstance(error, EXPECTED_ERRORS):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]

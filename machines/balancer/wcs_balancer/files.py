@@ -12,12 +12,12 @@ class FileError(OSError):
 
     def __init__(self, path: Path, error: OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room (df -h; journalctl --vacuum-size=100M), then it goes on by itself" if full else "see to it"
-        super().__init__(f"{path} cannot be written: {error.strerror or error}; {advice}")
+        advice = "make room (df -h; journalctl --vacuum-size=100M)" if full else "remove the cause"
+        super().__init__(f"{path} cannot be written: {error.strerror or error}; {advice}, then it goes on by itself")
 
 
 def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
-    """Writes a file in one step, and its folder where there is none. Raises FileError."""
+    """Writes a file in one step, and makes its folder if it is missing. Raises FileError."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,12 +29,12 @@ def replace_file(path: Path, content: str, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        # Half a file would take up what little room is left.
+        # Half a file would take up the little room that is left.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise FileError(path, error) from error
 
 
 def sha256(data: bytes) -> str:
-    """In hexadecimal digits."""
+    """The hash in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

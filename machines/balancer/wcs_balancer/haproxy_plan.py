@@ -1,4 +1,4 @@
-"""What has to be said to a running HAProxy so that its servers become those of a configuration. Pure functions."""
+"""The commands to a running HAProxy that turn its servers into those of a configuration. Pure functions."""
 
 import re
 from dataclasses import dataclass
@@ -7,23 +7,29 @@ from typing import Collection, Iterator, Mapping, NamedTuple
 from .errors import PlanError
 from .places import BACKEND
 
-AGENT_REQUEST = re.compile(r'agent-send "([^"]*)"')
+AGENT_REQUEST = re.compile(r' ?agent-send "([^"]*)"')
 FORCED_MAINTENANCE = 0x01
 FORCED_DRAIN = 0x08
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """haproxy.cfg as far as a change of it can be made without a reload."""
+    """haproxy.cfg, split into parts that can change without a reload, and the rest."""
 
     base: str
-    """The text without the servers of the backend and without the agent's request: when it changes, HAProxy
-    has to be reloaded."""
+    """The text without the servers of the backend and without the agents' request. If it changes, HAProxy has to be
+    reloaded."""
     defaults: str
-    """Options that every server has, as words of `add server`."""
+    """The options of every server, as words of `add server`, without the agents' request."""
     agent_request: str
+    """The request to the agents of servers that have none of their own."""
     servers: Mapping[str, str]
     """Address and own options of each server, by its name."""
+
+    def request_of(self, name: str) -> str:
+        """The request to the agent of a server."""
+        own = own_request(self.servers[name])
+        return self.agent_request if own is None else own
 
 
 class RunningServer(NamedTuple):
@@ -31,16 +37,27 @@ class RunningServer(NamedTuple):
 
     maintenance: bool
     drain: bool = False
-    """Whether an operator lets it take no new clients. (A full one is another thing: its agent says so.)"""
+    """Whether an operator drains it. (A full server also takes no new clients, but its agent says so.)"""
 
 
 def escaped(text: str) -> str:
-    """A text as one word of the runtime API."""
+    """The text, escaped as one word of the runtime API."""
     return re.sub(r"([\\ ;#])", r"\\\1", text)
 
 
+def own_request(options: str) -> str | None:
+    """The request that a server's own options name for its agent, if any."""
+    found = AGENT_REQUEST.search(options)
+    return found.group(1) if found else None
+
+
+def without_request(options: str) -> str:
+    """Address and own options of a server without its agent's request."""
+    return AGENT_REQUEST.sub("", options)
+
+
 def lines_of_backend(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Each line of haproxy.cfg with its words; a line that is not of the nodes' backend has none."""
+    """Each line of haproxy.cfg with its words. A line outside the nodes' backend has no words."""
     section = ""
     for line in text.splitlines():
         words = line.split()
@@ -50,7 +67,7 @@ def lines_of_backend(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def parse_configuration(text: str) -> Configuration:
-    """Takes the backend's servers and their defaults out of haproxy.cfg."""
+    """Reads the backend's servers and their defaults from haproxy.cfg."""
     base: list[str] = []
     servers: dict[str, str] = {}
     defaults = agent_request = ""
@@ -62,21 +79,20 @@ def parse_configuration(text: str) -> Configuration:
             words = AGENT_REQUEST.sub("", line).split()[1:]
             if found := AGENT_REQUEST.search(line):
                 agent_request = found.group(1)
-                words += ["agent-send", escaped(agent_request)]
-                line = AGENT_REQUEST.sub("agent-send", line)
+                line = AGENT_REQUEST.sub(" agent-send", line)
             defaults = " ".join(words)
         base.append(line)
     return Configuration("\n".join(base), defaults, agent_request, servers)
 
 
 def with_servers(text: str, servers: Mapping[str, str]) -> str:
-    """haproxy.cfg, whose last section is the nodes' backend, with other servers."""
+    """haproxy.cfg with other servers. Its last section is the nodes' backend."""
     kept = [line for line, words in lines_of_backend(text) if words[:1] != ["server"]]
     return "".join(f"{line}\n" for line in kept) + server_lines(servers)
 
 
 def parse_servers_state(answer: str) -> dict[str, RunningServer]:
-    """The backend's servers out of `show servers state`."""
+    """The backend's servers, read from `show servers state`."""
     lines = answer.splitlines()
     names = next((line[2:].split() for line in lines if line.startswith("# ")), None)
     if names is None:
@@ -91,30 +107,34 @@ def parse_servers_state(answer: str) -> dict[str, RunningServer]:
 
 
 def needs_reload(wanted: Configuration, applied: Configuration | None) -> bool:
-    """Whether the runtime API is not enough: anything but servers that come and go, and the agent's request."""
+    """Whether the runtime API is not enough: it can only add and remove servers, and change requests to agents."""
     if applied is None or wanted.base != applied.base:
         return True
     return any(
-        options != applied.servers[name] for name, options in wanted.servers.items() if name in applied.servers
+        without_request(options) != without_request(applied.servers[name])
+        for name, options in wanted.servers.items()
+        if name in applied.servers
     )
 
 
 def plan_joining(
     wanted: Configuration, running: Mapping[str, RunningServer], unfinished: Collection[str], told: Collection[str]
 ) -> list[str]:
-    """Commands that add servers, take back those that were on their way out, and tell those in `told` the agent's
-    request.
+    """Commands that add new servers, take back removed ones that are wanted again, and tell those in `told` the request
+    to their agents.
 
-    A server takes clients when its checks have passed and its agent has said so, not before. `unfinished`
-    names those that came or went when a run ended early; only their maintenance is lifted, since any other
-    is an operator's.
+    A server takes clients only after its checks have passed and its agent has agreed. `unfinished` names servers that
+    were added or removed when a run ended early. Only their maintenance is lifted, since all other maintenance is an
+    operator's.
     """
     commands: list[str] = []
     for name, options in wanted.servers.items():
         server = f"{BACKEND}/{name}"
-        request = [f"set server {server} agent-send {escaped(wanted.agent_request)}"] if name in told else []
+        agent_send = f"agent-send {escaped(wanted.request_of(name))}"
+        request = [f"set server {server} {agent_send}"] if name in told else []
         if name not in running:
-            commands.append(f"add server {server} {options} {wanted.defaults}")
+            # A server that is added has nothing of `default-server`.
+            commands.append(f"add server {server} {without_request(options)} {wanted.defaults} {agent_send}")
         if not joins(name, running, unfinished):
             commands += request
         else:
@@ -140,9 +160,9 @@ def server_lines(servers: Mapping[str, str]) -> str:
 
 
 def plan_leaving(leaving: Collection[str], running: Mapping[str, RunningServer]) -> list[str]:
-    """Commands after which servers get no client any more, not even one with a cookie, and keep their sockets.
+    """Commands after which servers get no new clients, not even clients with a cookie, and keep their sockets.
 
-    Maintenance comes first: a run that ends early leaves by it a server of which the next one knows.
+    Maintenance comes first: if the run ends early, the next run knows the server by its maintenance.
     """
     return [
         command
@@ -154,5 +174,5 @@ def plan_leaving(leaving: Collection[str], running: Mapping[str, RunningServer])
 
 
 def plan_removal(name: str) -> list[str]:
-    """Commands that remove a server which has no socket left."""
+    """Commands that delete a server without sockets."""
     return [f"wait 2s srv-removable {BACKEND}/{name}", f"del server {BACKEND}/{name}"]

@@ -1,4 +1,5 @@
-"""HAProxy as a program and as a service of systemd: judges its files, starts it when it is away, says why it is."""
+"""HAProxy as a program and as a service of systemd: checks its files, starts it when it does not run, and finds out why
+it does not."""
 
 import re
 import subprocess
@@ -6,37 +7,43 @@ import time
 from pathlib import Path
 from typing import Callable
 
+from . import files
 from . import haproxy_runtime as haproxy
 from .errors import SyncError
-from .places import HAPROXY_CONFIG
+from .places import BOOTSTRAP, HAPROXY_CONFIG
+from .watchdog import note_step
 
-# A start of HAProxy takes a second. One that is away for longer does not come up with the files that it has.
+# A start of HAProxy takes a second. If HAProxy is away for longer, it cannot start with its files.
 AWAY_SECONDS = 10
-# How long after a start HAProxy is not started again.
+# HAProxy is not started again for this long after a start.
 PAUSE_SECONDS = 5
 
 
 def run(*command: str) -> None:
-    """Runs a command; its output becomes the error."""
-    result = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    """Runs a command. If it fails, its output becomes the error."""
+    note_step()
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    finally:
+        note_step()
     if result.returncode != 0:
         raise SyncError(f"{command[0]} failed ({result.returncode}): {what_matters(result.stdout + result.stderr)}")
 
 
 def judge(config: Path) -> None:
-    """Lets HAProxy judge a haproxy.cfg. Raises SyncError with HAProxy's words."""
-    # Errors only: of every server in a saved state that is up again it warns too.
+    """Lets HAProxy check a haproxy.cfg. Raises SyncError with HAProxy's words."""
+    # Warnings are ignored: HAProxy also warns about each saved server that is up again.
     run("haproxy", "-c", "-f", str(config))
 
 
 def what_matters(output: str) -> str:
-    """The output of a command on one line: of HAProxy's the alerts and warnings, without process ids."""
+    """The output of a command on one line: without HAProxy's notices and process ids."""
     lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[NOTICE]")]
     return "; ".join(re.sub(r"^\[(ALERT|WARNING)\] +\(\d+\) : ", "", line) for line in lines)
 
 
 def limits_problem(config: str, open_files: int) -> str | None:
-    """Why HAProxy cannot hold its connections, if it cannot: each takes two open files, one to either side."""
+    """The error if HAProxy cannot open enough files: each connection takes two, one for each side."""
     found = re.search(r"^ +maxconn (\d+)$", config, re.M)
     if not found or (needed := 2 * int(found.group(1)) + 100) <= open_files:
         return None
@@ -47,7 +54,7 @@ def limits_problem(config: str, open_files: int) -> str | None:
 
 
 def service_state() -> str:
-    """What systemd says of HAProxy: active, activating, failed, inactive."""
+    """The state of HAProxy's service in systemd: active, activating, failed, inactive."""
     command = ["systemctl", "is-active", "haproxy"]
     return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
 
@@ -59,7 +66,7 @@ def end_of_journal() -> str:
 
 
 def open_files_limit() -> int | None:
-    """Open files that HAProxy may have; None while it does not run."""
+    """The number of files that HAProxy may open; None while it does not run."""
     command = ["systemctl", "show", "--property=MainPID", "--value", "haproxy"]
     pid = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
     try:
@@ -71,32 +78,32 @@ def open_files_limit() -> int | None:
 
 
 class HaproxyService:
-    """Starts HAProxy when it does not run, and remembers since when it does not."""
+    """Starts HAProxy when it does not run, and remembers how long it has not run."""
 
     def __init__(self, report: Callable[[str], None]):
         self.report = report
         self.started_at = float("-inf")
         self.start_failed = False
-        """Whether HAProxy did not start with the files that are applied."""
+        """Whether HAProxy did not start with the applied files."""
         self.away_since: float | None = None
-        """Since when HAProxy does not run, by the monotonic clock."""
+        """The moment since which HAProxy does not run, by the monotonic clock."""
         self.away_reason = ""
 
     def start(self) -> None:
-        """Starts HAProxy, also where systemd has given it up."""
+        """Starts HAProxy, even if systemd has given up."""
         self.report("starts HAProxy")
         subprocess.run(["systemctl", "reset-failed", "haproxy"], capture_output=True, timeout=30)
         run("systemctl", "restart", "haproxy")
 
     def start_with_new_files(self) -> None:
-        """The same; what was wrong with the old files says nothing of these."""
+        """The same with new files: the reason why HAProxy was away does not count for them."""
         self.away_reason = ""
         self.start()
 
     def revive(self) -> None:
-        """Starts HAProxy with the files on disk when it does not run: systemd may have given it up.
+        """Starts HAProxy with the files on disk when it does not run, since systemd may have given up.
 
-        One that ends at each start never counts as failed, since systemd starts it again for ever.
+        A HAProxy that ends at each start never counts as failed in systemd, which starts it again for ever.
         """
         now = time.monotonic()
         if haproxy.runs():
@@ -113,8 +120,25 @@ class HaproxyService:
             self.start()
             self.start_failed = False
 
+    def serve_status(self, haproxy_config: Path) -> None:
+        """Starts HAProxy with only the status, when it does not run with a configuration of this service.
+
+        It may run with the distribution's configuration: then systemd calls it active.
+        """
+        if haproxy.runs():
+            return
+        bootstrap = BOOTSTRAP.read_text(encoding="utf-8")
+        there = haproxy_config.read_text(encoding="utf-8") if haproxy_config.exists() else ""
+        now = time.monotonic()
+        if there == bootstrap and (now - self.started_at < PAUSE_SECONDS or service_state() == "activating"):
+            return
+        files.replace_file(haproxy_config, bootstrap)
+        self.started_at = now
+        self.report("HAProxy serves only the status until a state is applied")
+        self.start()
+
     def why_away(self) -> str:
-        """Why HAProxy does not come up: what it says of its files, else what it said last."""
+        """Why HAProxy does not start: its judgement of its files, or else its last words in the journal."""
         try:
             judge(HAPROXY_CONFIG)
         except SyncError as error:

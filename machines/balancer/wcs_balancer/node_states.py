@@ -1,4 +1,4 @@
-"""What HAProxy's `show stat` says of the nodes and of the pages, in an operator's words. Pure functions."""
+"""The states of nodes and pages in HAProxy's `show stat`, in an operator's words. Pure functions."""
 
 import re
 import sys
@@ -6,14 +6,15 @@ from typing import Any
 
 from .haproxy_runtime import statistics
 from .places import AGENT_PORT, NODE_PORT, PAGES_BACKEND, PAGES_PORT
+from .set_up import parse_setup
 
-# HAProxy's words for `down #why`.
+# HAProxy's text for the agent's answer `down #REASON`.
 AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
-# HAProxy's words for `up N% #tightest check`.
+# HAProxy's text for the agent's answer `up N% #TIGHTEST CHECK`.
 AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
-# What haproxy.cfg says of the step at which the health check has failed: the port that it asks.
+# The comment in haproxy.cfg on the step at which the health check has failed: it names the port.
 CHECKED_PORT = re.compile(r"comment: '(port \d+)'")
-# HAProxy's code for an agent that has said `down`, `fail` or `stopped`.
+# HAProxy's code for an agent that has answered `down`, `fail` or `stopped`.
 AGENT_SAYS_DOWN = "L7STS"
 
 
@@ -23,14 +24,13 @@ def node_name(server: str) -> str:
 
 
 def check_code(row: dict[str, str], check: str) -> str:
-    """HAProxy's code for the last result of a check. It stays while the next check is under way, which an asterisk
-    marks."""
+    """HAProxy's code for the last result of a check. While the next check runs, an asterisk stands before it."""
     return row.get(check, "").removeprefix("* ")
 
 
 def lacks_words(row: dict[str, str]) -> bool:
-    """Whether the words of a server's check are missing: HAProxy forgets those of a result when the next check
-    begins, and some checks are under way most of the time."""
+    """Whether the text of a server's last check is missing. HAProxy forgets it when the next check begins, and some
+    checks run most of the time."""
     if row["status"].startswith("MAINT"):
         return False
     if row["status"].startswith("DOWN") and check_code(row, "agent_status") != AGENT_SAYS_DOWN:
@@ -38,12 +38,17 @@ def lacks_words(row: dict[str, str]) -> bool:
     return row["agent_status"].startswith("* ") and not row["last_agt"]
 
 
+def agent_reason(row: dict[str, str]) -> str:
+    """The agent's own reason for `down`; empty when it gives none."""
+    words = AGENT_REASON.fullmatch(row["last_agt"])
+    return words.group(1) if words else ""
+
+
 def down_reason(row: dict[str, str]) -> str:
-    """Why a server is down, in an operator's words: the same from one check to the next."""
+    """Why a server is down, in an operator's words. The text does not change from one check to the next."""
     agent, check = check_code(row, "agent_status"), check_code(row, "check_status")
     if agent == AGENT_SAYS_DOWN:
-        words = AGENT_REASON.fullmatch(row["last_agt"])
-        return words.group(1) if words else "its agent says so"
+        return agent_reason(row) or "its agent says so"
     if check == "INI":
         return "has not been asked yet"
     if check == "L7OK":
@@ -51,7 +56,7 @@ def down_reason(row: dict[str, str]) -> str:
     port = CHECKED_PORT.search(row["last_chk"])
     if port is None:
         return "does not answer"
-    # The health check asks one port after the other. What the second one does, the agent check knows.
+    # The health check stops at the first port that does not answer. The agent check knows about the second port.
     if port.group(1) == f"port {NODE_PORT}" and agent != "L7OK":
         return f"does not answer on ports {NODE_PORT} and {AGENT_PORT}"
     return f"does not answer on {port.group(1)}"
@@ -63,6 +68,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     agent_status = check_code(row, "agent_status")
     reason = ""
     load = ""
+    setup = None
     if status.startswith("MAINT"):
         state = "maint"
     elif agent_status == "":
@@ -71,6 +77,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
     elif status.startswith("DOWN"):
         state = "down"
         reason = down_reason(row)
+        setup = parse_setup(reason) if agent_status == AGENT_SAYS_DOWN else None
     elif agent_status != "L7OK":
         state = "unknown"
         reason = f"no answer from the agent ({agent_status})"
@@ -87,6 +94,7 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
         "address": row["addr"],
         "state": state,
         "reason": reason,
+        "setup": setup,
         "load": load,
         "weight": int(weight or 0),
         "sockets": int(row["scur"] or 0),
@@ -95,8 +103,8 @@ def node_state(row: dict[str, str]) -> dict[str, Any]:
 
 
 def node_states(*show_stats: str) -> list[dict[str, Any]]:
-    """The servers of the WCS backend out of the CSV of `show stat`, asked once or several times in a row: each as it
-    was last with the words of its checks."""
+    """The servers of the WCS backend, read from one or more answers to `show stat`. Each server is taken from the last
+    answer that has the text of its checks."""
     rows: dict[str, dict[str, str]] = {}
     for row in (row for show_stat in show_stats for row in statistics(show_stat)):
         if row["svname"] not in rows or not lacks_words(row):
@@ -105,13 +113,13 @@ def node_states(*show_stats: str) -> list[dict[str, Any]]:
 
 
 def parts_away(show_stat: str) -> list[str]:
-    """What of the balancer itself does not answer, in an operator's words: the nodes serve without it."""
+    """Parts of the balancer itself that do not answer, in an operator's words. The nodes serve without them."""
     down = any(row["status"].startswith("DOWN") for row in statistics(show_stat, PAGES_BACKEND))
     return [f"nginx does not answer on port {PAGES_PORT}, so there are no pages"] if down else []
 
 
 def takes_clients(show_stat: str) -> bool:
-    """Whether HAProxy gives any node a client: up, a weight above 0, a free connection."""
+    """Whether any node takes a client: it is up, has a weight above 0 and a free connection."""
     return any(
         row["status"].startswith("UP") and row["weight"] != "0" and int(row["scur"]) < int(row["slim"] or sys.maxsize)
         for row in statistics(show_stat)

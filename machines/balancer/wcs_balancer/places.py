@@ -1,36 +1,73 @@
-"""Where things are on this machine, and the names and ports that haproxy.cfg gives them: each stands once in Python.
+"""Paths on this machine, and names and ports in haproxy.cfg. In Python each stands only here.
 
-cluster/haproxy-config.ts, nginx.conf and the unit files name some of them, too; test/unit/places.test.ts compares.
+Values that other parts of the project also use come from contract.json, which is packed beside this file. Their source
+is cluster/contract.ts.
 """
 
+import json
 from pathlib import Path
+from typing import Any
+
+FACTS: dict[str, Any] = json.loads(Path(__file__).with_name("contract.json").read_text(encoding="utf-8"))
 
 # --- haproxy.cfg ---
-BACKEND = "wcs_back"
+BACKEND: str = FACTS["nodesBackend"]
 """The backend of the WCS nodes."""
-PAGES_BACKEND = "wcs_web_admin"
-ADDRESSES = "client_addresses"
+PAGES_BACKEND: str = FACTS["pagesBackend"]
+ADDRESSES: str = FACTS["addressTable"]
 """The table of client addresses and their connections."""
-NODE_PORT = 8080
-"""WCS's WebSockets, on a node."""
-AGENT_PORT = 9707
-"""HAProxy's agent, on a node."""
-PAGES_PORT = 8180
-"""nginx, on this machine."""
-STATUS_PORT = 8181
-"""The status, on this machine."""
-RUNTIME_SOCKET = "/run/haproxy/wcs-balancer.sock"
+ADDRESS_FRONTEND: str = FACTS["addressFrontend"]
+"""Clients that come by this machine's own address."""
+LOAD_BALANCER_FRONTEND: str = FACTS["loadBalancerFrontend"]
+"""Clients that come through the load balancer."""
+LAST_CLIENTS: dict[str, str] = FACTS["lastClientVariables"]
+"""HAProxy's variables with the moment of the last client on each of these ways."""
+HTTP_PORT: int = FACTS["httpPort"]
+"""The challenges of an ACME directory."""
+HTTPS_PORT: int = FACTS["httpsPort"]
+"""Clients that come by the address, and other balancers, which ask for the status."""
+NODE_PORT: int = FACTS["nodePort"]
+"""WCS's WebSockets on a node."""
+AGENT_PORT: int = FACTS["agentPort"]
+"""HAProxy's agent on a node."""
+PAGES_PORT: int = FACTS["pagesPort"]
+"""nginx on this machine."""
+STATUS_PORT: int = FACTS["statusPort"]
+"""The status on this machine."""
+RUNTIME_SOCKET: str = FACTS["runtimeSocket"]
 """HAProxy's current worker."""
 MASTER_SOCKET = "/run/haproxy-master.sock"
-"""HAProxy's master, which passes on to every worker. Debian's unit names it."""
-SERVER_STATE = Path("/var/lib/haproxy/server-state")
+"""The socket of HAProxy's master, which passes commands to every worker. Debian's unit has this path."""
+SERVER_STATE = Path(FACTS["serverStateFile"])
 """The servers' states, which HAProxy reads at a reload."""
 
 # --- Files ---
 HAPROXY_CONFIG = Path("/etc/haproxy/haproxy.cfg")
-SETTINGS = Path("/etc/wcs-balancer/sync.json")
-"""User-data writes it: the names of the two parameters, and the certificate's path."""
-SETUP_STATE = Path("/var/lib/wcs-setup/state")
-STATE = Path("/var/lib/wcs-balancer")
+"""Debian's unit has this path."""
+SETTINGS = Path(FACTS["syncSettingsFile"])
+"""The names of the parameters, the certificate's path, and the tags of balancers. User-data writes it."""
+SETUP_STATE = Path(FACTS["setupStateFile"])
+STATE = Path(FACTS["syncStateFolder"])
 """The folder of this service."""
-TOKEN = STATE / "status-token"
+TOKEN = Path(FACTS["statusTokenFile"])
+STATUS_NAME: str = FACTS["statusServerName"]
+"""The host name under which the status is asked for."""
+STATUS_CERTIFICATE = Path(FACTS["statusCertificateFile"])
+"""The certificate of the status, which has its own name."""
+STATUS_SECRET = STATE / "status.json"
+"""The value of the status parameter that is in force."""
+STATUS_PATH: str = FACTS["statusPath"]
+CLUSTER_PATH: str = FACTS["clusterPath"]
+HAND_OVER_PATH: str = FACTS["handOverPath"]
+HAND_OVER = Path(FACTS["handOverFile"])
+"""The moment until which HAProxy refuses clients: a HAProxy map, which is read at a start and at a reload."""
+ACME_MAP = Path(FACTS["acmeFile"])
+"""The thumbprint of the ACME account, and whether a public certificate is served: a HAProxy map."""
+BOOTSTRAP = Path("/etc/wcs-balancer/bootstrap.cfg")
+"""haproxy.cfg until a state is applied: HAProxy serves only the status."""
+
+# --- Words and limits of the status ---
+SETUP_WORDS: dict[str, str] = FACTS["setupWords"]
+"""The first words of a set-up's state, by their meaning."""
+EXPIRY_WARNING_DAYS: int = FACTS["expiryWarningDays"]
+"""The warning about the certificate's end begins this many days before."""

@@ -1,5 +1,5 @@
-"""What has to be done so that the running servers become the wanted ones. Pure functions: what they are told is all
-that they know, and what they give is done elsewhere (apply.py, removed_servers.py)."""
+"""Decides what to do so that the running servers become the wanted ones. Pure functions: apply.py and
+removed_servers.py carry out the results."""
 
 from dataclasses import dataclass, replace
 from typing import Collection, Mapping
@@ -10,10 +10,10 @@ from .haproxy_plan import Configuration, RunningServer, joins, needs_reload, pla
 
 @dataclass(frozen=True)
 class Actions:
-    """In this order: the changes are noted on disk, the commands given, the files written, HAProxy reloaded."""
+    """Carried out in this order: note the changes on disk, give the commands, write the files, reload HAProxy."""
 
     changes: Changes
-    """On disk before HAProxy hears a command, the next run completes what this one has begun."""
+    """Written to disk before HAProxy gets a command, so that the next run can complete an interrupted one."""
     commands: tuple[str, ...]
     reloads: bool
 
@@ -27,25 +27,33 @@ def reconcile(
     now: float,
     hold: bool = True,
 ) -> Actions:
-    """The way from what runs to what is wanted.
+    """The actions that turn the running servers into the wanted ones.
 
-    `applied` is what the last finished run has left, if anything; `changes` what the last run has noted, finished or
-    not; `on_disk` the servers of haproxy.cfg; `now` in seconds since the epoch. With `hold`, servers that go serve on
-    until those that come are proven.
+    `applied` is the configuration that the last finished run has left, if there is one. `changes` are the notes of the
+    last run, finished or not. `on_disk` are the servers of haproxy.cfg. `now` is in seconds since the epoch. With
+    `hold`, removed servers serve until the new servers are proven.
     """
     noted = note_changes(wanted, running, changes, on_disk, now)
     if not hold:
         noted = noted.let_go(now)
     reloads = needs_reload(wanted, applied)
-    anew = applied is None or applied.agent_request != wanted.agent_request or changes.begun
-    # Servers that come back were told nothing while they were on their way out.
-    told = wanted.servers if anew else changes.leaving
+    # Removed servers got no new thresholds while they drained. If they are wanted again, they need the current ones.
+    told = {*changed_requests(wanted, None if changes.begun else applied), *changes.leaving}
     commands = plan_joining(wanted, running, changes.unfinished, told)
-    # After a reload the new worker does not have them.
+    # After a reload the new worker does not have the removed servers.
     if not reloads:
         serving = {*noted.held, *noted.last_resort}
         commands += take_out([name for name in noted.leaving if name not in serving], noted, running)
     return Actions(noted, tuple(commands), reloads)
+
+
+def changed_requests(wanted: Configuration, applied: Configuration | None) -> list[str]:
+    """The wanted servers whose agents get another request than before, as far as that is known."""
+    return [
+        name
+        for name in wanted.servers
+        if applied is None or name not in applied.servers or applied.request_of(name) != wanted.request_of(name)
+    ]
 
 
 def note_changes(
@@ -55,14 +63,14 @@ def note_changes(
     on_disk: Mapping[str, str],
     now: float,
 ) -> Changes:
-    """Which servers come and which go. Those that go are held until those that come are proven, where their lines
-    are known."""
+    """Notes which servers are new and which are removed. A removed server whose line is known is held until the new
+    servers are proven."""
     unfinished = changes.unfinished
     joining = tuple(name for name in wanted.servers if joins(name, running, unfinished))
     unproven = tuple(name for name in wanted.servers if name in {*changes.unproven, *joining})
     since = None if unproven else now
     leaving = {
-        # The maintenance of one that has not quite come is the service's own.
+        # This service itself has put unfinished new servers into maintenance.
         name: Leaving(on_disk.get(name, ""), since, server.maintenance and name not in unfinished)
         for name, server in running.items()
         if name not in wanted.servers
@@ -76,23 +84,24 @@ def note_changes(
 
 
 def take_out(names: Collection[str], changes: Changes, running: Mapping[str, RunningServer]) -> list[str]:
-    """Commands after which servers get no client any more. One in an operator's maintenance gets none as it is: left
-    alone, it is what it was if it comes back."""
+    """Commands after which servers get no new clients. A server in an operator's maintenance gets no command: it has no
+    clients, and is still in maintenance if it is wanted again."""
     barred = {name for name, server in changes.leaving.items() if server.barred}
     left_alone = {name for name in barred if name in running and running[name].maintenance}
     return plan_leaving([name for name in names if name not in left_alone], running)
 
 
 def prove(changes: Changes, up: Collection[str]) -> Changes:
-    """The changes after a look at which servers have been up for long enough."""
+    """The changes, without unproven servers that have been up for long enough."""
     missing = tuple(name for name in changes.unproven if name not in up)
-    # A new server that was up and is down again has to prove itself anew, while old ones serve in its place.
+    # While removed servers are held, a new server that was up and is down again has to prove itself again.
     return changes if missing and changes.held else replace(changes, unproven=missing)
 
 
 @dataclass(frozen=True)
 class LastResort:
-    """In this order: those whose time is over are taken out, the changes noted on disk, the others called up."""
+    """Carried out in this order: take out the servers whose time is over, note the changes on disk, call up the
+    others."""
 
     over: tuple[str, ...]
     ending: tuple[str, ...]
@@ -107,14 +116,14 @@ def last_resort(
     changes: Changes,
     candidates: Mapping[str, str],
 ) -> LastResort:
-    """How the removed servers that take clients become `candidates` (name and line's content).
+    """The actions after which exactly these `candidates` (name and line's content) are the last resort.
 
-    They pass their checks first, so one that is dead itself takes none.
+    Candidates have to pass their checks first, so a dead one gets no clients.
     """
     over = tuple(name for name in changes.last_resort if name not in candidates)
     called = tuple(name for name in candidates if joins(name, running, candidates))
     config = replace(applied, servers={name: candidates[name] for name in called})
-    # In another order they are the same: nothing to be noted.
+    # Another order is not a change.
     same = sorted(candidates) == sorted(changes.last_resort)
     return LastResort(
         over,
@@ -127,7 +136,7 @@ def last_resort(
 
 @dataclass(frozen=True)
 class DueRemovals:
-    """Servers that are to go now, and those whose sockets are to be closed."""
+    """Servers to delete now, and servers whose sockets to close now."""
 
     drained: tuple[str, ...]
     overdue: tuple[str, ...]
@@ -142,15 +151,16 @@ def due_removals(
     drain_timeout_seconds: float,
     now: float,
 ) -> DueRemovals:
-    """Which removed servers have no socket left, and which have some after their time-out.
+    """Removed servers that have no sockets left, and those that still have some after their time-out.
 
-    While a worker is silent, all stay: nobody knows what sockets it holds. `kept` may be needed as the last resort.
+    While a worker is silent no server is deleted, because that worker may hold sockets of it. `kept` servers may be
+    needed as the last resort.
     """
     drained: list[str] = []
     overdue: list[str] = []
     for name, server in changes.leaving.items():
         if server.since is None or name in running and not running[name].maintenance:
-            continue  # Held, last resort, or of a change that did not come about: the next one decides.
+            continue  # Held, a last resort, or left by a change that failed: the next change decides.
         if sockets.get(name, 0) == 0:
             if not silent_workers and name not in kept:
                 drained.append(name)

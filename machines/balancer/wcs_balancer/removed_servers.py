@@ -1,4 +1,4 @@
-"""What becomes of removed servers: they are held, drain, are the last resort meanwhile, and go."""
+"""The life of removed servers: they are held, then they drain and may be the last resort, and then they are deleted."""
 
 import time
 from typing import Callable
@@ -16,13 +16,13 @@ def ask_running() -> dict[str, RunningServer]:
 
 
 class RemovedServers:
-    """Does each round what is due for them."""
+    """Does in each round what is due for removed servers."""
 
     def __init__(self, disk: Disk, report: Callable[[str], None]):
         self.disk, self.report = disk, report
 
     def release(self, rows: list[Row]) -> None:
-        """Takes out the servers that were held, when those that came in their place are all proven."""
+        """Takes out the held servers when all new servers are proven."""
         disk = self.disk
         if disk.applied is None or not disk.changes.unproven and not disk.changes.held:
             return
@@ -38,9 +38,10 @@ class RemovedServers:
         disk.write_record(disk.applied)
 
     def call_up_last_resort(self, rows: list[Row]) -> None:
-        """Lets removed servers take clients while every wanted one is down.
+        """Lets removed servers take clients while every wanted server is down.
 
-        Noted on disk before HAProxy hears: the next run knows whom to take out again.
+        The disk is written before HAProxy gets the commands, so that the next run knows which servers to take out
+        again.
         """
         disk, changes = self.disk, self.disk.changes
         if disk.applied is None or not changes.leaving and not changes.last_resort:
@@ -54,7 +55,7 @@ class RemovedServers:
         if actions.over:
             for command in actions.ending:
                 haproxy.tell(command)
-            self.report(f"{', '.join(actions.over)}: no new clients any more, drains on")
+            self.report(f"{', '.join(actions.over)}: no new clients any more, draining again")
         if actions.changes != changes:
             disk.note(actions.changes)
         if actions.called:
@@ -63,9 +64,9 @@ class RemovedServers:
                 haproxy.tell(command)
 
     def drain(self, sockets: haproxy.Sockets, rows: list[Row]) -> None:
-        """Removes servers whose last socket has ended; at the time-out ends what is left of them.
+        """Deletes servers whose last socket has ended. At the time-out it closes the sockets that are left.
 
-        While the last resort may be needed, one that has time left stays.
+        A server that has time left stays while the last resort may be needed.
         """
         disk, changes = self.disk, self.disk.changes
         if not changes.leaving or disk.applied is None:

@@ -3,8 +3,8 @@ set -euo pipefail
 
 systemctl daemon-reload
 systemctl enable --quiet webcallserver
-# A restart, since an image with WCS in it has started it with its own configuration.
-# Not waited for here: when metadata is away at the first try, systemd tries again.
+# A restart, since an image with WCS in it has started WCS with its own configuration.
+# Do not wait for it here: if metadata is away at the first try, systemd tries again.
 systemctl restart --no-block webcallserver
 curl --fail --silent --output /dev/null --retry 90 --retry-all-errors --retry-delay 2 --retry-max-time 180 \
-  --max-time 5 'http://127.0.0.1:8081/?action=stat&format=json'
+  --max-time 5 'http://127.0.0.1:@NODE_STATISTICS_PORT@/?action=stat&format=json'

@@ -1,39 +1,17 @@
-import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
 import { expect, test } from "vitest";
-import {
-  fetchStatus,
-  full,
-  inWhichState,
-  judge,
-  removedServer,
-  type Status,
-  warningsOf,
-} from "../../rollout/wait-for-rollout";
+import type { Status } from "../../cluster/status";
+import { full, inWhichState, judge as judgeWanted, removedServer, warningsOf } from "../../rollout/verdict";
+import { exampleNode, exampleRemoved, exampleStatus } from "../example-status";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({
-  revision: "r2",
-  applied: true,
-  error: null,
-  refused: null,
-  setup: null,
-  away: [],
+  ...exampleStatus,
   nodes,
-  draining: [],
-  certificate: { notAfter: "2027-01-01T00:00:00Z", daysLeft: 90 },
-  warnings: [],
   ...more,
 });
-const up = { server: "wcs-1-a", state: "up" as const, reason: "", load: "", weight: 100, sockets: 0 };
-const removed = {
-  server: "wcs-2-b",
-  state: "draining" as const,
-  reason: "",
-  sockets: 12,
-  secondsLeft: 540,
-  held: false,
-  lastResort: false,
-};
+const judge = (found: Status, revision: string, servers: string[]) =>
+  judgeWanted(found, { instance: "i-new", revision, servers });
+const up = { ...exampleNode, server: "wcs-1-a" };
+const removed = { ...exampleRemoved, server: "wcs-2-b" };
 
 test("ends when the revision is applied and every node is up or full", () => {
   const nodes = [up, { ...up, server: "wcs-2-b", state: "full" as const }];
@@ -85,13 +63,22 @@ test("waits for a node that is down, and says why", () => {
 });
 
 test("gives up at once on a node whose set-up has failed", () => {
-  const nodes = [{ ...up, state: "down" as const, reason: "setup failed: checksum of WCS" }];
-  expect(judge(status(nodes), "r2", ["wcs-1-a"]).failed).toBe(true);
+  const setup = { state: "failed" as const, step: "wcs-checksum" };
+  const node = { ...up, state: "down" as const, reason: "setup failed: wcs-checksum", setup };
+  expect(judge(status([node]), "r2", ["wcs-1-a"])).toMatchObject({
+    failed: true,
+    waitingFor: ["wcs-1-a: down: setup failed: wcs-checksum"],
+  });
+  // A node whose set-up still runs, a node with only the same reason, and a node that this stack does not make.
+  const running = { ...node, setup: { ...setup, state: "running" as const } };
+  expect(judge(status([running]), "r2", ["wcs-1-a"]).failed).toBe(false);
+  expect(judge(status([{ ...node, setup: null }]), "r2", ["wcs-1-a"]).failed).toBe(false);
+  expect(judge(status([up, { ...node, server: "other" }]), "r2", ["wcs-1-a"]).failed).toBe(false);
 });
 
 test("waits while an older revision runs, and passes the balancer's error on", () => {
   const verdict = judge(status([up], { revision: "r1", error: "haproxy failed (1)" }), "r2", ["wcs-1-a"]);
-  expect(verdict.waitingFor).toEqual(["the balancer still runs revision r1: haproxy failed (1)"]);
+  expect(verdict.waitingFor).toEqual(["the balancer: it still runs revision r1: haproxy failed (1)"]);
 });
 
 test("gives up at once on a revision that HAProxy refuses", () => {
@@ -106,15 +93,22 @@ test("waits until a revision that was refused meanwhile is not wanted any more",
 });
 
 test("waits for the balancer's set-up, and gives up when it has failed", () => {
-  const running = judge(status([up], { setup: "setup running: websdk-download" }), "r2", ["wcs-1-a"]);
+  const running = judge(status([up], { setup: { state: "running", step: "websdk-download" } }), "r2", [
+    "wcs-1-a",
+  ]);
   expect(running).toEqual({
     done: false,
     failed: false,
     onlyDrains: false,
-    waitingFor: ["the balancer to finish its set-up (websdk-download)"],
+    waitingFor: ["the balancer: its set-up is at step websdk-download"],
   });
-  const failed = judge(status([up], { setup: "setup failed: websdk-download" }), "r2", ["wcs-1-a"]);
-  expect(failed.failed).toBe(true);
+  const failed = judge(status([up], { setup: { state: "failed", step: "websdk-download" } }), "r2", [
+    "wcs-1-a",
+  ]);
+  expect(failed).toMatchObject({
+    failed: true,
+    waitingFor: ["the balancer: setup failed: websdk-download"],
+  });
 });
 
 test("waits for removed servers to drain, and says how many sockets are left", () => {
@@ -136,7 +130,7 @@ test.each([
     { reason: "waits for HAProxy's worker 7, which does not answer" },
     "9 min at most: waits for HAProxy's worker 7, which does not answer",
   ],
-  [{ held: true, state: "up" as const }, "serves on until the new nodes are up"],
+  [{ held: true, state: "up" as const }, "serves until the new nodes are up"],
   [
     { held: true, state: "down" as const, reason: "WCS does not answer" },
     "down: WCS does not answer; stays until the new nodes are up",
@@ -149,11 +143,10 @@ test.each([
   expect(removedServer({ ...removed, ...change })).toBe(text);
 });
 
-test("passes warnings on, of the revision that it waits for and where there are any", () => {
+test("passes on the warnings of the revision that it waits for", () => {
   const warned = status([up], { warnings: ["the certificate ends in 10 days"] });
   expect(warningsOf(warned, "r2")).toEqual(["the certificate ends in 10 days"]);
   expect(warningsOf(warned, "r3")).toEqual([]);
-  expect(warningsOf({ revision: "r2" }, "r2")).toEqual([]);
 });
 
 test("waits for a part of the balancer that is away, and names it", () => {
@@ -166,16 +159,18 @@ test("waits for a part of the balancer that is away, and names it", () => {
   });
 });
 
-test("a balancer that is older than this program does not say what is away", () => {
-  const { away: _, ...older } = status([up]);
-  expect(judge(older, "r2", ["wcs-1-a"]).done).toBe(true);
-});
-
-test("a connection that is closed before its handshake is explained by the limit for each address", async () => {
-  const server = createServer((socket) => socket.resetAndDestroy()).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  const answer = fetchStatus({ address: "127.0.0.1", port, domain: "a.example.com", trusted: "", token: "" });
-  await expect(answer).rejects.toThrow(/maxConnectionsPerAddress connections already: .* trustedCidrs/);
-  server.close();
+test.each([
+  [
+    "another machine answers, as before the address has moved",
+    "i-old",
+    "another machine answers: i-old, not i-new",
+  ],
+  ["the machine does not know its id yet", null, "the machine does not know its instance id yet"],
+])("waits while %s", (_, instance, reason) => {
+  expect(judge(status([up], { instance }), "r2", ["wcs-1-a"])).toEqual({
+    done: false,
+    failed: false,
+    onlyDrains: false,
+    waitingFor: [reason],
+  });
 });

@@ -1,7 +1,7 @@
-import { type ApiCall, on } from "./provider/calls";
+import { type ApiCall, on } from "../sandbox/provider/calls";
 
 /** Where the state of a stack is, as in `pulumi login s3://BUCKET/PREFIX`. */
-export interface StatePlace {
+interface StatePlace {
   bucket: string;
   prefix: string;
   /** ARN of the key that its secrets are encrypted with. */

@@ -1,0 +1,79 @@
+"""The statuses of all balancers, as each of them shows the whole cluster."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Mapping
+
+from .disk import Disk
+from .document import Entry
+from .peers import Answer, Peers, ask_all, ask_status
+
+# For this long an answer is given again, whoever asks.
+REUSE_SECONDS = 1
+
+
+def rows(
+    instance: str | None,
+    own: Mapping[str, Any],
+    named: Mapping[str, str],
+    addresses: Mapping[str, str],
+    answers: Mapping[str, Answer],
+    answered: bool,
+) -> list[dict[str, Any]]:
+    """Every balancer that is wanted or runs. `own` is the status of this machine. `answered` tells whether AWS has just
+    named all machines that run."""
+    names = {wanted: name for name, wanted in named.items()}
+    silent = Answer(None, "it does not run" if answered else "its address is not known")
+
+    def row(one: str | None, status: Mapping[str, Any] | None, reason: str) -> dict[str, Any]:
+        address = addresses.get(one or "")
+        return {"name": names.get(one or ""), "instance": one, "address": address, "status": status, "reason": reason}
+
+    others = {*names, *answers} - {instance}
+    found = [row(instance, own, "")] + [row(one, *answers.get(one, silent)) for one in others]
+    return sorted(found, key=lambda one: (one["name"] is None, one["name"] or "", one["instance"] or ""))
+
+
+class Cluster:
+    """Asks the other balancers when somebody wants to see all. Several HTTP threads may use it."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        peers: Peers,
+        instance: Callable[[], str | None],
+        entry: Callable[[], Entry | None],
+        own_status: Callable[[], dict[str, Any]],
+    ):
+        self.disk, self.peers, self.instance, self.entry, self.own_status = disk, peers, instance, entry, own_status
+        self.lock = threading.Lock()
+        self.answers: dict[str, Answer] = {}
+        self.answered_at = float("-inf")
+
+    def shown(self) -> dict[str, Any]:
+        """The answer over HTTP."""
+        instance, entry, addresses = self.instance(), self.entry(), self.peers.known
+        named = entry.balancers if entry else {}
+        others = {one: address for one, address in addresses.items() if one != instance}
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            asked = beside.submit(self.ask, others, named)
+            own = self.own_status()
+            balancers = rows(instance, own, named, addresses, asked.result(), self.peers.answered)
+        complete = self.peers.answered or not self.peers.asks
+        return {"instance": instance, "complete": complete, "balancers": balancers}
+
+    def ask(self, peers: Mapping[str, str], named: Mapping[str, str]) -> dict[str, Answer]:
+        """The other balancers' answers, at most a second old. Whoever asks meanwhile waits for the same answers."""
+        with self.lock:
+            if time.monotonic() - self.answered_at > REUSE_SECONDS or self.answers.keys() != peers.keys():
+                self.answers = self.ask_all(peers)
+                self.answered_at = time.monotonic()
+                self.peers.note_silence(self.answers, named.values())
+            return self.answers
+
+    def ask_all(self, peers: Mapping[str, str]) -> dict[str, Answer]:
+        secret = self.disk.status_secret()
+        if secret is None:
+            return {one: Answer(None, "this machine has no certificate of the status yet") for one in peers}
+        return ask_all(lambda address, one: ask_status(address, one, secret.pem, secret.token), peers)

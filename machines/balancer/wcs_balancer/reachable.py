@@ -1,0 +1,66 @@
+"""Checks before an order whether DNS leads to the balancers of this stack, and whether they answer challenges.
+Directories refuse a domain for a while after a few failed validations."""
+
+import http.client
+import re
+import secrets
+import socket
+import time
+
+from .acme_order import one_line
+from .places import HTTP_PORT
+
+PATH = "/.well-known/acme-challenge/"
+CHECK_SECONDS = 5
+MAX_ANSWER_BYTES = 4096
+MOST_NAMED = 3
+"""The wrong addresses that are named. The status must not grow with a foreign zone."""
+
+
+def addresses_of(domain: str) -> list[str]:
+    """All addresses of a name. Raises OSError."""
+    found = socket.getaddrinfo(domain, HTTP_PORT, type=socket.SOCK_STREAM)
+    return sorted({str(address[0]) for *_, address in found})
+
+
+def obstacle(domain: str, thumbprint: str) -> str | None:
+    """Why a directory could not validate the domain; None when each address answers a challenge rightly."""
+    try:
+        addresses = addresses_of(domain)
+    except (OSError, UnicodeError) as error:
+        return f"{domain} has no address in DNS: {error.args[-1] if error.args else error}"
+    problems = [problem for address in addresses if (problem := wrong_answer(address, domain, thumbprint))]
+    more = [f"{left} more addresses are wrong"] if (left := len(problems) - MOST_NAMED) > 0 else []
+    return "; ".join([*problems[:MOST_NAMED], *more]) or None
+
+
+def wrong_answer(address: str, domain: str, thumbprint: str) -> str | None:
+    """Asks one address for a challenge that no directory has made; None when the answer is right."""
+    token = secrets.token_urlsafe(16)
+    where = f"port {HTTP_PORT} of {address}, which DNS gives for {domain}"
+    try:
+        status, body = ask(address, domain, PATH + token)
+    except (OSError, http.client.HTTPException) as error:
+        return f"{where}, does not answer: {one_line(error) or type(error).__name__}"
+    if status == 200 and body.strip() == f"{token}.{thumbprint}":
+        return None
+    shown = repr(one_line(body)[:60])
+    return f"{where}, is no balancer of this stack: it answers a challenge with {status} {shown}"
+
+
+def ask(address: str, host: str, path: str) -> tuple[int, str]:
+    """Status and body of the answer to a GET, within `CHECK_SECONDS`. It follows no redirect."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    with socket.create_connection((address, HTTP_PORT), timeout=CHECK_SECONDS) as client:
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: wcs-balancer\r\n\r\n".encode())
+        answer = b""
+        while len(answer) < MAX_ANSWER_BYTES:
+            client.settimeout(max(0.001, deadline - time.monotonic()))
+            if not (part := client.recv(MAX_ANSWER_BYTES)):
+                break
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = re.match(rb"HTTP/\S+\s+([0-9]{3})(?!\S)", head)
+    if status is None:
+        raise http.client.HTTPException("it does not speak HTTP")
+    return int(status[1]), body.decode(errors="replace")

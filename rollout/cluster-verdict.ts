@@ -1,0 +1,228 @@
+/** Judges the statuses of all balancers for a rollout. Pure functions. */
+import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
+import { full, inWhichState, judge, notUp, warningsOf } from "./verdict";
+
+/** What a rollout waits for. */
+export interface WantedBalancers {
+  /** The instances by the names. */
+  balancers: Record<string, string>;
+  revision: string;
+  servers: string[];
+  /** Servers that this stack does not make. */
+  furtherServers: string[];
+  /** Whether clients come by a load balancer. */
+  hasLoadBalancer: boolean;
+  /** Whether it is enough that every wanted balancer serves: others may still leave, and nodes drain. @default false */
+  untilServing?: boolean;
+}
+
+/** The kinds of things that are waited for. Each has its own deadline. */
+export type Clock = "rollout" | "drain" | "leave";
+
+export interface ClusterVerdict {
+  done: boolean;
+  /** Waiting does not help. */
+  failed: boolean;
+  /** What is missing, in an operator's words; empty when done. */
+  waitingFor: string[];
+  /** The deadline that counts. */
+  clock: Clock;
+  /** The machine whose console may say more. */
+  suspect?: string;
+  warnings: string[];
+  /** Servers of other stacks that are down. */
+  furtherDown: string[];
+  /** The end of a rollout in words. */
+  summary: string[];
+}
+
+/** Something that is missing at one balancer. */
+interface Missing {
+  clock: Clock;
+  reasons: string[];
+  failed?: boolean;
+  suspect?: string;
+}
+
+const ways: Record<LeavingPath["path"], string> = {
+  address: "the Elastic IP",
+  loadBalancer: "the load balancer",
+};
+
+/** How far a balancer is with a way of clients that it gives up, as text for an operator. */
+export function leavingPath({ path, phase, reason, sockets, secondsLeft }: LeavingPath): string {
+  const seconds = secondsLeft === null ? "" : `, ${secondsLeft} s at least`;
+  const minutes = secondsLeft === null ? "" : `, ${Math.ceil(secondsLeft / 60)} min at most`;
+  const progress: Record<LeavingPath["phase"], string> = {
+    waiting: "waits until the others serve",
+    tail: `still takes clients${seconds}`,
+    draining: `${sockets ?? "unknown"} sockets left${minutes}`,
+    left: "done",
+  };
+  // Why the others do not serve is said of them.
+  const why = reason && phase !== "waiting" ? `: ${reason}` : "";
+  return `leaves ${ways[path]}: ${progress[phase]}${why}`;
+}
+
+function stillLeaving(leaving: LeavingPath[]): string[] {
+  return leaving.filter(({ phase }) => phase !== "left").map(leavingPath);
+}
+
+/** Whether the load balancer sends clients to a wanted balancer. */
+function targetProblem({ target }: Status): string[] {
+  if (target?.state === "healthy") return [];
+  if (target === null) return ["it is not registered at the load balancer yet"];
+  return [`the load balancer finds it ${target.state}${target.reason ? `: ${target.reason}` : ""}`];
+}
+
+/** What is missing at a wanted balancer. Of several balancers each line names one, also a line about a node. */
+function missingAt(instance: string, status: Status, wanted: WantedBalancers, beginning: string): Missing[] {
+  const isOnly = Object.keys(wanted.balancers).length === 1;
+  const verdict = judge(status, { ...wanted, instance }, isOnly ? beginning : "");
+  const { done, failed, onlyDrains } = verdict;
+  const waitingFor = verdict.waitingFor.map((reason) => (isOnly ? reason : beginning + reason));
+  const serves = done || onlyDrains;
+  const target = serves && wanted.hasLoadBalancer ? targetProblem(status) : [];
+  const suspect = status.setup?.state === "failed" ? instance : undefined;
+  return [
+    { clock: serves ? "drain" : "rollout", reasons: waitingFor, failed, suspect },
+    { clock: "rollout", reasons: target.map((reason) => beginning + reason) },
+    { clock: "leave", reasons: stillLeaving(status.leaving).map((reason) => `${beginning}it ${reason}`) },
+  ];
+}
+
+/**
+ * What is missing until a balancer that is not wanted can be deleted. One that has read the document says how far it is
+ * with the load balancer, also when it has left.
+ */
+function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missing {
+  const leaving = stillLeaving(member.leaving ?? []);
+  const knows = member.leaving?.some(({ path }) => path === "loadBalancer");
+  const error = member.status?.error ? `: ${member.status.error}` : "";
+  const unaware = hasLoadBalancer && !knows ? ["does not know yet that it is to leave"] : [];
+  const reasons = [...unaware, ...leaving];
+  return { clock: "leave", reasons: reasons.map((reason) => `${member.instance}: it ${reason}${error}`) };
+}
+
+/** A balancer that has not answered for this time counts as dead: a single answer may get lost. */
+const deadSeconds = 60;
+
+/**
+ * A balancer whose HAProxy answers the question for its status, but not with one, is not dead: only its
+ * wcs-balancer-sync is away, or cannot ask the instance metadata. The words are those of parse_status in peers.py.
+ */
+const haproxyAnswers = /^it (answers (HTTP \d|what cannot be read)|does not know its instance id yet)/;
+
+/**
+ * Judges the statuses of all balancers.
+ * @param cluster the answer of any balancer
+ * @param silentSeconds how long a balancer that does not answer has been silent
+ */
+export function judgeCluster(
+  cluster: ClusterStatus,
+  wanted: WantedBalancers,
+  silentSeconds: (instance: string | null) => number,
+): ClusterVerdict {
+  const names = Object.entries(wanted.balancers);
+  const isOnly = names.length === 1;
+  const named = names.map(([name, instance]) => ({
+    instance,
+    beginning: isOnly ? "the balancer: " : `${name}: `,
+    member: cluster.balancers.find((member) => member.instance === instance),
+  }));
+  const missing: Missing[] = named.flatMap(({ instance, beginning, member }) =>
+    member?.status
+      ? missingAt(instance, member.status, wanted, beginning)
+      : [
+          {
+            clock: "rollout",
+            reasons: [member ? beginning + member.reason : notFound(cluster, wanted, instance, beginning)],
+            // One that AWS does not answer does not know the others: its own console says why.
+            suspect: wanted.hasLoadBalancer && !cluster.complete ? (cluster.instance ?? undefined) : instance,
+          },
+        ],
+  );
+  const others = cluster.balancers.filter(
+    ({ instance }) => !names.some(([, wantedInstance]) => wantedInstance === instance),
+  );
+  // Another machine that had the Elastic IP has handed it over before the rollout: its address is not waited for.
+  missing.push(
+    ...others.filter(({ leaving }) => leaving).map((one) => missingAtOther(one, wanted.hasLoadBalancer)),
+  );
+  // Where the load balancer has just been given up, another one may still have its clients.
+  const silent = others.filter(({ leaving }) => !leaving);
+  const mayLive = ({ instance, reason }: ClusterMember) =>
+    haproxyAnswers.test(reason) || silentSeconds(instance) < deadSeconds;
+  missing.push({
+    clock: "leave",
+    reasons: silent.filter(mayLive).map(({ instance, reason }) => {
+      const then = haproxyAnswers.test(reason)
+        ? ", so its HAProxy may have clients, but wcs-balancer-sync does not say so"
+        : "";
+      return `${instance}: ${reason}${then}`;
+    }),
+  });
+  if (wanted.hasLoadBalancer && !cluster.complete)
+    missing.push({
+      clock: "rollout",
+      reasons: [`${cluster.instance}: it does not know all balancers, since AWS does not answer it`],
+    });
+  const waitingFor = missing.filter(
+    ({ reasons, clock }) => reasons.length > 0 && (!wanted.untilServing || clock === "rollout"),
+  );
+  const clocks: Clock[] = ["rollout", "leave", "drain"];
+  const statuses = named.flatMap(({ beginning, member }) =>
+    member?.status ? [{ status: member.status, prefix: isOnly ? "" : beginning }] : [],
+  );
+  return {
+    done: waitingFor.length === 0,
+    failed: missing.some(({ failed }) => failed),
+    waitingFor: [...new Set(waitingFor.flatMap(({ reasons }) => reasons))],
+    clock: clocks.find((clock) => waitingFor.some((one) => one.clock === clock)) ?? "rollout",
+    suspect: waitingFor.find(({ suspect }) => suspect)?.suspect,
+    warnings: [
+      ...statuses.flatMap(({ status, prefix }) =>
+        warningsOf(status, wanted.revision).map((warning) => prefix + warning),
+      ),
+      ...silent
+        .filter((member) => !mayLive(member))
+        .map(
+          ({ instance, reason }) =>
+            `${instance} is not wanted any more and does not say whether it has clients, so nobody waits for them: ${reason}`,
+        ),
+    ],
+    furtherDown: statuses.flatMap(({ status, prefix }) =>
+      notUp(status, wanted.furtherServers).map((reason) => prefix + reason),
+    ),
+    summary: summaryOf(
+      statuses.map(({ status }) => status),
+      wanted,
+    ),
+  };
+}
+
+/** Why a wanted balancer is not among those that the answering one knows. */
+function notFound(
+  { instance }: ClusterStatus,
+  { hasLoadBalancer }: WantedBalancers,
+  wanted: string,
+  beginning: string,
+): string {
+  if (instance === null) return "the machine does not know its instance id yet";
+  return hasLoadBalancer
+    ? `${beginning}${wanted} is not known to ${instance} yet`
+    : `another machine answers: ${instance}, not ${wanted}`;
+}
+
+/** The nodes that are full, and how many are in which state. The agents tell every balancer the same. */
+function summaryOf([first, ...others]: Status[], wanted: WantedBalancers): string[] {
+  if (!first) return [];
+  const { revision, servers, furtherServers } = wanted;
+  const where = others.length > 0 ? ` by ${others.length + 1} balancers` : "";
+  return [
+    ...full(first, [...servers, ...furtherServers]).map(
+      (reason) => `${reason}; it takes no new clients until it is below`,
+    ),
+    `revision ${revision} is applied${where}, ${inWhichState(first, servers)}`,
+  ];
+}

@@ -1,0 +1,51 @@
+import { describe, expect, test } from "vitest";
+import { parseCluster, type Status, StatusError } from "../../cluster/status";
+import { exampleStatus } from "../example-status";
+
+const member = (more: object) => ({
+  name: "balancer-1",
+  instance: "i-new",
+  address: "172.31.0.9",
+  status: exampleStatus,
+  reason: "",
+  ...more,
+});
+
+const parse = (...balancers: object[]) =>
+  parseCluster(JSON.stringify({ instance: "i-new", complete: true, balancers }));
+
+describe("the statuses of all balancers", () => {
+  test("are read with the reason of each that gives none", () => {
+    const silent = member({ name: null, instance: "i-old", status: null, reason: "it does not answer" });
+    expect(parse(member({}), silent)).toEqual({
+      instance: "i-new",
+      complete: true,
+      balancers: [
+        { ...member({}), leaving: [] },
+        { ...silent, leaving: null },
+      ],
+    });
+  });
+
+  test("may have one of another version, of which only the ways that it leaves are read", () => {
+    const { handedOver: _, ...rest } = exampleStatus;
+    const leaving: Status["leaving"] = [
+      { path: "loadBalancer", phase: "tail", reason: "", sockets: 3, secondsLeft: 200 },
+    ];
+    const older = member({ name: null, status: { ...rest, leaving, newField: 1 } });
+    const [found] = parse(older).balancers;
+    expect(found).toMatchObject({ status: null, leaving });
+    expect(found?.reason).toContain("handedOver is missing");
+    const first = member({ status: { revision: "r1" } });
+    expect(parse(first).balancers[0]).toMatchObject({ status: null, leaving: null });
+  });
+
+  test("of a machine that does not know its instance yet have no id", () => {
+    const unknown = member({ name: null, instance: null, address: null });
+    expect(parse(unknown).balancers[0]).toMatchObject({ name: null, instance: null });
+  });
+
+  test.each(["", "[]", "{}", '{"instance":"i-1","balancers":[7]}'])("are not %j", (answer) => {
+    expect(() => parseCluster(answer)).toThrow(StatusError);
+  });
+});
