@@ -89,11 +89,21 @@ def acme_line(acme: dict[str, Any]) -> str:
     return ", ".join(parts) + (f": {acme['reason']}" if acme["reason"] else "")
 
 
+def certificate_line(certificate: dict[str, Any] | None) -> str:
+    """How long the certificate that is served is still valid, as text."""
+    if certificate is None:
+        return "none is served"
+    days = certificate["daysLeft"]
+    if days < 0:
+        return f"has ended, on {certificate['notAfter'][:10]}"
+    return f"{days} days left" if days != 1 else "1 day left"
+
+
 def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
     """What to know about a balancer itself: a word, and a text about it."""
     found = []
     certificate, setup = status.get("certificate"), status.get("setup")
-    found.append(("certificate", f"{certificate['daysLeft']} days left" if certificate else "none is served"))
+    found.append(("certificate", certificate_line(certificate)))
     if acme := status.get("acme"):
         found.append(("acme", acme_line(acme)))
     if status.get("error"):
