@@ -1,6 +1,6 @@
 import type { ClusterMember, ClusterStatus, NodeStatus, RemovedServer, Status } from "../cluster/status";
 import { leavingPath } from "../rollout/cluster-verdict";
-import { removedServer } from "../rollout/verdict";
+import { removedServer, setupProgress } from "../rollout/verdict";
 
 /** What a balancer says of a machine. */
 interface View {
@@ -10,9 +10,10 @@ interface View {
 }
 
 /** A node's state and why, or how far it is from being full. */
-function viewOfNode({ state, reason, load, weight, sockets }: NodeStatus): View {
+function viewOfNode({ state, reason, setup, load, weight, sockets }: NodeStatus): View {
   const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
-  return { text: state === "up" ? up : `${state}${reason ? `: ${reason}` : ""}`, sockets };
+  const why = setup ? setupProgress(setup) : reason;
+  return { text: state === "up" ? up : `${state}${why ? `: ${why}` : ""}`, sockets };
 }
 
 function viewOfRemoved(removed: RemovedServer): View {
@@ -93,11 +94,9 @@ function howApplied(applied: Status["applied"]): string {
 /** What a balancer runs, and what is wrong. */
 function summaryOf({ revision, applied, error, setup, away, warnings }: Status): string[] {
   const state = howApplied(applied);
-  const step =
-    setup && (setup.state === "failed" ? `has failed at step ${setup.step}` : `is at step ${setup.step}`);
   return [
     `revision ${revision ?? "none"}${state}${error ? `, error: ${error}` : ""}`,
-    ...(step ? [`its set-up ${step}`] : []),
+    ...(setup ? [setupProgress(setup)] : []),
     ...away,
     ...warnings.map((warning) => `warning: ${warning}`),
   ];

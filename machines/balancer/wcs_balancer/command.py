@@ -89,6 +89,16 @@ def acme_line(acme: dict[str, Any]) -> str:
     return ", ".join(parts) + (f": {acme['reason']}" if acme["reason"] else "")
 
 
+def set_up(setup: dict[str, Any]) -> str:
+    """How far a set-up is, as text."""
+    return f"{'failed' if setup['state'] == 'failed' else 'is'} at step {setup['step']}"
+
+
+def node_reason(node: dict[str, Any]) -> str:
+    """Why a node is in its state, as text; empty for a node that is up."""
+    return f"its set-up {set_up(setup)}" if (setup := node.get("setup")) else node["reason"]
+
+
 def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
     """What to know about a balancer itself: a word, and a text about it."""
     found = []
@@ -102,7 +112,7 @@ def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("handed over", f"clients are refused for {seconds} s more: another balancer takes over"))
     found += [("warning", warning) for warning in status.get("warnings", [])]
     if setup:
-        found.append(("set-up", f"{setup['state']}: {setup['step']}; see: cloud-init status --long"))
+        found.append(("set-up", f"it {set_up(setup)}; see: cloud-init status --long"))
     found += [("away", part) for part in status.get("away", [])]
     return found
 
@@ -113,7 +123,7 @@ def node_lines(nodes: list[dict[str, Any]], draining: list[dict[str, Any]]) -> l
     width = max(map(len, names), default=0)
     lines = []
     for name, node in zip(names, nodes):
-        reason = f"  {why}" if (why := node["reason"] or node.get("load")) else ""
+        reason = f"  {why}" if (why := node_reason(node) or node.get("load")) else ""
         sockets = f"{node['sockets']} of {node['limit']} sockets"
         lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
     for name, row in zip(names[len(nodes) :], draining):
@@ -138,14 +148,14 @@ def summed(statuses: dict[str, dict[str, Any]], key: str) -> list[dict[str, Any]
     for balancer, status in statuses.items():
         for row in status.get(key, []):
             if (first := servers.get(row["server"])) is None:
-                servers[row["server"]] = dict(row)
+                servers[row["server"]] = {**row, "reason": node_reason(row), "setup": None}
                 continue
             known = first["sockets"] is not None and row["sockets"] is not None
             first["sockets"] = first["sockets"] + row["sockets"] if known else None
             if "limit" in row:
                 first["limit"] += row["limit"]
             if row["state"] != first["state"]:
-                other = f"{balancer}: {row['state']}" + (f": {row['reason']}" if row["reason"] else "")
+                other = f"{balancer}: {row['state']}" + (f": {why}" if (why := node_reason(row)) else "")
                 first["reason"] = "; ".join(filter(None, [first["reason"], other]))
     return list(servers.values())
 
