@@ -48,7 +48,7 @@ const removedServerSchema = z.strictObject({
 const leavingSchema = z.strictObject({
   /** The way of clients that is given up. */
   path: z.enum(["address", "loadBalancer"]),
-  /** Until others serve; until nobody new comes; until the last WebSocket has ended; done. */
+  /** Waits until others serve (`waiting`), until no new clients come (`tail`), until the last WebSocket ends (`draining`). */
   phase: z.enum(["waiting", "tail", "draining", "left"]),
   /** Why the phase goes on; empty when only time has to pass. */
   reason: z.string(),

@@ -46,6 +46,6 @@ export function pendingCertificateWarnings(
     : `Make exactly these DNS records for it: ${records}. When resolvers give them`;
   return [
     `${domain} has no public certificate yet, so browsers do not trust it: ${reasons.join("; ")}. ${todo} and port ` +
-      `${httpPort} can be reached, the certificate comes by itself within ten minutes`,
+      `${httpPort} can be reached, the certificate comes automatically within ten minutes`,
   ];
 }

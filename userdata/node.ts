@@ -15,7 +15,7 @@ export interface NodeSettings {
   wcsHeap?: string;
   /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
   licenseParameter?: string;
-  /** Whether apt installs security updates by itself. A user-supplied image has its own way of updating. */
+  /** Whether apt installs security updates automatically. A user-supplied image has its own way of updating. */
   securityUpdates: boolean;
   /** Who may log in by SSH. @default nobody */
   sshPublicKey?: string;

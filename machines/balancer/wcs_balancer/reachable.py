@@ -14,7 +14,7 @@ PATH = "/.well-known/acme-challenge/"
 CHECK_SECONDS = 5
 MAX_ANSWER_BYTES = 4096
 MOST_NAMED = 3
-"""The wrong addresses that are named. The status must not grow with a foreign zone."""
+"""At most this many wrong addresses are named, so a foreign zone cannot make the status grow."""
 
 
 def addresses_of(domain: str) -> list[str]:

@@ -168,8 +168,8 @@ class Service:
             self.state_error = f"{self.state_error}; the new certificate: {in_words(error)}"
 
     def tend_paths(self, news: Answer | HandOverRequest | None) -> None:
-        """Does what is due for the ways of clients to this machine. A document counts also when its state is refused,
-        and before it is applied."""
+        """Keeps the ways of clients to this machine as the document says. It is obeyed in this even if its state is
+        refused or not applied yet."""
         note_step()
         if isinstance(news, Answer) and not isinstance(news.document, Exception) and news.document.entry is not None:
             self.paths.obey(news.document.entry)
@@ -186,7 +186,7 @@ class Service:
         return tuple(found)
 
     def tend(self) -> None:
-        """Looks at HAProxy and does what is due."""
+        """Reads HAProxy's state. Continues hand-overs and the removal of servers, and notes sockets and certificate."""
         rows = haproxy.statistics(haproxy.ask("show stat"))
         self.hand_over.tend()
         self.removed_servers.release(rows)
