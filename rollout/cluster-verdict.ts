@@ -149,7 +149,7 @@ export function judgeCluster(
   missing.push(
     ...others.filter(({ leaving }) => leaving).map((one) => missingAtOther(one, wanted.hasLoadBalancer)),
   );
-  // A balancer that does not answer may still have clients.
+  // Where the load balancer has just been given up, another one may still have its clients.
   const silent = others.filter(({ leaving }) => !leaving);
   const mayLive = ({ instance, reason }: ClusterMember) =>
     haproxyAnswers.test(reason) || silentSeconds(instance) < deadSeconds;

@@ -11,7 +11,7 @@ export interface Verdict {
   onlyDrains: boolean;
 }
 
-/** How far a set-up is, as text for an operator. */
+/** The progress of a set-up, as text for an operator. */
 export function setupProgress({ state, step }: NonNullable<Status["setup"]>): string {
   return state === "failed" ? `its set-up failed at step ${step}` : `its set-up is at step ${step}`;
 }

@@ -44,7 +44,7 @@ SETTLE_SECONDS = 2
 
 
 class Task(NamedTuple):
-    """What the loop wants, with AWS's last answers."""
+    """The loop's task for this thread, with AWS's last answers."""
 
     acme: Acme
     balancers: Mapping[str, str]
@@ -98,7 +98,7 @@ class Orders:
         self.due_since: float | None = None
         """Since when this balancer knows that the first one in the list may order, by the monotonic clock."""
         self.problem = ""
-        """Why no order could begin when it was due, or why its result cannot be written."""
+        """Why no order could begin in time, or why its result cannot be written."""
         self.again_at = 0.0
         """When that is tried again, by the monotonic clock."""
         self.own, self.own_at = "", float("-inf")

@@ -52,7 +52,7 @@ class AcmeServing:
         self.trusted: tuple[str, float, bool] = ("", 0, False)
         """A certificate's hash, when it was looked at by the monotonic clock, and whether browsers trust it."""
         self.in_force = True
-        """The last thing known about a certificate by ACME that is served."""
+        """Whether a certificate by ACME is served, as far as it is known."""
         self.shown: dict[str, Any] | None = None
         """As the status shows it; None without ACME."""
 

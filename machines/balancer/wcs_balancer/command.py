@@ -82,7 +82,7 @@ ACME_STATES = {"issued": "issued", "ordering": "orders the first certificate", "
 
 
 def acme_line(acme: dict[str, Any]) -> str:
-    """How far a certificate by ACME is, as text."""
+    """The progress of a certificate by ACME, as text."""
     parts = [f"{ACME_STATES[acme['state']]} by {acme['directory']}"]
     if acme["nextTry"]:
         parts.append(f"{'next order' if acme['state'] == 'issued' else 'next try'} at {acme['nextTry']}")
@@ -90,7 +90,7 @@ def acme_line(acme: dict[str, Any]) -> str:
 
 
 def set_up(setup: dict[str, Any]) -> str:
-    """How far a set-up is, as text."""
+    """The progress of a set-up, as text."""
     return f"{'failed' if setup['state'] == 'failed' else 'is'} at step {setup['step']}"
 
 
@@ -100,7 +100,7 @@ def node_reason(node: dict[str, Any]) -> str:
 
 
 def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
-    """What to know about a balancer itself: a word, and a text about it."""
+    """Notes about a balancer itself: a word for each, and a text."""
     found = []
     certificate, setup = status.get("certificate"), status.get("setup")
     found.append(("certificate", f"{certificate['daysLeft']} days left" if certificate else "none is served"))

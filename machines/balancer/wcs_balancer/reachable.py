@@ -24,7 +24,7 @@ def addresses_of(domain: str) -> list[str]:
 
 
 def obstacle(domain: str, thumbprint: str) -> str | None:
-    """Why a directory could not validate the domain; None when each address answers a challenge rightly."""
+    """Why a directory could not validate the domain; None when each address gives the right answer to a challenge."""
     try:
         addresses = addresses_of(domain)
     except (OSError, UnicodeError) as error:

@@ -46,7 +46,7 @@ LOOK_SECONDS = 1
 
 
 class Service:
-    """Runs one round after the other, and keeps what is known after the last one."""
+    """Runs one round after the other, and keeps the knowledge of the last one."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Service:
         except Exception as error:
             problems.append(f"certificates by ACME: {in_words(error)}")
         self.report_warnings()
-        # An error of AWS is often the same for both.
+        # Both questions to AWS often have the same error.
         found = dict.fromkeys([self.state_error, self.status_error, *problems])
         error = "; ".join(filter(None, found)) or None
         if error and error != self.error:
@@ -207,7 +207,7 @@ class Service:
         self.warned = found
 
     def take_snapshot(self) -> Snapshot:
-        """What is known now."""
+        """The service's knowledge at this moment."""
         applied = self.disk.applied
         return Snapshot(
             time.monotonic(),
