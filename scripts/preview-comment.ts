@@ -14,7 +14,7 @@ const commentLimit = 65_000;
 
 interface StackPreview {
   stack: string;
-  /** The output of `pulumi preview`; none if it has not run, since nobody approved it or the branch is a fork's. */
+  /** The output of `pulumi preview`; none if it has not run, since it was not approved or the branch is a fork's. */
   preview?: string;
   /** Unified diff of the rendered files; empty where they stay the same. */
   rendered: string;

@@ -39,10 +39,10 @@ export function makeNetworks({ vpcNamespace, internetNamespace }: SandboxPaths):
   inVpc("link", "add", "igw", "type", "veth", "peer", "name", "wan", "netns", internetNamespace);
   inVpc("addr", "add", `${addresses.internetGateway}/24`, "dev", "igw");
   inVpc("link", "set", "igw", "up");
-  // What a machine sends to a public address, even to its own, leaves the VPC and comes back, as on EC2. So it comes from
+  // A packet to a public address, even to the sender's own, leaves the VPC and comes back, as on EC2. So it comes from
   // the sender's public address, and security groups see that.
   inVpc("route", "add", addresses.publicNetwork, "via", addresses.internetClient);
-  // What a program sends comes from the first one, unless it asks for another.
+  // Packets of a program come from the first one, unless it asks for another.
   for (const address of [addresses.internetClient, addresses.certificateAuthority])
     inInternet("addr", "add", `${address}/24`, "dev", "wan");
   inInternet("link", "set", "wan", "up");
