@@ -73,7 +73,7 @@ export function serverName(nodeName: string, instanceId: string): string {
   return `${nodeName}-${instanceId.slice(-8)}`;
 }
 
-/** The same for a server that is not an instance: its name and a hash of its address. */
+/** A server name for a server that is not an instance: its name and a hash of its address. */
 export function externalServerName(name: string, address: string): string {
   return `${name}-${createHash("sha256").update(address).digest("hex").slice(0, 8)}`;
 }
@@ -240,7 +240,7 @@ ${renderClientLimits(settings, path)}${settings.acme ? challengeLines : ""}    #
 
 /**
  * A hand-over moves the Elastic IP, so it does not concern clients of the load balancer. It lasts 300 s at most,
- * whatever the clock does.
+ * even if the clock is set.
  */
 const handOverLines = `    # While another balancer takes over the address.
     http-request set-var(txn.now) date

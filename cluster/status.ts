@@ -50,7 +50,7 @@ const leavingSchema = z.strictObject({
   path: z.enum(["address", "loadBalancer"]),
   /** Waits until others serve (`waiting`), until no new clients come (`tail`), until the last WebSocket ends (`draining`). */
   phase: z.enum(["waiting", "tail", "draining", "left"]),
-  /** Why the phase goes on; empty when only time has to pass. */
+  /** Why the phase continues; empty when only time has to pass. */
   reason: z.string(),
   /** WebSockets of this path; null when they are not known or not counted any more. */
   sockets: count.nullable(),

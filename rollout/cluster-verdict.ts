@@ -2,7 +2,7 @@
 import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
 import { full, inWhichState, judge, notUp, warningsOf } from "./verdict";
 
-/** What a rollout waits for. */
+/** The state that a rollout waits for. */
 export interface WantedBalancers {
   /** The instances by the names. */
   balancers: Record<string, string>;

@@ -48,7 +48,7 @@ function describePreview(preview: string | undefined, limit: number): string[] {
   ];
 }
 
-/** Machines that `pulumi preview --diff` replaces, whatever the reason. */
+/** Machines that `pulumi preview --diff` replaces, for any reason. */
 function replacedInstances(preview: string): string[] {
   const steps = preview.matchAll(
     /aws:ec2\/instance:Instance: \(replace\)\n(?: +\[id=.*\n)? +\[urn=\S*::([\w-]+)\]/g,

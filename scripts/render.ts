@@ -55,7 +55,7 @@ export function readStackFile(stack: string, directory: string): Record<string, 
   return Object.fromEntries(values);
 }
 
-/** What only AWS knows of the balancers. */
+/** The facts about balancers that only AWS knows. */
 function madeUpBalancers({ balancers, paths }: ClusterDescription) {
   const arn = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup";
   const group = (name: string, port: number) => ({

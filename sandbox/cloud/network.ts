@@ -26,7 +26,7 @@ export function makeNetworks({ vpcNamespace, internetNamespace }: SandboxPaths):
   // The bridge gets a fixed MAC address. Otherwise it takes the lowest one of its ports, which can change whenever a
   // machine is made or removed; the other machines then lose their router until they forget the old address.
   inVpc("link", "add", "vpc", "address", routerMac, "type", "bridge", "forward_delay", "0");
-  // Each subnet has a router of its own. What goes to the other subnet takes that way, and passes the same filter.
+  // Each subnet has a router of its own. Packets to the other subnet pass it, and the same filter.
   for (const { network } of subnets) {
     const router = `${addresses.routerOf(network)}/${addresses.prefixLengthOf(network)}`;
     inVpc("addr", "add", router, "dev", "vpc");

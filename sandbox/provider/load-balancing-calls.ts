@@ -72,7 +72,7 @@ export const loadBalancerCalls: ResourceCalls = {
       ...changeAttributes(subject),
     ];
   },
-  // Without the right to ask for the reserved capacity the provider goes on, but there would be no end of refusals.
+  // Without the right to ask for the reserved capacity the provider continues, but AWS refuses at every read.
   read: () =>
     everywhere(
       action("DescribeLoadBalancers"),

@@ -34,7 +34,7 @@ class Facts(NamedTuple):
     """The facts that decide about the next phase of a path that is not wanted."""
 
     named: bool
-    """Whether this machine is a wanted balancer. Then it serves on the other path."""
+    """Whether this machine is a wanted balancer. Then it keeps serving on the other path."""
     used: bool
     """Whether the path has been wanted since this machine began."""
     has_groups: bool

@@ -42,7 +42,7 @@ def notify(message: str) -> None:
 
 
 class Watchdog:
-    """Tells systemd that the loop goes on, and that the status answers."""
+    """Tells systemd that the loop runs, and that the status answers."""
 
     def __init__(self, report: Callable[[str], None]):
         self.report = report
