@@ -9,8 +9,8 @@ const parameterLimitBytes = 8192;
 
 /**
  * The number of the document's contract; machines/balancer/wcs_balancer/document.py has the same. A balancer with a
- * lower one applies only `revision`, `servers`, `balancers`, `address`, `targetGroups` and `leave` (one with contract 1
- * or 2 only the first two), so these never change their meaning. When any other field changes its meaning, the contract
+ * lower one applies only `revision`, `servers`, `balancers`, `address`, `targetGroups` and `leave`. One with contract 1 or
+ * 2 applies only the first two. So these never change their meaning. When any other field changes its meaning, the contract
  * gets a higher number.
  */
 const contract = 4;

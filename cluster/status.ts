@@ -48,7 +48,7 @@ const removedServerSchema = z.strictObject({
 const leavingSchema = z.strictObject({
   /** The way of clients that is given up. */
   path: z.enum(["address", "loadBalancer"]),
-  /** Waits until others serve (`waiting`), until no new clients come (`tail`), until the last WebSocket ends (`draining`). */
+  /** `waiting` until others serve, `tail` until no new clients come, `draining` until the last WebSocket ends. */
   phase: z.enum(["waiting", "tail", "draining", "left"]),
   /** Why the phase continues; empty when only time has to pass. */
   reason: z.string(),

@@ -30,7 +30,7 @@ export interface RolloutArgs {
 
 /**
  * Ends when every balancer runs the revision, every node is up, every removed node is drained and every other balancer
- * has left, so that `pulumi up` ends when the cluster serves. Pulumi deletes removed machines only after that.
+ * has left. So `pulumi up` ends when the cluster serves. Pulumi deletes removed machines only after that.
  */
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {

@@ -1,14 +1,14 @@
 /**
- * Waits until every wanted balancer runs the revision, all its parts answer, every node is up, every removed node is
- * drained, the load balancer sends it clients, and every other balancer has left. Prints what is missing. Any balancer
+ * Waits until every wanted balancer runs the revision, all its parts answer, and the load balancer sends it clients. Every
+ * node must be up, every removed node drained, and every other balancer gone. Prints what is missing. Any balancer
  * answers for all. Asks the addresses under the status's own name, so it needs only port 443 and no DNS.
  *
  * Environment: ENTRY_ADDRESSES (separated by blanks), BALANCERS (JSON: the wanted balancers' instance ids by their
  * names), LOAD_BALANCER (true or false), REVISION, SERVERS (server names, separated by blanks), FURTHER_SERVERS (servers
  * that this stack does not make), TRUSTED (PEM of the CA of the status), STATUS_TOKEN, DEADLINE_SECONDS (default 900,
  * without the time in which only drains and balancers that leave are waited for), DRAIN_TIMEOUT_SECONDS, LEAVE_SECONDS
- * (how long a balancer that leaves keeps serving before its drain), ACME_DOMAIN (set when balancers order a certificate for
- * it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record).
+ * (how long a balancer that leaves keeps serving before its drain), ACME_DOMAIN (set when balancers order a certificate
+ * for it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";

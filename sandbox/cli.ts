@@ -323,7 +323,7 @@ async function main(): Promise<number> {
   return command.changes ? underLock(values.name, busy, run) : run();
 }
 
-// A command whose reader has gone, as in `up | head`, goes on to its end: otherwise each failed write would be one more error.
+// A command whose reader has gone, as in `up | head`, runs to its end, without an error for each failed write.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 
 main().then(

@@ -92,7 +92,10 @@ function packagesOf(
   return { balancer: { software: software("balancer"), websdk }, node: { software: software("node"), wcs } };
 }
 
-/** The description of a stack's cluster, by the values of its file and by this environment. For a user-supplied certificate only the issuer matters. */
+/**
+ * The description of a stack's cluster, by the values of its file and by this environment. For a user-supplied certificate
+ * only the issuer matters.
+ */
 export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;

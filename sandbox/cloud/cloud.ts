@@ -939,7 +939,7 @@ export class Cloud {
     await this.objects.remove(String(bucket), String(key));
   }
 
-  /** Removes the objects of a bucket, also those that no program knows any more, if the bucket may be deleted with them. */
+  /** Removes all objects of a bucket, also unknown ones, if the bucket may be deleted with them. */
   private async emptyBucket(name: string): Promise<void> {
     const objects = this.all("bucketObject").filter(({ inputs }) => inputs.bucket === name);
     if (objects.length > 0 && this.find("bucket", name).inputs.forceDestroy !== true)

@@ -35,7 +35,7 @@ const otherTags = (subject: Subject) =>
 
 /**
  * The rights for EC2 that a caller needs as well, by Elastic Load Balancing's user guide, "API permissions". It also
- * names iam:CreateServiceLinkedRole, for an account's first load balancer: the administrator of the account makes that role.
+ * names iam:CreateServiceLinkedRole, for an account's first load balancer: its administrator makes that role.
  */
 const ec2Rights = {
   CreateLoadBalancer: everywhere(

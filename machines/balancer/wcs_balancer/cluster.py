@@ -64,7 +64,7 @@ class Cluster:
         return {"instance": instance, "complete": complete, "balancers": balancers}
 
     def ask(self, peers: Mapping[str, str], named: Mapping[str, str]) -> dict[str, Answer]:
-        """The other balancers' answers, at most a second old. Other threads that ask meanwhile wait for the same answers."""
+        """The other balancers' answers, at most a second old. Threads that ask meanwhile get the same answers."""
         with self.lock:
             if time.monotonic() - self.answered_at > REUSE_SECONDS or self.answers.keys() != peers.keys():
                 self.answers = self.ask_all(peers)

@@ -16,14 +16,16 @@ TAKE_BACK_SECONDS = 20
 
 USAGE = """Usage: wcs-balancer status | take-back | save-server-states
 
-status              prints the revision, the instance, each node with its state, sockets and reason (for a node that is
-                    up or full: the check that is nearest to its threshold), the removed nodes that drain, how long the
-                    certificate lasts, and for how long clients are refused because another balancer takes over.
+status              prints the revision, the instance, and each node with its state, sockets and reason (for a node that
+                    is up or full: the check that is nearest to its threshold). It also prints the removed nodes that
+                    drain, how long the certificate lasts, and for how long clients are refused while another balancer
+                    takes over.
                     With more than one balancer it prints each with its revision, its health as a target of the load
                     balancer, and which ways of clients it leaves; the sockets of nodes are those of all balancers.
-                    The exit status is 1 when something is wrong (an error, a set-up that failed, a node that is down,
-                    a balancer that does not answer or is no healthy target, no certificate by ACME yet, no nginx for
-                    the pages, or a warning, such as that the certificate ends soon), and while clients are refused.
+                    The exit status is 1 while clients are refused, and when something is wrong: an error, a set-up that
+                    is not complete, a node that is down, a balancer that does not answer or is no healthy target, no
+                    certificate by ACME yet, or no nginx for the pages. A warning also makes it 1, such as that the
+                    certificate ends soon.
 take-back           ends a hand-over before its time: clients are taken again at once
 save-server-states  keeps the servers' states for the next reload; HAProxy's service calls it"""
 

@@ -39,7 +39,7 @@ class OrderError(Exception):
 
 
 def printable(text: str) -> str:
-    """A text from outside, made safe for a terminal: without control characters and other letters that it cannot show."""
+    """A text from outside, made safe for a terminal: letters that it cannot show are escaped."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

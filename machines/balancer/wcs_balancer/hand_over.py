@@ -116,7 +116,7 @@ class HandOverRequest:
 
     def __init__(self, seconds: int):
         self.seconds = seconds
-        """How long clients are to be refused. After the hand-over, how long they are: an earlier request may last longer."""
+        """For how long to refuse clients. After the hand-over, for how long they are refused: an earlier one may last longer."""
         self.deadline = time.monotonic() + CLOSE_SECONDS
         self.done = threading.Event()
         """Set when the status also shows the result."""
