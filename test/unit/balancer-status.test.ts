@@ -45,7 +45,9 @@ test("sandbox status says of a node whether it takes clients, and of another mac
   const up = { nodes: [node] };
   expect(inTheBalancers(cluster(down), "i-00000001")).toBe("down: WCS hangs, 2 sockets");
   const setup = { state: "failed", step: "wcs-checksum" } as const;
-  const failed = { nodes: [{ ...node, state: "down" as const, reason: "setup failed: wcs-checksum", setup }] };
+  const failed = {
+    nodes: [{ ...node, state: "down" as const, reason: "setup failed: wcs-checksum", setup }],
+  };
   expect(inTheBalancers(cluster(failed), "i-00000001")).toBe(
     "down: its set-up failed at step wcs-checksum, 2 sockets",
   );
