@@ -41,7 +41,7 @@ const certificate = new Certificate("certificate", { domain, authority, supplied
 const acmeAccount = acmeAccountOf(described);
 const statusAccess = new StatusAccess("status", { authority });
 
-/** What balancers and nodes have in common. */
+/** Inputs that balancers and nodes have in common. */
 const machines = <Kind extends "balancer" | "node">(kind: Kind) => ({
   settings: described[kind],
   software: software[kind],

@@ -130,11 +130,11 @@ ${thisMachine()}, which runs everything. Its load average at the ends of the rou
 ${Math.max(...loads).toFixed(1)}. Two balancers behind the sandbox's load balancer, which checks them every ${checkSeconds} s, as on AWS. Each death
 happens ${rounds} times, with ${clients} WebSockets on both balancers. One half sends a message each second; the other half sends
 nothing. After the end of its socket a client waits a random time of up to ${maxPauseMilliseconds} ms before each attempt to connect
-again, and gives an attempt ${patienceSeconds} s. The times begin with the death. Somebody new comes every ${newcomerMilliseconds} ms: the longest time between
-two of them that got a session. Silent clients of a dead machine get no reset, on AWS neither: within ${watchSeconds} s they
+again, and gives an attempt ${patienceSeconds} s. The times begin with the death. A new client comes every ${newcomerMilliseconds} ms; "no new client got in" is the longest time
+between two that got a session. Silent clients of a dead machine get no reset, on AWS neither: within ${watchSeconds} s they
 notice only if the machine itself closed their sockets. AWS may take longer: see [operations](operations.md#when-a-balancer-dies).
 
-${table(["", "talking clients that lost their socket", "back, median", "back, last", "silent ones that noticed", "back, last", "nobody new is let in"], rows)}`;
+${table(["", "talking clients that lost their socket", "back, median", "back, last", "silent ones that noticed", "back, last", "no new client got in"], rows)}`;
 }
 
 /** Measures how soon clients are back after a balancer has died, and writes it to docs/benchmarks.md. */

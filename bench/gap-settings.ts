@@ -8,5 +8,5 @@ export const maxPauseMilliseconds = 500;
 export const patienceSeconds = 3;
 /** Clients that share an address: a single address may not have so many connections. */
 export const perAddress = 25;
-/** How often somebody new comes. */
+/** How often a new client comes. */
 export const newcomerMilliseconds = 100;

@@ -121,7 +121,7 @@ function report(now: Round[], before: Round[]): string {
     ["a silent client without a path", (round) => timesOf(round, false).gap],
     ["until a talking client notices", (round) => timesOf(round, true).noticed],
     ["until a silent client notices", (round) => timesOf(round, false).noticed],
-    ["nobody new is let in", (round) => [longestHole(round)]],
+    ["no new client got in", (round) => [longestHole(round)]],
   ];
   const names = ["median", "95 %", "last"];
   const rows = figures.flatMap(([name, times]) => {
@@ -149,8 +149,8 @@ by side. One has this program, which makes the new balancer first. The other one
 \`balancerAmi\`, ${rounds} times, with ${clients} WebSockets. One half sends a message each second. The other half sends nothing and
 only answers the pings of WCS. After the end of its socket a client waits a random time of up to ${maxPauseMilliseconds} ms before each
 attempt to connect again, and gives an attempt ${patienceSeconds} s. "Without a path" begins with the end of the socket, or with the first
-message that had no answer before. It ends when WCS has accepted the new session. Besides, somebody new comes every
-${newcomerMilliseconds} ms: the longest time between two of them that got a session. Sockets that ended a second time: ${again.length}.
+message that had no answer before. It ends when WCS has accepted the new session. A new client comes every
+${newcomerMilliseconds} ms; "no new client got in" is the longest time between two that got a session. Sockets that ended a second time: ${again.length}.
 
 ${table(["", "the new balancer first", "the old one deleted first", "ratio"], rows)}
 

@@ -112,14 +112,14 @@ class Place<Report> {
   }
 }
 
-/** What clients saw. Moments are in milliseconds since the epoch. */
+/** The experience of the clients. Moments are in milliseconds since the epoch. */
 export interface Seen {
   reports: ClientReport[];
   /** When new clients came that got a session. */
   newcomers: number[];
 }
 
-/** The longest time without somebody new who got a session, in seconds. */
+/** The longest time without a new client that got a session, in seconds. */
 export function longestHole({ newcomers }: Seen): number {
   const holes = newcomers.slice(1).map((at, index) => at - (newcomers[index] ?? at));
   return Math.max(...holes) / 1000;

@@ -4,7 +4,7 @@ import type { PublicConfig } from "../config/schema";
 export interface AcmeDelays {
   /** How much longer each next balancer of the list waits before a first order. SSM cannot lock anything. */
   turnSeconds: number;
-  /** Between two looks whether DNS and port 80 lead here, while an order is due. */
+  /** Between two checks of DNS and port 80, while an order is due. */
   checkSeconds: number;
   /** After a failed order; further failures wait several times as long. */
   failSeconds: number;
@@ -20,7 +20,7 @@ export interface AcmeSource {
   /** The contact of the account. */
   email: string;
   directory: string;
-  /** Null: the balancer takes the first one that it knows of those that the directory offers. */
+  /** Null: the balancer takes the first profile that it knows among those of the directory. */
   profile: string | null;
   delays: AcmeDelays;
 }

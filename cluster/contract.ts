@@ -11,7 +11,7 @@
 export const httpsPort = 443;
 /** The redirect to https, on the balancer. */
 export const httpPort = 80;
-/** The same on the balancer for the load balancer, which says with PROXY protocol who the client is. */
+/** The same for the load balancer, which passes on the client's address in PROXY protocol. */
 export const loadBalancerHttpsPort = 10443;
 export const loadBalancerHttpPort = 10080;
 /** The load balancer's health check, on the balancer. */

@@ -28,7 +28,7 @@ export interface ClusterDescription {
   balancers: string[];
   /** The ways of clients to them. */
   paths: ClientPaths;
-  /** How long a balancer that leaves serves on. */
+  /** How long a balancer that leaves keeps serving. */
   leave: Leave;
   /** The directory of public certificates. @default the configuration's certificate, or the stack's own CA */
   acme?: AcmeSource;
@@ -38,11 +38,11 @@ export interface ClusterDescription {
   externalNodes: Backend[];
   /** haproxy.cfg without the servers. */
   haproxyBase: string;
-  /** What decides about a server's line in haproxy.cfg. */
+  /** The settings that a server's line in haproxy.cfg depends on. */
   serverSettings: ServerSettings;
   drainTimeoutSeconds: number;
   packages: PackageSources;
-  /** Who reaches which port. Everything else is closed. */
+  /** The open ports with their sources. Everything else is closed. */
   ingress: IngressRule[];
 }
 
@@ -74,7 +74,7 @@ export function delaysOf(environment: Record<string, string | undefined>): Delay
 
 /**
  * Describes the cluster of a stack.
- * @param config of the licence key it matters only whether there is one
+ * @param config the value of the licence key does not matter, only whether there is one
  * @param parameterPath the beginning of the names of the stack's SSM parameters, such as /wcs-balancer/dev
  */
 export function describeCluster(

@@ -9,8 +9,8 @@ const parameterLimitBytes = 8192;
 
 /**
  * The number of the document's contract; machines/balancer/wcs_balancer/document.py has the same. A balancer with a
- * lower one applies only `revision`, `servers`, `balancers`, `address`, `targetGroups` and `leave` (one with contract 1
- * or 2 only the first two), so these never change their meaning. When any other field changes its meaning, the contract
+ * lower one applies only `revision`, `servers`, `balancers`, `address`, `targetGroups` and `leave`. One with contract 1 or
+ * 2 applies only the first two. So these never change their meaning. When any other field changes its meaning, the contract
  * gets a higher number.
  */
 const contract = 4;
@@ -39,12 +39,12 @@ export interface DesiredStateContent {
   /** haproxy.cfg without the servers. */
   haproxyBase: string;
   /**
-   * The nodes. They are a field of the document that also an older balancer understands. The balancer puts their lines
+   * The nodes. An older balancer understands this field of the document, too. The balancer puts their lines
    * at the end of haproxy.cfg.
    */
   backends: Backend[];
   serverSettings: ServerSettings;
-  /** `sha256` of the PEM in the secret parameter. With `acme` that one serves until the first ordered one is there. */
+  /** `sha256` of the PEM in the secret parameter. With `acme` this PEM serves until the first ordered one is there. */
   certificateHash: string;
   /** `sha256` of the whole value of the status parameter, which `renderStatusSecret` makes. */
   statusHash: string;

@@ -24,11 +24,11 @@ export function balancerNames(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `balancer-${index + 1}`);
 }
 
-/** How long a balancer to which no more clients are sent serves on, before its drain time-out begins. */
+/** How long a balancer that leaves keeps serving, before its drain time-out begins. */
 export interface Leave {
   /** AWS still sends new clients for some minutes. DNS is remembered, too. */
   tailSeconds: number;
-  /** This long no new client must have come. */
+  /** For this long no new client must have come. */
   quietSeconds: number;
 }
 

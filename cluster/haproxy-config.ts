@@ -73,7 +73,7 @@ export function serverName(nodeName: string, instanceId: string): string {
   return `${nodeName}-${instanceId.slice(-8)}`;
 }
 
-/** The same for a server that is not an instance: its name and a hash of its address. */
+/** A server name for a server that is not an instance: its name and a hash of its address. */
 export function externalServerName(name: string, address: string): string {
   return `${name}-${createHash("sha256").update(address).digest("hex").slice(0, 8)}`;
 }
@@ -216,7 +216,7 @@ ${trusted}${trusted && `    ${rule} accept if trusted\n`}    ${rule} track-sc0 s
 
 /**
  * A value of the map that wcs-balancer-sync writes. HAProxy 3.0 keeps a map for each use of a file that need not exist, so
- * whoever changes a value at run time has to change each of them.
+ * a change at run time has to be made in each of them.
  */
 const acmeValue = (key: string) => `str(${key}),map_str(opt@${acmeFile})`;
 
@@ -240,7 +240,7 @@ ${renderClientLimits(settings, path)}${settings.acme ? challengeLines : ""}    #
 
 /**
  * A hand-over moves the Elastic IP, so it does not concern clients of the load balancer. It lasts 300 s at most,
- * whatever the clock does.
+ * even if the clock is set.
  */
 const handOverLines = `    # While another balancer takes over the address.
     http-request set-var(txn.now) date
@@ -295,7 +295,7 @@ ${strictTransportSecurity}    use_backend wcs_balancer_status if is_status or { 
  * - `server-state-file`: otherwise a node that its agent took out would count as up after a reload;
  * - `ssl-default-bind-curves`: finite fields cost the server much more than the client;
  * - `timeout http-keep-alive`: a browser has six connections for its pages;
- * - `timeout queue`: without a free node a client soon gets a 503, and tries again by itself;
+ * - `timeout queue`: without a free node a client soon gets a 503, and tries again automatically;
  * - `timeout client-hs`: counts before the end of the TLS handshake, `timeout client` after it;
  * - `stick-table`: there is room for all addresses;
  * - load-balancer-health: the load balancer resets every socket of an unhealthy balancer, and a full cluster must not

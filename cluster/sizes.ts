@@ -19,7 +19,7 @@ export function sizeProblems(config: ConfigValues): string[] {
   }
 }
 
-/** Of the longest form: a load balancer makes the document larger. */
+/** Target groups with the longest possible ARNs: a load balancer makes the document larger. */
 const madeUpTargetGroups = ["https", "http"].map((name, index) => ({
   arn: `arn:aws-us-gov:elasticloadbalancing:us-gov-east-1:123456789012:targetgroup/load-balancer-${name}-1a2b3c4/5d6e7f8091a2b3c${index}`,
   port: index === 0 ? loadBalancerHttpsPort : loadBalancerHttpPort,

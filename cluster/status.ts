@@ -48,9 +48,9 @@ const removedServerSchema = z.strictObject({
 const leavingSchema = z.strictObject({
   /** The way of clients that is given up. */
   path: z.enum(["address", "loadBalancer"]),
-  /** Until others serve; until nobody new comes; until the last WebSocket has ended; done. */
+  /** `waiting` until others serve, `tail` until no new clients come, `draining` until the last WebSocket ends. */
   phase: z.enum(["waiting", "tail", "draining", "left"]),
-  /** Why the phase goes on; empty when only time has to pass. */
+  /** Why the phase continues; empty when only time has to pass. */
   reason: z.string(),
   /** WebSockets of this path; null when they are not known or not counted any more. */
   sockets: count.nullable(),

@@ -58,7 +58,7 @@ export function capacityWarnings(config: PublicConfig): string[] {
   ];
 }
 
-/** Warns that several balancers count each by itself. */
+/** Warns that each of several balancers counts only its own connections. */
 export function balancerWarnings({ balancers, maxConnectionsPerNode, checks }: PublicConfig): string[] {
   if (balancers === 1 || checks.connections !== undefined) return [];
   return [

@@ -29,7 +29,7 @@ export interface BalancerArgs {
  */
 export class Balancer extends pulumi.ComponentResource {
   readonly instanceId: pulumi.Output<string>;
-  /** The subnet that the machine is in, whatever would be chosen today. */
+  /** The subnet that the machine is in. A new machine might get another one. */
   readonly subnetId: pulumi.Output<string>;
   /**
    * The public address that AWS gave the machine when it was made. The machine loses it when it gets an Elastic IP, so

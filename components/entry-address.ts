@@ -26,7 +26,7 @@ export interface EntryAddressArgs {
   /** The machine that is to have the address. */
   balancer: Balancer;
   /**
-   * What the machine has to serve before it gets the address.
+   * The state that the machine has to serve before it gets the address.
    * @default the address moves at once, even if the machine does not serve yet
    */
   serving?: Serving;

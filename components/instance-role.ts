@@ -27,7 +27,7 @@ export function rolePath(project: string, stack: string): string {
 const lookUps = [
   "elasticloadbalancing:DescribeTargetHealth",
   "ec2:DescribeInstances",
-  // Whoever registers targets needs these, too (AWS, "Elastic Load Balancing API permissions").
+  // A caller that registers targets needs these, too (AWS, "Elastic Load Balancing API permissions").
   "ec2:DescribeInternetGateways",
   "ec2:DescribeSubnets",
   "ec2:DescribeVpcs",

@@ -14,7 +14,7 @@ import { loadBalancerTags as tags } from "./tags";
 
 export interface LoadBalancerArgs {
   network: Network;
-  /** The subnet that the first balancer is in. It keeps it, whatever subnets the VPC gets. */
+  /** The subnet that the first balancer is in. It does not change when the VPC gets further subnets. */
   firstSubnet: pulumi.Input<string>;
   /** The number of balancers. */
   balancers: number;
@@ -36,7 +36,7 @@ const healthCheck = {
   unhealthyThreshold: 2,
 };
 
-/** The longest that AWS takes for TCP is 6000; WCS pings each WebSocket every five seconds. */
+/** AWS allows at most 6000 for TCP; WCS pings each WebSocket every five seconds. */
 const idleTimeoutSeconds = 3600;
 
 /** A deregistered balancer keeps its clients until its own drain ends: AWS must not end connections before. */

@@ -11,7 +11,7 @@ import type { WcsCluster } from "./wcs-cluster";
 export interface RolloutArgs {
   /** The addresses are asked directly, so that no DNS record is needed. */
   addresses: pulumi.Input<string[]>;
-  /** How clients reach the balancers, how long a balancer that leaves serves on and drains, and the ACME directory. */
+  /** How clients reach the balancers, how long a balancer that leaves keeps serving and drains, and the ACME directory. */
   described: Pick<ClusterDescription, "paths" | "leave" | "drainTimeoutSeconds" | "acme">;
   /** Whether the stack makes the DNS record of its domain. @default false: it is made by hand */
   makesRecord?: boolean;
@@ -24,13 +24,13 @@ export interface RolloutArgs {
   /** Servers that this stack does not make. If one is down, there is only a warning. */
   furtherNodes: FurtherNodes;
   statusAccess: StatusAccess;
-  /** `serving`: it is enough that every balancer serves. @default also everything that was removed is done */
+  /** `serving`: waits only until every balancer serves. @default waits also until removed machines are done */
   until?: "serving";
 }
 
 /**
  * Ends when every balancer runs the revision, every node is up, every removed node is drained and every other balancer
- * has left, so that `pulumi up` ends when the cluster serves. Pulumi deletes what was removed only after that.
+ * has left. So `pulumi up` ends when the cluster serves. Pulumi deletes removed machines only after that.
  */
 export class Rollout extends pulumi.ComponentResource {
   constructor(name: string, args: RolloutArgs, opts?: pulumi.ComponentResourceOptions) {

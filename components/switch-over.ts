@@ -9,7 +9,7 @@ export interface SwitchOverArgs {
   rollout?: RolloutArgs;
   /** @default the record is made by hand */
   record?: DnsRecordArgs;
-  /** What has to be there before the rollout is waited for. */
+  /** Resources that must exist before the wait for the rollout begins. */
   dependsOn: pulumi.Resource[];
 }
 
@@ -28,7 +28,7 @@ export function switchOver({ paths, rollout, record, dependsOn }: SwitchOverArgs
     makeRecord(makeRollout("rollout", []));
     return;
   }
-  // The move of the Elastic IP waits by itself until the balancer serves.
+  // The move of the Elastic IP already waits until the balancer serves.
   const serving = record && !paths.address ? makeRollout("serving", [], "serving") : [];
   makeRollout("rollout", makeRecord(serving));
 }

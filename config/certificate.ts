@@ -111,7 +111,7 @@ function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: 
   }
 }
 
-/** Browsers refuse a certificate that has expired or is not valid yet, so nobody could connect. */
+/** Browsers refuse a certificate that has expired or is not valid yet, so no client could connect. */
 function checkValidity(key: CertificateKey, certificate: X509Certificate, now: Date): void {
   const [begin, end] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
   if (begin <= now && now < end) return;

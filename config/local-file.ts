@@ -20,7 +20,7 @@ export function hashFile(path: string): LocalFile {
   return file;
 }
 
-/** The same, but reads the file again even if this program has read it before. */
+/** The file at a path with its checksum, read again even if this program has read it before. */
 export function readAndHash(path: string): LocalFile {
   const hash = createHash("sha256");
   const part = Buffer.allocUnsafe(1 << 20);

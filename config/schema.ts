@@ -278,8 +278,8 @@ export const configSchema = z.strictObject({
     .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
   acme: acme.optional().meta({
     description:
-      "Public certificates by themselves: the balancers order and renew them at an ACME directory, by default Let's " +
-      "Encrypt's, and prove on port 80 that the domain leads to them. email is the account's contact; profile is the " +
+      "Public certificates: the balancers order and renew them automatically at an ACME directory, by default Let's " +
+      "Encrypt's. They prove on port 80 that the domain leads to them. email is the account's contact; profile is the " +
       "directory's name for a kind of certificate, by default the first of tlsserver, classic and default that it has. " +
       "Default: no ACME",
     example: "operations@example.com",

@@ -43,7 +43,7 @@ function groupsOfLoadBalancers(args: StackValidationArgs): string[] {
     .map(({ urn }) => urn);
 }
 
-/** What clients reach through a load balancer, and how it comes to the balancers. */
+/** The rules about load balancers: the ports that they open, and their way to the balancers. */
 export const loadBalancerPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   {
     name: "guarded-load-balancers",

@@ -79,7 +79,7 @@ const changesParameters =
 /** The one parameter that balancers write: their certificate from an ACME directory. */
 const writtenParameter = /^arn:aws[a-z-]*:ssm:[^:*?]+:[^:*?]+:parameter\/[^*?]+\/acme-certificate$/;
 
-/** What a statement lets a role change in parameters besides the one that balancers write. */
+/** Parameters that a statement lets a role change, besides the one that balancers write. */
 function parameterChanges({ Effect, Action, Resource }: Statement): string[] {
   if (Effect !== "Allow") return [];
   return list(Action)

@@ -82,7 +82,7 @@ export function opensProxyPort(rule: IngressRule): boolean {
   return Object.values(proxyPorts).some((port) => letsIn(rule, "tcp", port));
 }
 
-/** Who reaches which port. */
+/** The rules about open ports. */
 export const portPolicies: (ResourceValidationPolicy | StackValidationPolicy)[] = [
   {
     name: "world-ports",

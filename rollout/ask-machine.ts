@@ -2,8 +2,8 @@ import type { Status } from "../cluster/status";
 import { type Answer, askCluster, askStatus, type StatusAccess } from "./status-client";
 
 /**
- * The status of a balancer, from itself, or else from any balancer behind the load balancer. A machine that has had the
- * Elastic IP before has another address of its own since then, which is not known.
+ * The status of a balancer, from itself, or else from any balancer behind the load balancer. A machine that once had
+ * the Elastic IP has a new address since then, which is not known.
  * @param own the address that AWS gave the machine when it was made
  * @param loadBalancer the load balancer's addresses; none without one
  */

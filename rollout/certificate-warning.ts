@@ -2,16 +2,16 @@
 import { httpPort } from "../cluster/contract";
 import type { AcmeStatus, ClusterStatus } from "../cluster/status";
 
-/** What an operator may have to do for the certificate. */
+/** The facts that an operator needs for the certificate. */
 export interface CertificateWish {
   domain: string;
-  /** Those that the domain must lead to. */
+  /** The addresses that the domain must lead to. */
   addresses: string[];
   /** Whether the stack makes the DNS record itself. */
   makesRecord: boolean;
 }
 
-/** How far a balancer is, in an operator's words. */
+/** The progress of a balancer, as text for an operator. */
 function progress({ state, reason, nextTry }: AcmeStatus): string {
   const now = reason || (state === "ordering" ? "an order is under way" : "there was no try yet");
   return nextTry && state === "waiting" ? `${now} (next try at ${nextTry})` : now;
@@ -46,6 +46,6 @@ export function pendingCertificateWarnings(
     : `Make exactly these DNS records for it: ${records}. When resolvers give them`;
   return [
     `${domain} has no public certificate yet, so browsers do not trust it: ${reasons.join("; ")}. ${todo} and port ` +
-      `${httpPort} can be reached, the certificate comes by itself within ten minutes`,
+      `${httpPort} can be reached, the certificate comes automatically within ten minutes`,
   ];
 }

@@ -2,7 +2,7 @@
 import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
 import { full, inWhichState, judge, notUp, warningsOf } from "./verdict";
 
-/** What a rollout waits for. */
+/** The state that a rollout waits for. */
 export interface WantedBalancers {
   /** The instances by the names. */
   balancers: Record<string, string>;
@@ -49,7 +49,7 @@ const ways: Record<LeavingPath["path"], string> = {
   loadBalancer: "the load balancer",
 };
 
-/** How far a balancer is with a way of clients that it gives up, as text for an operator. */
+/** The progress of a balancer that gives up a way of clients, as text for an operator. */
 export function leavingPath({ path, phase, reason, sockets, secondsLeft }: LeavingPath): string {
   const seconds = secondsLeft === null ? "" : `, ${secondsLeft} s at least`;
   const minutes = secondsLeft === null ? "" : `, ${Math.ceil(secondsLeft / 60)} min at most`;
@@ -59,7 +59,7 @@ export function leavingPath({ path, phase, reason, sockets, secondsLeft }: Leavi
     draining: `${sockets ?? "unknown"} sockets left${minutes}`,
     left: "done",
   };
-  // Why the others do not serve is said of them.
+  // The lines about the others say why they do not serve.
   const why = reason && phase !== "waiting" ? `: ${reason}` : "";
   return `leaves ${ways[path]}: ${progress[phase]}${why}`;
 }
@@ -75,7 +75,7 @@ function targetProblem({ target }: Status): string[] {
   return [`the load balancer finds it ${target.state}${target.reason ? `: ${target.reason}` : ""}`];
 }
 
-/** What is missing at a wanted balancer. Of several balancers each line names one, also a line about a node. */
+/** What is missing at a wanted balancer. With several balancers each line begins with a balancer's name. */
 function missingAt(instance: string, status: Status, wanted: WantedBalancers, beginning: string): Missing[] {
   const isOnly = Object.keys(wanted.balancers).length === 1;
   const verdict = judge(status, { ...wanted, instance }, isOnly ? beginning : "");
@@ -92,8 +92,8 @@ function missingAt(instance: string, status: Status, wanted: WantedBalancers, be
 }
 
 /**
- * What is missing until a balancer that is not wanted can be deleted. One that has read the document says how far it is
- * with the load balancer, also when it has left.
+ * What is missing until a removed balancer can be deleted. Once it has read the document, its status names the load
+ * balancer among the ways that it gives up, even after it has left.
  */
 function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missing {
   const leaving = stillLeaving(member.leaving ?? []);
@@ -137,7 +137,7 @@ export function judgeCluster(
           {
             clock: "rollout",
             reasons: [member ? beginning + member.reason : notFound(cluster, wanted, instance, beginning)],
-            // One that AWS does not answer does not know the others: its own console says why.
+            // A balancer that gets no answer from AWS does not know the others: its own console has the reason.
             suspect: wanted.hasLoadBalancer && !cluster.complete ? (cluster.instance ?? undefined) : instance,
           },
         ],
@@ -145,7 +145,7 @@ export function judgeCluster(
   const others = cluster.balancers.filter(
     ({ instance }) => !names.some(([, wantedInstance]) => wantedInstance === instance),
   );
-  // Another machine that had the Elastic IP has handed it over before the rollout: its address is not waited for.
+  // The machine that had the Elastic IP before has handed it over before the rollout, so it need not leave that.
   missing.push(
     ...others.filter(({ leaving }) => leaving).map((one) => missingAtOther(one, wanted.hasLoadBalancer)),
   );
@@ -188,7 +188,7 @@ export function judgeCluster(
         .filter((member) => !mayLive(member))
         .map(
           ({ instance, reason }) =>
-            `${instance} is not wanted any more and does not say whether it has clients, so nobody waits for them: ${reason}`,
+            `the removed balancer ${instance} does not answer (${reason}), so pulumi up deletes it without a drain`,
         ),
     ],
     furtherDown: statuses.flatMap(({ status, prefix }) =>

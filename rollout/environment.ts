@@ -20,7 +20,7 @@ export function names(list: string): string[] {
   return list.split(" ").filter(Boolean);
 }
 
-/** What has to be served. */
+/** The state that balancers have to serve. */
 export interface WantedState {
   revision: string;
   servers: string[];

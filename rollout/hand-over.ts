@@ -31,7 +31,7 @@ const pollMilliseconds = 2000;
 const handOverSeconds = Number(process.env.HAND_OVER_SECONDS ?? 60);
 /** A balancer that applies a change is busy for some seconds. */
 const handOverAttempts = 3;
-/** How long a machine may take that did not answer before. */
+/** The time for the answer of a machine that did not answer before. */
 const shortMilliseconds = 5000;
 
 /**

@@ -44,7 +44,7 @@ class RefusedError extends Error {}
 /** Error codes of Node.js and OpenSSL that mean: another server answers. */
 const foreignCodes = /^(CERT_|ERR_TLS_|ERR_SSL_|EPROTO|HPE_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/;
 
-/** A connection error in an operator's words. */
+/** A connection error as text for an operator. */
 function explainConnection(error: NodeJS.ErrnoException, handshakeDone: boolean): Error {
   if (error.code === "ECONNREFUSED")
     return new Error(
@@ -57,13 +57,13 @@ function explainConnection(error: NodeJS.ErrnoException, handshakeDone: boolean)
   );
 }
 
-/** What wcs-balancer-sync says, on one line; nothing of a page that HAProxy has for browsers. */
+/** The text of wcs-balancer-sync on one line; empty for a page of HAProxy for browsers. */
 function reasonIn(body: string): string {
   const text = body.trim().replace(/\s+/g, " ");
   return text.startsWith("{") ? text : "";
 }
 
-/** An HTTP answer other than 200 in an operator's words. */
+/** An HTTP answer other than 200 as text for an operator. */
 function explainStatus(status: number | undefined, body: string): Error {
   const said = `it answers HTTP ${status} ${reasonIn(body)}`.trim();
   const advice =

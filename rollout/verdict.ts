@@ -1,5 +1,4 @@
 /** Judges a balancer's status for a rollout. Pure functions. */
-import { setupWords } from "../cluster/contract";
 import type { NodeStatus, RemovedServer, Status } from "../cluster/status";
 
 export interface Verdict {
@@ -12,12 +11,18 @@ export interface Verdict {
   onlyDrains: boolean;
 }
 
+/** The progress of a set-up, as text for an operator. */
+export function setupProgress({ state, step }: NonNullable<Status["setup"]>): string {
+  return state === "failed" ? `its set-up failed at step ${step}` : `its set-up is at step ${step}`;
+}
+
 /** The servers that take no clients, with the reason. Full servers are not among them. */
 export function notUp(status: Status, servers: string[]): string[] {
   return servers.flatMap((server) => {
     const node = status.nodes.find((candidate) => candidate.server === server);
     if (!node) return [`${server}: not in HAProxy`];
     if (node.state !== "down" && node.state !== "unknown") return [];
+    if (node.setup) return [`${server}: ${setupProgress(node.setup)}`];
     return [`${server}: ${node.state}${node.reason ? `: ${node.reason}` : ""}`];
   });
 }
@@ -95,9 +100,8 @@ export function judge(
   if (status.refused)
     waitingFor.push(`${beginning}it still reports revision ${status.refused}, which it refused`);
   if (status.setup) {
-    const { state, step } = status.setup;
-    failed = state === "failed";
-    waitingFor.push(beginning + (failed ? setupWords.failed + step : `its set-up is at step ${step}`));
+    failed = status.setup.state === "failed";
+    waitingFor.push(beginning + setupProgress(status.setup));
   }
   waitingFor.push(...status.away.map((part) => beginning + part));
   waitingFor.push(...notUp(status, servers));

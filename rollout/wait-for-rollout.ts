@@ -1,14 +1,14 @@
 /**
- * Waits until every wanted balancer runs the revision, all its parts answer, every node is up, every removed node is
- * drained, the load balancer sends it clients, and every other balancer has left. Prints what is missing. Any balancer
+ * Waits until every wanted balancer runs the revision, all its parts answer, and the load balancer sends it clients. Every
+ * node must be up, every removed node drained, and every other balancer gone. Prints what is missing. Any balancer
  * answers for all. Asks the addresses under the status's own name, so it needs only port 443 and no DNS.
  *
  * Environment: ENTRY_ADDRESSES (separated by blanks), BALANCERS (JSON: the wanted balancers' instance ids by their
  * names), LOAD_BALANCER (true or false), REVISION, SERVERS (server names, separated by blanks), FURTHER_SERVERS (servers
  * that this stack does not make), TRUSTED (PEM of the CA of the status), STATUS_TOKEN, DEADLINE_SECONDS (default 900,
  * without the time in which only drains and balancers that leave are waited for), DRAIN_TIMEOUT_SECONDS, LEAVE_SECONDS
- * (how long a balancer that leaves serves on before its drain), ACME_DOMAIN (set when balancers order a certificate for
- * it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record).
+ * (how long a balancer that leaves keeps serving before its drain), ACME_DOMAIN (set when balancers order a certificate
+ * for it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
@@ -32,7 +32,7 @@ import { type Answer, askCluster, type StatusAccess } from "./status-client";
 const pollMilliseconds = 2000;
 /** How long after the drain time-out the balancer may still close sockets. */
 const drainMarginSeconds = 60;
-/** How much longer it may take: AWS deregisters slowly, and single new clients prolong the wait for a quiet minute. */
+/** More time for leaving: AWS deregisters slowly, and single new clients prolong the wait for a quiet minute. */
 const leaveMarginSeconds = 600;
 
 /** Asks one address after the other until a balancer answers; otherwise gives the first reason. */
@@ -49,7 +49,7 @@ async function askAny(accesses: StatusAccess[]): Promise<Answer<ClusterStatus>> 
 /** Says that a public certificate has not come yet. */
 function aboutCertificate(cluster: ClusterStatus, { balancers, untilServing }: WantedBalancers): string[] {
   const { ACME_DOMAIN: domain, MAKES_RECORD } = process.env;
-  // After a wait until the balancers serve comes the one that says it.
+  // The last wait of an `up` says it, not the one that ends when the balancers serve.
   if (!domain || untilServing) return [];
   const addresses = names(required("ENTRY_ADDRESSES"));
   return pendingCertificateWarnings(cluster, balancers, {
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
   let last = "";
   let reached = false;
   const warned = new Set<string>();
-  /** When each balancer that is silent now was first so, in milliseconds. */
+  /** Since when each silent balancer has been silent, in milliseconds. */
   let silentSince = new Map<string | null, number>();
   const silentSeconds = (instance: string | null) =>
     (Date.now() - (silentSince.get(instance) ?? Date.now())) / 1000;

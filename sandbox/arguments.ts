@@ -43,7 +43,7 @@ export function splitArguments(args: string[], options: ParseArgsConfig["options
 
 /**
  * Refuses options that a command would ignore.
- * @param given the names of the options that somebody has written
+ * @param given the names of the given options
  * @param takes the options that each command takes
  * @throws Error that names the commands that take the option
  */

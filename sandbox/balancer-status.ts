@@ -1,18 +1,19 @@
 import type { ClusterMember, ClusterStatus, NodeStatus, RemovedServer, Status } from "../cluster/status";
 import { leavingPath } from "../rollout/cluster-verdict";
-import { removedServer } from "../rollout/verdict";
+import { removedServer, setupProgress } from "../rollout/verdict";
 
-/** What a balancer says of a machine. */
+/** A machine as a balancer sees it. */
 interface View {
   text: string;
   /** Null when it does not know. */
   sockets: number | null;
 }
 
-/** A node's state and why, or how far it is from being full. */
-function viewOfNode({ state, reason, load, weight, sockets }: NodeStatus): View {
+/** A node's state with its reason, or with the check that is nearest to its threshold. */
+function viewOfNode({ state, reason, setup, load, weight, sockets }: NodeStatus): View {
   const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
-  return { text: state === "up" ? up : `${state}${reason ? `: ${reason}` : ""}`, sockets };
+  const why = setup ? setupProgress(setup) : reason;
+  return { text: state === "up" ? up : `${state}${why ? `: ${why}` : ""}`, sockets };
 }
 
 function viewOfRemoved(removed: RemovedServer): View {
@@ -20,7 +21,7 @@ function viewOfRemoved(removed: RemovedServer): View {
   return { text: `${what}: ${removedServer(removed)}`, sockets: removed.sockets };
 }
 
-/** What one balancer says of a machine, by the end of its instance id; nothing when it is none of its servers. */
+/** A machine as one balancer sees it, found by the end of its instance id; nothing when it is none of its servers. */
 function viewOf({ nodes, draining }: Status, id: string): View | undefined {
   const isIt = ({ server }: { server: string }) => server.endsWith(`-${id.slice(-8)}`);
   const node = nodes.find(isIt);
@@ -33,8 +34,8 @@ function viewOf({ nodes, draining }: Status, id: string): View | undefined {
 const nameOf = ({ name, instance }: ClusterMember) => name ?? instance ?? "a balancer without a name";
 
 /**
- * The same with a name for each balancer. One without a document knows no names, and one that has just begun does not
- * know its own instance.
+ * Gives each balancer a name. A balancer without a document knows no names, and one that has just started does not know
+ * its own instance.
  * @param asked the instance that has answered
  * @param names the machines' names by their instance ids
  */
@@ -55,7 +56,7 @@ export function nameEach(
   return { ...cluster, balancers: named };
 }
 
-/** A balancer's own state: what it does, its health in the load balancer, and the ways of clients that it gives up. */
+/** A balancer's own state: whether it serves, its health in the load balancer, and the ways of clients that it gives up. */
 function describeBalancer({ status, reason }: ClusterMember): string {
   if (!status) return reason;
   const serves = status.revision === null ? "serves only its status" : "serves";
@@ -64,8 +65,8 @@ function describeBalancer({ status, reason }: ClusterMember): string {
 }
 
 /**
- * What the balancers say of a machine, by its instance id; empty when it is not one of theirs. Sockets are added up. When
- * they do not agree about a node, each is named.
+ * A machine as the balancers see it, by its instance id; empty when it is not one of theirs. Sockets are added up. When
+ * the balancers do not agree about a node, the text names each.
  */
 export function inTheBalancers({ balancers }: ClusterStatus, id: string): string {
   const balancer = balancers.find(({ instance }) => instance === id);
@@ -90,20 +91,18 @@ function howApplied(applied: Status["applied"]): string {
   return applied ? "" : " (another one is wanted)";
 }
 
-/** What a balancer runs, and what is wrong. */
+/** A balancer's revision, faults and warnings. */
 function summaryOf({ revision, applied, error, setup, away, warnings }: Status): string[] {
   const state = howApplied(applied);
-  const step =
-    setup && (setup.state === "failed" ? `has failed at step ${setup.step}` : `is at step ${setup.step}`);
   return [
     `revision ${revision ?? "none"}${state}${error ? `, error: ${error}` : ""}`,
-    ...(step ? [`its set-up ${step}`] : []),
+    ...(setup ? [setupProgress(setup)] : []),
     ...away,
     ...warnings.map((warning) => `warning: ${warning}`),
   ];
 }
 
-/** The lines below the table: what each balancer runs, what is wrong, and what will be. */
+/** The lines below the table: each balancer's revision, faults and warnings. */
 export function summary({ balancers }: ClusterStatus): string[] {
   const lines = balancers.map((balancer) => ({
     name: nameOf(balancer),

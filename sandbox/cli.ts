@@ -248,7 +248,7 @@ const commands: Record<string, Command> = {
   status: { changes: false, takes: [], run: status },
   shell: { changes: false, takes: [], run: shell },
   logs: { changes: false, takes: [], run: logs },
-  // Not a change that has to wait: an `up` may be running that tells to make the record.
+  // Takes no lock: a running `up` may be waiting for this record.
   dns: {
     changes: false,
     takes: ["remove"],
@@ -323,7 +323,7 @@ async function main(): Promise<number> {
   return command.changes ? underLock(values.name, busy, run) : run();
 }
 
-// A command whose reader has gone, as in `up | head`, goes on to its end: each failed write would else be one more error.
+// A command whose reader has gone, as in `up | head`, runs to its end, without an error for each failed write.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 
 main().then(

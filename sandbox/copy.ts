@@ -21,7 +21,7 @@ export async function hibernateSandbox(paths: SandboxPaths): Promise<void> {
 }
 
 /**
- * Copies a hibernated sandbox in seconds. The copy goes on where the original stopped: its machines boot from the
+ * Copies a hibernated sandbox in seconds. The copy continues where the original stopped: its machines boot from the
  * original's disks, and write to their own. One original can have several copies, and must stay as long as they do.
  */
 export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise<void> {

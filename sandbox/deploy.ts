@@ -36,7 +36,7 @@ async function inEngine<T>(
   { paths, stack, overrides, secrets, file }: Deployment,
   use: (opened: Stack) => Promise<T>,
 ): Promise<T> {
-  // Ctrl-C reaches the engine by itself, which then cancels; this process holds the providers that it cancels with.
+  // Ctrl-C also reaches the engine, which then cancels; this process holds the providers that it cancels with.
   const stayForEngine = () => {};
   process.on("SIGINT", stayForEngine);
   try {

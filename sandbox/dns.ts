@@ -4,7 +4,7 @@ import type { CloudClient } from "./cloud/client";
 const label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
 const domainPattern = new RegExp(`^${label}(\\.${label})+$`);
 
-/** What `dns` is to do. */
+/** The task of `dns`. */
 export type DnsCommand =
   | { kind: "list" }
   | { kind: "put"; name: string; addresses: string[] }

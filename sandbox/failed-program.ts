@@ -8,7 +8,7 @@ const { RunResponse } = require("@pulumi/pulumi/proto/language_pb");
 type Answer = (error: Error | null | undefined, response?: any) => void;
 
 /**
- * Ends an inline program of the automation API after an error that nobody catches, such as that of a look-up. The SDK
+ * Ends an inline program of the automation API after an uncaught error, such as that of a look-up. The SDK
  * prints the error, and then waits for the registration of the resources that needed the value, for ever: it is made for
  * a process that ends when it has nothing to do (automation/server.js and `waitForRPCs` in runtime/settings.js).
  */

@@ -1,6 +1,6 @@
 import { runAsync, succeeds } from "./shell";
 
-/** What the sandbox needs of the machine it runs on: a command, and the Debian or Ubuntu package that has it. */
+/** A command that the sandbox needs on this machine, and the Debian or Ubuntu package that has it. */
 const needed: Record<string, string> = {
   conntrack: "conntrack",
   "dpkg-scanpackages": "dpkg-dev",

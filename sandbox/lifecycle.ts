@@ -74,7 +74,7 @@ export async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
   return cloud;
 }
 
-/** Removes everything of a sandbox, whatever state it is in. */
+/** Removes everything of a sandbox in any state. */
 export function removeSandbox(paths: SandboxPaths): void {
   endCgroup(paths.cgroup);
   for (const id of machineIds(paths)) removeMachine(paths, id);

@@ -19,14 +19,14 @@ export async function underLock(name: string, busy: string, use: () => Promise<n
   const flock = spawn(
     "env",
     [
-      // It holds the lock until the command has ended, whatever that makes of Ctrl-C.
+      // It holds the lock until the command has ended, also after Ctrl-C.
       ...["--ignore-signal=INT", "flock"],
       ...["--nonblock", "--close", "--conflict-exit-code", String(lockedStatus)],
       ...[join(cache, `lock-${name}`), process.execPath, ...process.execArgv, ...process.argv.slice(1)],
     ],
     { stdio: "inherit", env: { ...process.env, [lockVariable]: name } },
   );
-  // Ctrl-C reaches the command by itself; this process waits until the command ends.
+  // Ctrl-C also reaches the command; this process waits until the command ends.
   process.on("SIGINT", () => {});
   for (const signal of ["SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => {

@@ -20,7 +20,7 @@ export const cached = {
 };
 
 export const projectRoot = join(__dirname, "..");
-/** The checkout whose program is deployed: that of another version, where a test upgrades a stack. */
+/** The checkout whose program is deployed. A test that upgrades a stack names one of another version. */
 export const programRoot = process.env.WCS_SANDBOX_PROGRAM ?? projectRoot;
 const stateRoot = "/var/lib/wcs-balancer-sandbox";
 

@@ -23,7 +23,7 @@ const definitions: Record<string, ProviderDefinition> = {
   command: { version: packageVersion("@pulumi/command"), types: commandTypes, invokes: commandInvokes },
 };
 
-/** The file of a stack as it stands in the project, with what only the sandbox can know put in. */
+/** The file of a stack in the project, with the values that only the sandbox knows. */
 export function stackSettings(
   stack: string,
   overrides: Record<string, unknown>,
@@ -32,7 +32,7 @@ export function stackSettings(
   const path = resolve(programRoot, file);
   if (!existsSync(path)) throw new Error(`there is no ${file}`);
   const { config = {} } = parse(readFileSync(path, "utf8")) as { config?: Record<string, unknown> };
-  // One of the two can be given.
+  // Only one of wcsPackage and wcsPackageUrl can be given.
   const supplied = {
     [`${project}:wcsPackage`]: overrides.wcsPackageUrl ? undefined : wcsPackage().path,
     [`${project}:permissionsBoundary`]: boundaryArn(stack),
@@ -67,10 +67,10 @@ export async function withStack<T>(
   const workDir = join(paths.engineState, "project");
   const backend = join(paths.engineState, "backend");
   for (const folder of [workDir, backend]) mkdirSync(folder, { recursive: true });
-  // Whoever runs this holds the sandbox's own lock, so one of the engine's is left from a run that was killed.
+  // This command holds the sandbox's own lock, so a lock of the engine is left from a run that was killed.
   rmSync(join(backend, ".pulumi/locks"), { recursive: true, force: true });
   copyFileSync(join(programRoot, "Pulumi.yaml"), join(workDir, "Pulumi.yaml"));
-  // The engine rewrites this file, so it gets a copy. What it keeps there itself stays.
+  // The engine rewrites this file, so it gets a copy. Values that the engine keeps there stay.
   const stackFile = join(workDir, `Pulumi.${stackName}.yaml`);
   const kept = existsSync(stackFile)
     ? (parse(readFileSync(stackFile, "utf8")) as Record<string, unknown>)
@@ -113,7 +113,7 @@ export async function withStack<T>(
         },
       },
     );
-    // After each operation the SDK asks the CLI for the stack's history, which nobody here reads.
+    // After each operation the SDK asks the CLI for the stack's history, which is not used here.
     stack.info = async () => undefined;
     for (const [key, value] of Object.entries(secrets)) {
       await stack.setConfig(`${project}:${key}`, { value, secret: true });

@@ -10,7 +10,7 @@ interface Field {
   meta?(): { description?: string } | undefined;
 }
 
-/** What a key allows, in the words of its rule. */
+/** The values that a key allows, in the words of its rule. */
 function allowedBy(field: Field): string {
   const message = field.safeParse(Symbol("nothing")).error?.issues[0]?.message ?? "";
   return message.replace(/^it must be /, "");

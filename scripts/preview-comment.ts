@@ -14,7 +14,7 @@ const commentLimit = 65_000;
 
 interface StackPreview {
   stack: string;
-  /** The output of `pulumi preview`; none if it has not run, since nobody approved it or the branch is a fork's. */
+  /** The output of `pulumi preview`; none if it has not run, since it was not approved or the branch is a fork's. */
   preview?: string;
   /** Unified diff of the rendered files; empty where they stay the same. */
   rendered: string;
@@ -48,7 +48,7 @@ function describePreview(preview: string | undefined, limit: number): string[] {
   ];
 }
 
-/** Machines that `pulumi preview --diff` replaces, whatever the reason. */
+/** Machines that `pulumi preview --diff` replaces, for any reason. */
 function replacedInstances(preview: string): string[] {
   const steps = preview.matchAll(
     /aws:ec2\/instance:Instance: \(replace\)\n(?: +\[id=.*\n)? +\[urn=\S*::([\w-]+)\]/g,

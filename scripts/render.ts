@@ -40,8 +40,8 @@ const madeUp = {
 const vpcNetworks = ["10.0.0.0/16"];
 
 /**
- * Reads the plain values of a stack file. Secrets stay encrypted there, and no rendered file holds one. Of the licence
- * key, only its presence matters.
+ * Reads the plain values of a stack file. Secrets stay encrypted there, and no rendered file holds one. The licence
+ * key's value does not matter, only its presence.
  */
 export function readStackFile(stack: string, directory: string): Record<string, unknown> {
   const file = parse(readFileSync(join(directory, `Pulumi.${stack}.yaml`), "utf8")) as {
@@ -55,7 +55,7 @@ export function readStackFile(stack: string, directory: string): Record<string, 
   return Object.fromEntries(values);
 }
 
-/** What only AWS knows of the balancers. */
+/** The facts about balancers that only AWS knows. */
 function madeUpBalancers({ balancers, paths }: ClusterDescription) {
   const arn = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup";
   const group = (name: string, port: number) => ({
@@ -92,7 +92,10 @@ function packagesOf(
   return { balancer: { software: software("balancer"), websdk }, node: { software: software("node"), wcs } };
 }
 
-/** The description of a stack's cluster, by the values of its file and by this environment. Of a user-supplied certificate only the issuer matters. */
+/**
+ * The description of a stack's cluster, by the values of its file and by this environment. For a user-supplied certificate
+ * only the issuer matters.
+ */
 export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;

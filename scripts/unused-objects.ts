@@ -62,7 +62,7 @@ function main(): void {
     "pulumi",
     ["stack", "output", "--json", ...stack],
   );
-  // The AWS CLI asks for further pages by itself.
+  // The AWS CLI asks for further pages automatically.
   const there = json<string[] | null>("aws", [
     "s3api",
     "list-objects-v2",

@@ -16,7 +16,7 @@ export interface BalancerSettings {
   acmeParameter: string;
   /** The tags of the stack's balancers, by which they find each other. */
   balancerTags: Record<string, string>;
-  /** Who may log in by SSH. @default nobody */
+  /** The public key for SSH. @default no SSH */
   sshPublicKey?: string;
   /** Leading folders to strip from the WebSDK bundle. */
   webSdkStripComponents: number;

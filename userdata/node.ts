@@ -15,9 +15,9 @@ export interface NodeSettings {
   wcsHeap?: string;
   /** Name of the SSM parameter that holds the licence key; none when WCS is licensed another way. */
   licenseParameter?: string;
-  /** Whether apt installs security updates by itself. A user-supplied image has its own way of updating. */
+  /** Whether apt installs security updates automatically. A user-supplied image has its own way of updating. */
   securityUpdates: boolean;
-  /** Who may log in by SSH. @default nobody */
+  /** The public key for SSH. @default no SSH */
   sshPublicKey?: string;
   patienceSeconds: number;
 }
@@ -30,7 +30,7 @@ export interface NodePackages {
 }
 
 /**
- * What WCS must be told for the balancer to work (Flashphoner's guide, "WCS setup"). Bandwidth is always counted: a
+ * The properties of WCS that the balancer needs (Flashphoner's guide, "WCS setup"). Bandwidth is always counted: a
  * threshold for it may come later, without a new node.
  */
 const neededProperties = JSON.parse(machineFile("node/needed-properties.json")) as Record<string, string>;
@@ -46,7 +46,7 @@ export function propertyWarnings(wcsProperties: Record<string, string>): string[
     );
 }
 
-/** What runs the agent for each connection to its port. */
+/** The service that runs the agent for each connection to its port. */
 const listenerPackages: Record<AgentListener, string[]> = { xinetd: ["xinetd"], systemd: [] };
 
 /**
@@ -59,7 +59,7 @@ export function renderNodeUserData(
   fetched: NodePackages,
 ): string {
   const { javaPackage, licenseParameter } = settings;
-  // The only ones that the agent answers.
+  // The agent answers only these.
   const allowed = [...balancerNetworks, ...settings.balancerCidrs, "127.0.0.1"];
   const node = { properties: settings.wcsProperties, heap: settings.wcsHeap, licenseParameter };
   return renderUserData({

@@ -23,13 +23,13 @@ interface UserData {
   /** Packages of the distribution. */
   packages: string[];
   files: MachineFile[];
-  /** What is to be fetched, by the name that steps give it; `software` holds the scripts of the steps. */
+  /** The packages to fetch, by the names that steps use; `software` holds the scripts of the steps. */
   fetched: Record<string, Package>;
   /** The steps after `software` is there, in their order: see machines/setup/step.py. */
   steps: string[];
   /** How long a download that fails or is refused is tried again. */
   patienceSeconds: number;
-  /** Who may log in by SSH as the image's own user. @default nobody */
+  /** The public key for SSH, for the image's own user. @default no SSH */
   sshPublicKey?: string;
 }
 

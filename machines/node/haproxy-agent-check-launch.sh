@@ -1,7 +1,7 @@
 #!/bin/bash
-# What xinetd or systemd starts for each connection to port @AGENT_PORT@: reads the thresholds that HAProxy sends with
+# xinetd or systemd starts this for each connection to port @AGENT_PORT@. It reads the thresholds that HAProxy sends with
 # the check ("cpu 90 hls 100;", see agent-send) and runs the agent with them. When nothing comes, as from a
-# telnet, the agent checks the guide's six. Who only connects and leaves gets no answer.
+# telnet, the agent checks the guide's six. A client that only connects and leaves gets no answer.
 #
 # A badly written or slow request must not take a node out. Unreadable parts are skipped: fewer checks can only
 # make the answer better, and the next request, a second later, is judged again.

@@ -104,9 +104,9 @@ IFS= read -r -N "$max_bytes" -u 3 statistics && down "WCS statistics are too lon
 checks=''
 for name in "${!thresholds[@]}"; do checks+="$name ${thresholds[$name]} "; done
 
-# The sums are those of Flashphoner's guide; it does not have connections. A missing or absurd field is an error: a doubtful document never
-# gives "up". Numbers may be numbers or text. awk replaces this shell, since starting jq alone costs more than
-# all of this.
+# The sums are those of Flashphoner's guide, which has no connections. A missing or absurd field is an error: a
+# doubtful document never gives "up". Numbers may be numbers or text. awk replaces this shell, since starting jq
+# alone costs more than all of this.
 shopt -s execfail
 # shellcheck disable=SC2093 # what follows runs only when awk cannot
 exec awk -v checks="$checks" -v load="$load" -v processors="$processors" '

@@ -2,9 +2,9 @@
 """Configures Web Call Server on this machine, before each of its starts.
 
 Writes the properties that the balancer needs, those of @NODE_SETTINGS@, this machine's addresses and the Java
-heap into WCS's own files. At every start, since nothing else detects the addresses, and a stop and start of the instance can
-change its public address and its memory. A second run changes nothing. When it fails, systemd runs it again, since
-metadata may be away for a while, or the disk full.
+heap into WCS's own files. It runs at every start, since nothing else detects the addresses, and a stop and start of
+the instance can change its public address and its memory. A second run changes nothing. When it fails, systemd runs
+it again, since metadata may be away for a while, or the disk full.
 
 Root asks metadata. A second process (`wcs-configure write`) writes as the user that owns the files.
 """

@@ -52,7 +52,7 @@ def patiently(ask: Callable[[], str], seconds: float = KEY_SECONDS, pause: float
 
 
 def run_script(name: str, command: list[str], key: str = "", installation: Path = WCS, seconds: float = 120) -> int:
-    """Runs one of WCS's own scripts, and gives its exit status. What it prints may repeat the key."""
+    """Runs one of WCS's own scripts, and gives its exit status. Its output is dropped, since it may repeat the key."""
     owner = owner_of("conf", "bin", f"bin/{name}", installation=installation)
     silence = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     script = str(installation / "bin" / name)

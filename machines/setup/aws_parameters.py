@@ -19,18 +19,18 @@ def parse_parameter(status: int, body: bytes, name: str) -> str:
         kind = str(answer.get("__type", "")).rpartition("#")[2]
         why = f"{kind} {answer.get('message', answer.get('Message', ''))}".strip()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise AwsError(f"SSM answers HTTP {status} for {name} with what cannot be read") from error
+        raise AwsError(f"SSM gives an answer for {name} that cannot be read: HTTP {status}") from error
     raise AwsError(f"SSM refuses {name}: {why}")
 
 
 def metadata_problem(error: Exception) -> str:
-    """What is wrong with an answer of the metadata service, by the error that it caused. `aws_instance` does not check
+    """The fault of an answer of the metadata service, by the error that it caused. `aws_instance` does not check
     answers itself: it is in user-data, where each line counts."""
     if isinstance(error, IndexError):
         return "instance metadata names no role of this machine"
     if isinstance(error, (KeyError, TypeError, AttributeError)):
         return "instance metadata has no credentials for this machine's role"
-    return f"instance metadata answers what cannot be read: {error}"
+    return f"instance metadata gives an answer that cannot be read: {error}"
 
 
 def get_parameter(name: str) -> str:

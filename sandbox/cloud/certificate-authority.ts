@@ -174,7 +174,7 @@ function passOn(incoming: IncomingMessage, response: ServerResponse): Promise<vo
   });
 }
 
-/** Answers as a directory with a fault does. Gives whether there is nothing left to answer. */
+/** Answers like a directory with a fault. Returns whether the request needs no further answer. */
 async function answerFault(
   request: IncomingMessage,
   response: ServerResponse,

@@ -98,7 +98,7 @@ export interface Parameter {
   version: number;
 }
 
-/** For so long EC2 lists an instance that is terminated. */
+/** For this time EC2 lists an instance that is terminated. */
 const listedMilliseconds = 3_600_000;
 const credentialsLifetimeMilliseconds = 6 * 3_600_000;
 
@@ -117,7 +117,7 @@ function bucketName({ bucket, bucketPrefix }: Inputs): string {
   return `${bucketPrefix}${time}${randomBytes(4).toString("hex")}`;
 }
 
-/** All that the cloud knows, for a later process. Credentials are issued anew. */
+/** The whole state of the cloud, for a later process. Credentials are issued anew. */
 export interface SavedCloud {
   resources: [string, Resource][];
   instances: [string, Instance][];
@@ -131,14 +131,14 @@ export interface SavedCloud {
   records?: [string, string[]][];
 }
 
-/** What a boundary allows whose policy is gone. */
+/** The text of a boundary whose policy is gone: it allows nothing. */
 const noStatements = JSON.stringify({ Statement: [] });
 
 const callsOf: Record<string, ResourceCalls> = Object.fromEntries(
   Object.values(awsTypes).flatMap(({ inCloud }) => (inCloud ? [[inCloud.kind, inCloud.calls]] : [])),
 );
 
-/** What goes with a resource of a kind, and the property that names that; a role's as when the console deletes it. */
+/** The parts that are deleted with a resource of a kind, and their property that names it; a role's as in the console. */
 const partKinds: Record<string, { kinds: string[]; property: string }> = {
   instance: { kinds: ["elasticIpAssociation"], property: "instanceId" },
   networkInterface: { kinds: ["elasticIpAssociation"], property: "networkInterfaceId" },
@@ -151,7 +151,7 @@ const partKinds: Record<string, { kinds: string[]; property: string }> = {
   },
 };
 
-/** The sandbox's AWS: what exists, and what follows from it for machines and network. */
+/** The sandbox's AWS: the existing resources, and their effects on machines and network. */
 export class Cloud {
   private readonly resources: Map<string, Resource>;
   private readonly instances: Map<string, Instance>;
@@ -159,7 +159,7 @@ export class Cloud {
   private readonly managedPolicies: Map<string, string>;
   /** DNS records that a person has made outside AWS. */
   private readonly handMade: Map<string, string[]>;
-  /** What tests have broken. */
+  /** The faults that tests have set. */
   faults: Faults = {};
   private privateCount: number;
   private publicCount: number;
@@ -197,7 +197,7 @@ export class Cloud {
     if (this.instances.size === 0 && this.all("loadBalancer").length === 0) return;
     this.applyFirewall();
     for (const id of this.instances.keys()) this.machines.resume(id);
-    // Of one that was stopped when the cloud was saved.
+    // Addresses of instances that were stopped when the cloud was saved.
     this.settleAutomaticAddresses();
     this.applyNetwork().catch((error: Error) => console.error(error.message));
   }
@@ -217,7 +217,8 @@ export class Cloud {
   }
 
   /**
-   * @param caller who asks; without one everything is allowed
+   * Makes a resource.
+   * @param caller the role that asks; without one everything is allowed
    * @throws Error when the caller may not make all calls that AWS would get
    */
   async create(kind: string, inputs: Inputs, caller?: Caller): Promise<{ id: string; outputs: Inputs }> {
@@ -235,11 +236,11 @@ export class Cloud {
     return { id, outputs };
   }
 
-  /** The same for what exists. */
+  /** Changes an existing resource, with the same rules for the caller. */
   async update(kind: string, id: string, inputs: Inputs, caller?: Caller): Promise<Inputs> {
     const resource = this.find(kind, id);
     if (caller) this.admit(caller, this.callsToUpdate(kind, id, inputs));
-    // These are put anew, with what belongs to it.
+    // A change of these puts the whole resource again, with its checks.
     if (kind === "bucketPolicy" || kind === "bucketObject") await this.outputsOf(kind, id, inputs);
     if (kind === "role") this.checkBoundary(inputs);
     if (kind === "listener") checkListener(inputs as unknown as ListenerInputs, this.all, id);
@@ -267,10 +268,10 @@ export class Cloud {
     return instance ? this.outputsOfInstance(instance, resource.outputs) : resource.outputs;
   }
 
-  /** The same for what is to go. */
+  /** Deletes a resource, with the same rules for the caller. */
   async remove(kind: string, id: string, caller?: Caller): Promise<void> {
-    // The provider takes InvalidAssociationID.NotFound for done (ec2/ec2_eip_association.go). Whether the caller may
-    // ask is not judged: whose the association was, nobody knows any more.
+    // The provider takes InvalidAssociationID.NotFound for done (ec2/ec2_eip_association.go). The
+    // caller's right is not judged, since the owner of the association is not known any more.
     if (kind === "elasticIpAssociation" && !this.resources.has(`${kind} ${id}`)) return;
     this.find(kind, id);
     if (caller) this.admit(caller, this.callsToRemove(kind, id));
@@ -301,8 +302,8 @@ export class Cloud {
   }
 
   /**
-   * What a resource is like now, whoever has changed it; nothing when it is gone. Whether the caller may ask is judged
-   * where there is one: the ARN of what is gone is not known.
+   * A resource as it is now, also after changes from outside; nothing when it is gone. The caller's right is judged only
+   * for an existing resource: the ARN of a deleted one is not known.
    */
   read(kind: string, id: string, caller?: Caller): { inputs: Inputs; outputs: Inputs } | undefined {
     const resource = this.resources.get(`${kind} ${id}`);
@@ -314,8 +315,8 @@ export class Cloud {
       return { inputs, outputs: this.associationOf(inputs as unknown as AssociationInputs) };
     const instance = this.instances.get(id);
     if (!instance) return { inputs, outputs };
-    // Not what was asked for, but whether there is one of either kind now (ec2/ec2_instance.go). Of properties that the
-    // program does not set a refresh takes none.
+    // Whether the instance has a public address now, of either kind (ec2/ec2_instance.go). A refresh ignores properties
+    // that the program does not set.
     const seen = "associatePublicIpAddress" in inputs && {
       associatePublicIpAddress: this.publicAddressOf(instance) !== undefined,
     };
@@ -349,7 +350,7 @@ export class Cloud {
     return this.callsFor(kind, subject, (calls) => calls.create(subject, this.inventory));
   }
 
-  /** Those when it changes one in place. */
+  /** The calls when it changes one in place. */
   callsToUpdate(kind: string, id: string, inputs: Inputs): ApiCall[] {
     const { inputs: olds, outputs } = this.find(kind, id);
     const subject = { id, inputs, olds, outputs };
@@ -365,14 +366,14 @@ export class Cloud {
     );
   }
 
-  /** Those when it deletes one. */
+  /** The calls when it deletes one. */
   callsToRemove(kind: string, id: string): ApiCall[] {
     const { inputs, outputs } = this.find(kind, id);
     const subject = { id, inputs, outputs };
     return this.callsFor(kind, subject, (calls) => calls.remove(subject, this.inventory));
   }
 
-  /** Those when it reads one, as for `pulumi refresh`. */
+  /** The calls when it reads one, as for `pulumi refresh`. */
   callsToRead(kind: string, id: string): ApiCall[] {
     const { inputs, outputs } = this.find(kind, id);
     return this.callsFor(kind, { id, inputs, outputs }, () => []);
@@ -496,7 +497,7 @@ export class Cloud {
     return this.balancing.describe(group, asked);
   }
 
-  /** The instances as DescribeInstances tells them, those that were terminated within the last hour included. */
+  /** The instances as DescribeInstances lists them, those that were terminated within the last hour included. */
   describedInstances(): DescribedInstance[] {
     for (const [id, { time }] of this.terminated)
       if (Date.now() - time > listedMilliseconds) this.terminated.delete(id);
@@ -543,7 +544,7 @@ export class Cloud {
     };
   }
 
-  /** What a test has broken of S3 for the machine at an address. */
+  /** The fault of S3 that a test has set for the machine at an address. */
   objectFault(address: string): ObjectFault | undefined {
     const instance = this.instanceAt(address);
     return instance && this.faults.objects?.[nameOf(instance)];
@@ -605,7 +606,7 @@ export class Cloud {
     );
   }
 
-  /** What a role may do by now. */
+  /** The rights of a role at this moment. */
   rightsOf(role: string): Rights {
     const delay = (this.faults.roleDelaySeconds ?? 0) * 1000;
     const isKnown = (resource?: Resource) => resource !== undefined && Date.now() >= resource.changed + delay;
@@ -621,7 +622,7 @@ export class Cloud {
     };
   }
 
-  /** What policies can ask for of that which exists. */
+  /** The facts about existing resources that policies can use. */
   private readonly inventory: Inventory = {
     tagsOf: (id) => {
       const kinds = ["securityGroup", "networkInterface", "elasticIp", "instance", "loadBalancer"];
@@ -839,8 +840,8 @@ export class Cloud {
   }
 
   /**
-   * What EC2 will say of an association.
-   * @throws Error when its address or its target has another one, and may not lose that
+   * A new association as EC2 describes it.
+   * @throws Error when its address or its target has another association, and may not lose that
    */
   private checkAssociation(inputs: AssociationInputs): Inputs {
     if (balancerWith(inputs.allocationId, this.all))
@@ -854,7 +855,7 @@ export class Cloud {
     return this.associationOf(inputs);
   }
 
-  /** What an address and its target were associated with before goes at once, and so do the associations' ids. */
+  /** Ends earlier associations of an address and its target, together with their ids. */
   private endOtherAssociations(inputs: AssociationInputs): void {
     for (const { id } of this.otherAssociations(inputs)) this.resources.delete(`elasticIpAssociation ${id}`);
   }
@@ -870,7 +871,7 @@ export class Cloud {
     );
   }
 
-  /** What EC2 says of an association, whichever its target is (ec2/ec2_eip_association.go). */
+  /** An association as EC2 describes it, for either kind of target (ec2/ec2_eip_association.go). */
   private associationOf({ allocationId, instanceId, networkInterfaceId = "" }: AssociationInputs): Inputs {
     const address = { allocationId, publicIp: this.elasticIp(allocationId) };
     if (instanceId === undefined) {
@@ -938,7 +939,7 @@ export class Cloud {
     await this.objects.remove(String(bucket), String(key));
   }
 
-  /** Removes the objects of a bucket, those that no program knows any more included, if it may go with them. */
+  /** Removes all objects of a bucket, also unknown ones, if the bucket may be deleted with them. */
   private async emptyBucket(name: string): Promise<void> {
     const objects = this.all("bucketObject").filter(({ inputs }) => inputs.bucket === name);
     if (objects.length > 0 && this.find("bucket", name).inputs.forceDestroy !== true)
@@ -1091,7 +1092,7 @@ export class Cloud {
     );
   }
 
-  /** Puts packet filter and load balancers in force; waits until the load balancers have taken what they are to do. */
+  /** Puts packet filter and load balancers in force; waits until the load balancers have taken their configuration. */
   private async applyNetwork(): Promise<void> {
     this.applyFirewall();
     this.balancing.apply();
@@ -1118,7 +1119,7 @@ function nameOf({ id, inputs: { tags } }: Instance): string {
   return nameIn(tags) ?? id;
 }
 
-/** The name in its stack of what has these tags. */
+/** The name in its stack of a resource with these tags. */
 function nameIn(tags: Partial<Record<string, string>> | undefined): string | undefined {
   return tags?.Name?.slice(`${tags.Stack}-`.length);
 }

@@ -2,7 +2,7 @@
 export interface Delays {
   /** From RegisterTargets to the first health check. */
   registerSeconds: number;
-  /** For so long after DeregisterTargets new connections still arrive, whatever the target group's delay is. */
+  /** For this time after DeregisterTargets new connections still arrive, whatever the target group's delay is. */
   tailSeconds: number;
   /** A target is listed as draining for its group's delay, but no longer than this. */
   drainingSeconds: number;

@@ -34,7 +34,7 @@ export function dnsServer(addressesOf: AddressesOf): UdpSocket {
   return socket;
 }
 
-/** The same over TCP, as Pebble asks. */
+/** The resolver over TCP, as Pebble asks. */
 export function dnsServerOverTcp(addressesOf: AddressesOf): Server {
   return createServer((socket) => {
     let received = Buffer.alloc(0);

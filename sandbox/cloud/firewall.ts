@@ -31,7 +31,7 @@ function match(rule: Rule, direction: "ingress" | "egress", members: (group: str
     : rule.protocol === "-1"
       ? ""
       : `ip protocol ${rule.protocol}`;
-  // A security group covers private addresses only. What is sent to a public address comes from one.
+  // A security group covers private addresses only. A packet to a public address comes from one.
   const sources = rule.cidr
     ? [`ip ${other} ${rule.cidr}`]
     : members(rule.group ?? "").map((ip) => `ip ${other} ${ip}`);

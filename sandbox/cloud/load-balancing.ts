@@ -33,7 +33,7 @@ export interface TargetModel {
   isRunning: boolean;
 }
 
-/** What the account has. */
+/** The load balancing of the account. */
 export interface BalancingModel {
   balancers: BalancerModel[];
   groups: GroupModel[];
@@ -63,7 +63,7 @@ interface Registration extends TargetId {
 
 export type SavedRegistrations = [group: string, registrations: Registration[]][];
 
-/** What DescribeTargetHealth says of a target. */
+/** A target's health as DescribeTargetHealth gives it. */
 export interface TargetHealth extends TargetId {
   state: "initial" | "healthy" | "unhealthy" | "unused" | "draining";
   reason?: string;
@@ -88,7 +88,7 @@ function healthOf(target: TargetId, state: TargetHealth["state"], reason?: strin
 }
 
 const keyOf = ({ id, port }: TargetId) => `${id}:${port}`;
-/** For so long a closed target stays in the zones' configuration, so that each sees that it is closed. */
+/** For this time a closed target stays in the zones' configuration, so that each sees that it is closed. */
 const closedMilliseconds = 1000;
 
 /**
@@ -185,7 +185,7 @@ export class LoadBalancing {
     if (zones.length === 0) return healthOf(registration, "unused", "Target.NotInUse");
     if (Date.now() < this.joined(registration))
       return healthOf(registration, "initial", "Elb.RegistrationInProgress");
-    // Each zone checks by itself.
+    // Each zone checks the targets separately.
     const verdicts = zones.map(({ zone }) =>
       this.health.get(`${zoneKey(balancer.arn, zone)} ${group} ${keyOf(registration)}`),
     );
@@ -235,7 +235,7 @@ export class LoadBalancing {
     try {
       await work;
     } finally {
-      // A failure is told once.
+      // A failure is reported once.
       if (this.work === work) this.work = Promise.resolve();
     }
   }

@@ -26,7 +26,7 @@ export function makeNetworks({ vpcNamespace, internetNamespace }: SandboxPaths):
   // The bridge gets a fixed MAC address. Otherwise it takes the lowest one of its ports, which can change whenever a
   // machine is made or removed; the other machines then lose their router until they forget the old address.
   inVpc("link", "add", "vpc", "address", routerMac, "type", "bridge", "forward_delay", "0");
-  // Each subnet has a router of its own. What goes to the other subnet takes that way, and passes the same filter.
+  // Each subnet has a router of its own. Packets to the other subnet pass it, and the same filter.
   for (const { network } of subnets) {
     const router = `${addresses.routerOf(network)}/${addresses.prefixLengthOf(network)}`;
     inVpc("addr", "add", router, "dev", "vpc");
@@ -39,10 +39,10 @@ export function makeNetworks({ vpcNamespace, internetNamespace }: SandboxPaths):
   inVpc("link", "add", "igw", "type", "veth", "peer", "name", "wan", "netns", internetNamespace);
   inVpc("addr", "add", `${addresses.internetGateway}/24`, "dev", "igw");
   inVpc("link", "set", "igw", "up");
-  // What a machine sends to a public address, even to its own, leaves the VPC and comes back, as on EC2. So it comes from
+  // A packet to a public address, even to the sender's own, leaves the VPC and comes back, as on EC2. So it comes from
   // the sender's public address, and security groups see that.
   inVpc("route", "add", addresses.publicNetwork, "via", addresses.internetClient);
-  // What a program sends comes from the first one, unless it asks for another.
+  // Packets of a program come from the first one, unless it asks for another.
   for (const address of [addresses.internetClient, addresses.certificateAuthority])
     inInternet("addr", "add", `${address}/24`, "dev", "wan");
   inInternet("link", "set", "wan", "up");

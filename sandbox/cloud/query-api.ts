@@ -20,7 +20,7 @@ export interface DescribedInstance {
   publicAddress?: string;
 }
 
-/** What the services have to know of the account, and can change in it. */
+/** The facts of the account that the services need, and the changes that they can make. */
 export interface QueryAccount {
   credentialsOf(accessKeyId: string): Credentials | undefined;
   rightsOf(role: string): Rights;
@@ -45,7 +45,7 @@ export class QueryError extends Error {
   }
 }
 
-/** The parameters of a request. Those that nobody reads are refused. */
+/** The parameters of a request. Unknown ones are refused. */
 export class Parameters {
   private readonly unread: Set<string>;
 

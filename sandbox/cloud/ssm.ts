@@ -16,7 +16,7 @@ class SsmError extends Error {
   }
 }
 
-/** What SSM needs of the account. */
+/** The facts of the account that SSM needs. */
 export type ParameterStore = Pick<
   Cloud,
   "credentialsOf" | "faults" | "parameter" | "putParameter" | "rightsOf"
@@ -50,7 +50,7 @@ function authenticate(request: IncomingMessage, body: string, cloud: ParameterSt
   }
 }
 
-/** What the caller may do with a parameter. */
+/** The caller's right to an action on a parameter. */
 interface Access {
   rights: Rights;
   cloud: ParameterStore;
@@ -104,7 +104,7 @@ const putRequest = z.strictObject({
 
 const mostCharacters: Record<string, number> = { Standard: 4096, Advanced: 8192 };
 
-/** Writes a parameter by the rules of SSM's API reference, "PutParameter". What it leaves open is refused. */
+/** Writes a parameter by the rules of SSM's API reference, "PutParameter". Cases that it leaves open are refused. */
 function putParameter(input: unknown, access: Access): unknown {
   const parsed = putRequest.safeParse(input);
   if (!parsed.success)

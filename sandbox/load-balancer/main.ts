@@ -16,5 +16,5 @@ process.on("message", ({ number, config }: ConfigureMessage) => {
     (error: Error) => send({ configured: number, error: error.message }),
   );
 });
-// Whatever has happened to the cloud: without it nobody needs a load balancer.
+// Without its cloud the load balancer is not needed any more.
 process.on("disconnect", () => process.exit());

@@ -48,12 +48,12 @@ function header(command: number, addresses: Buffer): Buffer {
 }
 
 /**
- * The header of a health check, byte for byte as somebody has seen it from AWS (kubernetes/kubernetes, issue 57250): LOCAL
+ * The header of a health check, byte for byte as it was seen from AWS (kubernetes/kubernetes, issue 57250): LOCAL
  * for TCP over IPv4, yet without addresses. HAProxy 3.0 accepts it; with addresses it refuses a LOCAL header.
  */
 export const localHeader = header(forItself, Buffer.alloc(0));
 
-/** The header before what the client `source` sends to `destination`. */
+/** The header of a connection from the client `source` to `destination`. */
 export function proxyHeader(source: Endpoint, destination: Endpoint): Buffer {
   const addresses = Buffer.alloc(12);
   addresses.set([...octets(source.address), ...octets(destination.address)]);

@@ -27,7 +27,7 @@ export interface Listener {
   idleSeconds: number;
 }
 
-/** What a load balancer does in one zone. */
+/** The configuration of a load balancer in one zone. */
 export interface ZoneConfig {
   /** Its address there: clients' packets come to it, and its own come from it. */
   address: string;
@@ -177,7 +177,7 @@ export class Zone {
 
 /**
  * Ends a connection to an unhealthy target. The client gets a reset when it sends something (AWS, "Health checks for Network
- * Load Balancer target groups"): one that sends nothing learns nothing.
+ * Load Balancer target groups"): a client that sends nothing does not notice.
  */
 function abandon({ client, server }: Connection): void {
   client.unpipe(server);

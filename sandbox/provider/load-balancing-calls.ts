@@ -35,7 +35,7 @@ const otherTags = (subject: Subject) =>
 
 /**
  * The rights for EC2 that a caller needs as well, by Elastic Load Balancing's user guide, "API permissions". It also
- * names iam:CreateServiceLinkedRole, for an account's first load balancer: whoever administers the account makes that role.
+ * names iam:CreateServiceLinkedRole, for an account's first load balancer: its administrator makes that role.
  */
 const ec2Rights = {
   CreateLoadBalancer: everywhere(
@@ -72,7 +72,7 @@ export const loadBalancerCalls: ResourceCalls = {
       ...changeAttributes(subject),
     ];
   },
-  // Without the right to ask for the reserved capacity the provider goes on, but there would be no end of refusals.
+  // Without the right to ask for the reserved capacity the provider continues, but AWS refuses at every read.
   read: () =>
     everywhere(
       action("DescribeLoadBalancers"),

@@ -5,7 +5,7 @@ home=/usr/local/FlashphonerWebCallServer
   echo "usage: activation.sh KEY" >&2
   exit 1
 }
-# Slow, as the real one asks a server; whoever watches processes gets a chance.
+# Slow, as the real one asks a server: a test has time to look at the list of processes.
 sleep 1
 printf 'activated %s\n' "$1" >$home/conf/flashphoner.license
 chmod 600 $home/conf/flashphoner.license

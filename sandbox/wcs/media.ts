@@ -63,7 +63,7 @@ abstract class MediaConnection {
     return this.peer.close();
   }
 
-  /** What is to be done between offer and answer. */
+  /** The steps between offer and answer. */
   protected async prepare(): Promise<void> {}
 }
 

@@ -12,7 +12,7 @@ import { type MediaSettings, Playback, Publication, traffic } from "./media";
 
 const home = process.argv[2] ?? "/usr/local/FlashphonerWebCallServer";
 
-/** What a browser asks for, as far as it is used here. */
+/** A browser's request, as far as it is used here. */
 interface StreamRequest {
   mediaSessionId: string;
   name: string;
@@ -61,7 +61,7 @@ function log(message: string): void {
   appendFileSync(logFile, `${new Date().toISOString()} INFO ${message}\n`);
 }
 
-/** The client's address and port: what the balancer says, where the properties allow it. */
+/** The client's address and port: those that the balancer states, if the properties allow it. */
 function clientOf(request: IncomingMessage): string {
   const header = property("ws.ip_forward_header", "").toLowerCase();
   const forwarded =

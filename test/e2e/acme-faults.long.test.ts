@@ -110,7 +110,7 @@ describe("the old certificate serves on, the reason is in the status, and the ne
 
   test("the directory answers nonsense", async () => {
     await fault({ directory: "nonsense" });
-    await overcome(/answers what cannot be understood|without an ACME error/);
+    await overcome(/gives an answer that cannot be understood|without an ACME error/);
   }, 240_000);
 
   test("the directory refuses, with Retry-After", async () => {

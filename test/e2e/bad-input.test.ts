@@ -76,7 +76,7 @@ describe("bad input", () => {
     );
     expect(status).toBe(1);
     // Every node is a new one here, and the wait ends with the first that fails.
-    const failure = /rollout failed: .*wcs-[12]-([0-9a-f]{8}): down: setup failed: wcs-checksum/;
+    const failure = /rollout failed: .*wcs-[12]-([0-9a-f]{8}): its set-up failed at step wcs-checksum/;
     expect(output).toMatch(failure);
     // By its id: the node that it replaces is still there under the same name.
     const failed = output.match(failure)?.[1] ?? "none";

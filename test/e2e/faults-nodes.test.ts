@@ -105,26 +105,26 @@ const setupState = "/var/lib/wcs-setup/state";
 describe("the reason of a node that is down is the same in every answer", () => {
   const pairs: [Fault, Fault][] = [
     [
-      service("webcallserver", "WCS does not answer on port 8081"),
+      service("webcallserver", "down: WCS does not answer on port 8081"),
       onNode(
         "WCS hanging",
         "systemctl kill --signal=STOP webcallserver",
         "systemctl kill --signal=CONT webcallserver",
-        "WCS hangs: no answer on port 8081",
+        "down: WCS hangs: no answer on port 8081",
       ),
     ],
     [
-      service("xinetd", "does not answer on port 9707"),
-      inNetwork("the machine unreachable", losePackets, "does not answer on ports 8080 and 9707"),
+      service("xinetd", "down: does not answer on port 9707"),
+      inNetwork("the machine unreachable", losePackets, "down: does not answer on ports 8080 and 9707"),
     ],
     [
       onNode(
         "its set-up failed, so no WCS",
         `echo setup failed: wcs-checksum >${setupState} && systemctl stop webcallserver`,
         `rm ${setupState}; systemctl start webcallserver`,
-        "setup failed: wcs-checksum",
+        "its set-up failed at step wcs-checksum",
       ),
-      inNetwork("port 8080 unreachable", lose8080, "does not answer on port 8080"),
+      inNetwork("port 8080 unreachable", lose8080, "down: does not answer on port 8080"),
     ],
   ];
 
@@ -136,7 +136,7 @@ describe("the reason of a node that is down is the same in every answer", () => 
       ["wcs-2", pair[1]],
     ] as const;
     const servers = await Promise.all(faults.map(([node]) => serverName(node)));
-    const expected = faults.map(([, { reason }], index) => `${servers[index]}: down: ${reason}`);
+    const expected = faults.map(([, { reason }], index) => `${servers[index]}: ${reason}`);
     try {
       for (const [node, fault] of faults) await fault.break(node);
       await eventually(async () => expect(notUp(await status(), servers)).toEqual(expected));

@@ -92,7 +92,7 @@ test("up's message names the failed step of each machine", async () => {
     ["wcs-6", "software-checksum"],
     ["wcs-7", "software-download"],
   ])
-    expect(failure).toMatch(new RegExp(`${name}-[0-9a-f]{8}: down: setup failed: ${step}`));
+    expect(failure).toMatch(new RegExp(`${name}-[0-9a-f]{8}: its set-up failed at step ${step}`));
   const { output: cloudInit } = await onMachine("wcs-6", "cloud-init status --long");
   expect(cloudInit).toContain("status: error");
   expect(cloudInit).toContain("02-software-checksum");

@@ -104,7 +104,7 @@ describe("without the WebSDK bundle", () => {
       `webSdkSha256=${"0".repeat(64)}`,
     );
     expect(status).not.toBe(0);
-    expect(output).toContain("the new balancer: setup failed: websdk-download");
+    expect(output).toContain("the new balancer: its set-up failed at step websdk-download");
     const path = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
     expect((await get(path)).status).toBe(200);
     await (await connect()).close();

@@ -151,7 +151,7 @@ describe("the status is what its schema says:", () => {
       done: false,
       failed: true,
       onlyDrains: false,
-      waitingFor: ["wcs-3-00000003: down: setup failed: wcs-checksum"],
+      waitingFor: ["wcs-3-00000003: its set-up failed at step wcs-checksum"],
     });
   });
 
@@ -160,7 +160,7 @@ describe("the status is what its schema says:", () => {
       judge(statusIn(state), { instance: "i-0123456789abcdef0", revision: "everybody", servers: [] });
     expect(verdict("the balancer's set-up failed")).toMatchObject({
       failed: true,
-      waitingFor: ["the balancer: setup failed: websdk-download"],
+      waitingFor: ["the balancer: its set-up failed at step websdk-download"],
     });
     expect(verdict("the balancer's set-up running")).toMatchObject({
       failed: false,

@@ -280,7 +280,7 @@ def outlasts_faults_of_the_directory():
     for name, fault, reason, begun in [
         ("away", away, "cannot be reached", False),
         ("slow", slow, "gives no answer in time", False),
-        *((f"nonsense {one[2][:9]}", lambda path, one=one: one, "answers what cannot be understood", False) for one in nonsense),
+        *((f"nonsense {one[2][:9]}", lambda path, one=one: one, "gives an answer that cannot be understood", False) for one in nonsense),
         ("endless", lambda path: (200, [], b"x" * 2_000_000), "answers with more than 1000000 bytes", False),
         ("busy", busy, "answers 503 without an ACME error", False),
         ("refusing", refuses, "the directory refuses: rateLimited: too many", True),

@@ -82,11 +82,11 @@ class FromMetadataToSsm(unittest.TestCase):
         for body in (b"", b"<html>", b"[]", b"7", b"null", b"[" * 100_000, json.dumps({**KEYS, "Token": None}).encode()):
             with self.subTest(body[:20]):
                 message = self.refused("/security-credentials/balancer", 200, body)
-                self.assertRegex(message, "^instance metadata (has no credentials for this|answers what cannot be read)")
+                self.assertRegex(message, "^instance metadata (has no credentials for this|gives an answer that cannot be read)")
 
     def test_a_key_that_would_break_the_request(self):
         bad = json.dumps({**KEYS, "Token": "two\nlines"}).encode()
-        self.assertIn("answers what cannot be read", self.refused("/security-credentials/balancer", 200, bad))
+        self.assertIn("gives an answer that cannot be read", self.refused("/security-credentials/balancer", 200, bad))
 
     def test_an_empty_list_of_roles(self):
         message = self.refused("/security-credentials/", 200, b"")
@@ -95,7 +95,7 @@ class FromMetadataToSsm(unittest.TestCase):
     def test_answers_that_are_no_text(self):
         for path in ("/region", "/api/token", "/security-credentials/"):
             with self.subTest(path):
-                self.assertIn("instance metadata answers what cannot be read", self.refused(path, 200, b"\xff\xfe"))
+                self.assertIn("instance metadata gives an answer that cannot be read", self.refused(path, 200, b"\xff\xfe"))
 
     def test_what_ssm_refuses(self):
         body = b'{"__type": "com.amazonaws.ssm#AccessDeniedException", "message": "not you"}'
@@ -107,7 +107,7 @@ class FromMetadataToSsm(unittest.TestCase):
         for status in (200, 503):
             for body in wrong:
                 with self.subTest(status=status, body=body[:20]):
-                    self.assertRegex(self.refused("/", status, body), "^SSM (answers HTTP|refuses)")
+                    self.assertRegex(self.refused("/", status, body), "^SSM (gives an answer for|refuses)")
 
     def test_any_bytes_anywhere_are_an_aws_error(self):
         chance = random.Random(1)

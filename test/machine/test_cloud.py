@@ -152,7 +152,7 @@ class NewSession(unittest.TestCase):
         away = aws_instance.AwsError("instance metadata cannot be reached: timed out")
         self.assertEqual(self.calls(away), "instance metadata cannot be reached: timed out")
         odd = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")
-        self.assertIn("instance metadata answers what cannot be read", self.calls("token", odd))
+        self.assertIn("instance metadata gives an answer that cannot be read", self.calls("token", odd))
 
     def test_says_when_the_machine_has_no_role(self):
         words = self.calls("token", "eu-central-1")
@@ -206,7 +206,7 @@ class TargetHealth(unittest.TestCase):
 
     def test_that_cannot_be_read_does_not_mean_that_nothing_is_registered(self):
         for garbage in ({}, {"ResponseMetadata": {}}, {"TargetHealthDescriptions": None}, {"TargetHealthDescriptions": "x"}):
-            with self.assertRaisesRegex(AwsError, "Elastic Load Balancing answers with what cannot be read"):
+            with self.assertRaisesRegex(AwsError, "Elastic Load Balancing gives an answer that cannot be read"):
                 parse_health(garbage, 10443)
 
     def test_of_this_machine_is_the_worst(self):
@@ -390,7 +390,7 @@ class OtherBalancers(unittest.TestCase):
         for garbage in ({}, {"ResponseMetadata": {}}, {"Reservations": None}, {"Reservations": [{"Instances": None}]}, []):
             found = self.peers(garbage, {"i-2": "10.0.0.2"})
             self.assertEqual((found.known, found.answered), ({"i-2": "10.0.0.2"}, False), garbage)
-            self.assertIn("EC2 answers with what cannot be read", found.error)
+            self.assertIn("EC2 gives an answer that cannot be read", found.error)
 
     def test_are_looked_for_less_often_while_the_account_is_too_busy_and_found_when_the_rights_arrive(self):
         found = self.peers(AwsError("EC2 refuses DescribeInstances: UnauthorizedOperation", "UnauthorizedOperation"))

@@ -132,7 +132,7 @@ class Files(unittest.TestCase):
             self.assertEqual(
                 str(caught.exception),
                 f"{path} cannot be written: No space left on device; "
-                "make room (df -h; journalctl --vacuum-size=100M), then it goes on by itself",
+                "make room (df -h; journalctl --vacuum-size=100M), then it goes on automatically",
             )
             self.assertEqual([file.name for file in Path(folder).iterdir()], ["haproxy.cfg"])
             self.assertEqual(path.read_text(), "old")

@@ -462,9 +462,17 @@ class Report(unittest.TestCase):
         self.assertEqual(self.report(certificate=None)[0][2], "certificate  none is served")
 
     def test_a_node_that_is_down_comes_with_its_reason(self):
-        lines, well = self.report(nodes=[{**self.node, "state": "down", "reason": "setup failed: wcs-checksum"}])
+        lines, well = self.report(nodes=[{**self.node, "state": "down", "reason": "WCS hangs"}])
         self.assertFalse(well)
-        self.assertTrue(lines[-1].endswith("3 of 100 sockets  setup failed: wcs-checksum"))
+        self.assertTrue(lines[-1].endswith("3 of 100 sockets  WCS hangs"))
+
+    def test_a_node_without_a_complete_set_up_comes_with_its_step(self):
+        failed = {"state": "down", "reason": "setup failed: a", "setup": {"state": "failed", "step": "a"}}
+        running = {"state": "down", "reason": "setup running: b", "setup": {"state": "running", "step": "b"}}
+        lines, well = self.report(nodes=[{**self.node, **failed}, {**self.node, **running}])
+        self.assertFalse(well)
+        self.assertTrue(lines[-2].endswith("3 of 100 sockets  its set-up failed at step a"))
+        self.assertTrue(lines[-1].endswith("3 of 100 sockets  its set-up is at step b"))
 
     def test_says_how_near_a_node_is_to_which_threshold(self):
         full = {**self.node, "state": "full", "reason": "cpu 95 of 90", "load": "cpu 95 of 90", "weight": 0}
@@ -498,7 +506,7 @@ class Report(unittest.TestCase):
     def test_a_set_up_that_failed_is_named(self):
         lines, well = self.report(setup={"state": "failed", "step": "websdk-download"})
         self.assertFalse(well)
-        self.assertIn("set-up       failed: websdk-download; see: cloud-init status --long", lines)
+        self.assertIn("set-up       it failed at step websdk-download; see: cloud-init status --long", lines)
 
     def test_says_how_far_a_certificate_by_acme_is(self):
         acme = {"state": "waiting", "reason": "no address", "nextTry": "2026-12-04T00:00:00Z", "directory": "https://x/"}

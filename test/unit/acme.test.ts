@@ -126,7 +126,7 @@ describe("the end of a rollout", () => {
     expect(pendingCertificateWarnings(cluster({ ...waiting, reason }), one, byHand)).toEqual([
       `${domain} has no public certificate yet, so browsers do not trust it: the balancer: ${reason}. Make exactly these ` +
         `DNS records for it: ${domain} A 203.0.113.9. When resolvers give them and port 80 can be reached, the certificate ` +
-        "comes by itself within ten minutes",
+        "comes automatically within ten minutes",
     ]);
   });
 
@@ -157,7 +157,7 @@ describe("the end of a rollout", () => {
     const [warning] = pendingCertificateWarnings(cluster(waiting), one, { ...byHand, makesRecord: true });
     expect(warning).toContain(
       `This stack makes the DNS record itself (${domain} A 203.0.113.9). When resolvers give it and port 80 can be reached, ` +
-        "the certificate comes by itself within ten minutes",
+        "the certificate comes automatically within ten minutes",
     );
     expect(warning).not.toContain("Make exactly");
   });

@@ -44,6 +44,13 @@ test("sandbox status says of a node whether it takes clients, and of another mac
   const down = { nodes: [{ ...node, state: "down" as const, reason: "WCS hangs" }] };
   const up = { nodes: [node] };
   expect(inTheBalancers(cluster(down), "i-00000001")).toBe("down: WCS hangs, 2 sockets");
+  const setup = { state: "failed", step: "wcs-checksum" } as const;
+  const failed = {
+    nodes: [{ ...node, state: "down" as const, reason: "setup failed: wcs-checksum", setup }],
+  };
+  expect(inTheBalancers(cluster(failed), "i-00000001")).toBe(
+    "down: its set-up failed at step wcs-checksum, 2 sockets",
+  );
   expect(inTheBalancers(cluster(up), "i-00000001")).toBe("up, weight 90 (cpu 9 of 90), 2 sockets");
   expect(inTheBalancers(cluster(up), "i-00000002")).toBe("");
 });
@@ -89,7 +96,7 @@ test("sandbox status ends with the revisions, what is wrong and the warnings", (
   ]);
   expect(below({ away: ["nginx does not answer"] })[1]).toBe("balancer-1: nginx does not answer");
   expect(below({ setup: { state: "failed", step: "sync" } })[1]).toBe(
-    "balancer-1: its set-up has failed at step sync",
+    "balancer-1: its set-up failed at step sync",
   );
   expect(below({ setup: { state: "running", step: "sync" } })[1]).toBe(
     "balancer-1: its set-up is at step sync",

@@ -239,7 +239,7 @@ describe("a balancer that is not wanted any more", () => {
     expect(verdict).toMatchObject({
       done: true,
       warnings: [
-        "i-old is not wanted any more and does not say whether it has clients, so nobody waits for them: does not run",
+        "the removed balancer i-old does not answer (does not run), so pulumi up deletes it without a drain",
       ],
     });
   });

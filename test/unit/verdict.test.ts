@@ -67,11 +67,14 @@ test("gives up at once on a node whose set-up has failed", () => {
   const node = { ...up, state: "down" as const, reason: "setup failed: wcs-checksum", setup };
   expect(judge(status([node]), "r2", ["wcs-1-a"])).toMatchObject({
     failed: true,
-    waitingFor: ["wcs-1-a: down: setup failed: wcs-checksum"],
+    waitingFor: ["wcs-1-a: its set-up failed at step wcs-checksum"],
   });
   // A node whose set-up still runs, a node with only the same reason, and a node that this stack does not make.
   const running = { ...node, setup: { ...setup, state: "running" as const } };
-  expect(judge(status([running]), "r2", ["wcs-1-a"]).failed).toBe(false);
+  expect(judge(status([running]), "r2", ["wcs-1-a"])).toMatchObject({
+    failed: false,
+    waitingFor: ["wcs-1-a: its set-up is at step wcs-checksum"],
+  });
   expect(judge(status([{ ...node, setup: null }]), "r2", ["wcs-1-a"]).failed).toBe(false);
   expect(judge(status([up, { ...node, server: "other" }]), "r2", ["wcs-1-a"]).failed).toBe(false);
 });
@@ -107,7 +110,7 @@ test("waits for the balancer's set-up, and gives up when it has failed", () => {
   ]);
   expect(failed).toMatchObject({
     failed: true,
-    waitingFor: ["the balancer: setup failed: websdk-download"],
+    waitingFor: ["the balancer: its set-up failed at step websdk-download"],
   });
 });
 

@@ -1,7 +1,7 @@
 """Gets certificates from an ACME directory for all balancers of the stack, in a thread of its own.
 
-The loop says what is wanted, with AWS's last answers; this thread says how far it is. The certificates come into force
-by way of the SSM parameter that all balancers read (renewal.py), also on this machine.
+The loop gives this thread a task with AWS's last answers, and reads its progress. A new certificate goes into the SSM
+parameter that all balancers read (renewal.py). This machine, too, serves it only from there.
 """
 
 import threading
@@ -35,7 +35,7 @@ from .renewal import (
     write_ledger,
 )
 
-# The time between two looks at what is due.
+# The time between two turns.
 TURN_SECONDS = 1
 # The longest wait for a directory that is busy. A wait after an order may be longer (renewal.py).
 MAX_WAIT_SECONDS = 3600
@@ -44,7 +44,7 @@ SETTLE_SECONDS = 2
 
 
 class Task(NamedTuple):
-    """What the loop wants, with AWS's last answers."""
+    """The loop's task for this thread, with AWS's last answers."""
 
     acme: Acme
     balancers: Mapping[str, str]
@@ -61,7 +61,7 @@ class Task(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How far the thread is. Immutable: each turn makes a new one."""
+    """The progress of the thread. Immutable: each turn makes a new one."""
 
     ordering: bool = False
     reason: str = ""
@@ -98,12 +98,12 @@ class Orders:
         self.due_since: float | None = None
         """Since when this balancer knows that the first one in the list may order, by the monotonic clock."""
         self.problem = ""
-        """Why no order could begin when it was due, or why its result cannot be written."""
+        """Why no order could begin in time, or why its result cannot be written."""
         self.again_at = 0.0
         """When that is tried again, by the monotonic clock."""
         self.own, self.own_at = "", float("-inf")
-        """The ledger as this thread has last read or written it, and when, by the monotonic clock. The loop's may be
-        older."""
+        """The ledger as this thread has last read or written it, and when, by the monotonic clock. The loop's
+        copy may be older."""
 
     def want(self, task: Task | None) -> None:
         """Called by the loop, as often as it likes."""
@@ -118,20 +118,20 @@ class Orders:
             time.sleep(TURN_SECONDS)
 
     def turn(self) -> None:
-        """Does what is due, once. No error ends the thread."""
+        """Orders or delivers a certificate if it is time to. No error ends the thread."""
         task = self.task
         try:
             seen = self.tend(task) if task else Seen()
         except Exception as error:
             seen = self.postpone(in_words(error), task.acme.check_seconds if task else 0)
-        # A directory's words, or those of another balancer.
+        # The reason may be a text of the directory or of another balancer.
         seen = seen._replace(reason=printable(seen.reason))
         if seen.reason and seen.reason != self.seen.reason:
             self.report(f"certificate by ACME: {seen.reason}")
         self.seen = seen
 
     def tend(self, task: Task) -> Seen:
-        """Does what is due; gives how far it is."""
+        """Orders or delivers a certificate if it is time to, and returns the progress."""
         if self.settings != task.acme:
             self.settings, self.due_since, self.problem, self.again_at = task.acme, None, "", 0.0
         for answer in (task.account, task.ledger):
@@ -216,7 +216,7 @@ class Orders:
 
     def note_failure(self, task: Task, me: Me, order: Order, error: Exception) -> Seen:
         """Notes in the ledger that an order has failed. If that fails, too, the ledger has an order that never ends,
-        which counts the same."""
+        which counts as failed later."""
         seen = self.postpone(str(error), task.acme.check_seconds)
         try:
             ledger = self.fetch()

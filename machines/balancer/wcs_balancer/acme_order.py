@@ -169,7 +169,7 @@ def make_network(key: Any, deadline: float) -> Any:
 
 
 def in_order_words(error: Exception, network: Any, url: str) -> OrderError:
-    """An error during an order in an operator's words."""
+    """An error during an order, as text for an operator."""
     import requests
     from acme import errors, messages
 
@@ -196,7 +196,7 @@ def in_order_words(error: Exception, network: Any, url: str) -> OrderError:
     if isinstance(error, errors.ClientError) and error.args and isinstance(error.args[0], requests.Response):
         return OrderError(f"{url} answers {error.args[0].status_code} without an ACME error", wait)
     text = str(error) if not isinstance(error, KeyError) else f"{error.args[0]}"
-    return OrderError(one_line(f"{url} answers what cannot be understood: {type(error).__name__}: {text}"), wait)
+    return OrderError(one_line(f"{url} gives an answer that cannot be understood: {type(error).__name__}: {text}"), wait)
 
 
 class Directory:

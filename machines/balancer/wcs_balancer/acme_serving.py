@@ -20,7 +20,7 @@ TRUST_SECONDS = 3600
 
 
 def shown(acme: Acme, seen: Seen, in_force: bool) -> dict[str, Any]:
-    """How far it is, as the status shows it."""
+    """The progress of the certificate, as the status shows it."""
     moment = seen.next_try and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seen.next_try))
     state = "issued" if in_force else "ordering" if seen.ordering else "waiting"
     return {"state": state, "reason": seen.reason, "nextTry": moment, "directory": acme.directory}
@@ -52,18 +52,18 @@ class AcmeServing:
         self.trusted: tuple[str, float, bool] = ("", 0, False)
         """A certificate's hash, when it was looked at by the monotonic clock, and whether browsers trust it."""
         self.in_force = True
-        """The last thing known about a certificate by ACME that is served."""
+        """Whether a certificate by ACME is served, as far as it is known."""
         self.shown: dict[str, Any] | None = None
         """As the status shows it; None without ACME."""
 
     def tend(self, instance: str | None, entry: Entry | None) -> None:
-        """Does what is due for the applied state."""
+        """Brings HAProxy's map, the task of the ordering thread and the status into line with the applied state."""
         applied, answer = self.disk.applied, self.answer
         if applied is None or applied.acme is None:
             self.orders.want(None)
             self.shown = None
             if applied is not None:
-                # Without ACME HAProxy has no such map, and nobody waits for a new certificate.
+                # Without ACME HAProxy has no such map, and no balancer waits for a new certificate.
                 for file in (self.map.file, self.disk.issued):
                     file.unlink(missing_ok=True)
             return

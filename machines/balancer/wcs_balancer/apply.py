@@ -30,7 +30,7 @@ class Applier:
         self.attempted: str | None = None
 
     def apply(self, document: Document | OtherDocument, secret: Secret | Exception | None) -> None:
-        """Applies the state that was asked for, or raises an error and leaves the old state in force."""
+        """Applies the wanted state, or raises an error and leaves the old state in force."""
         disk = self.disk
         applied = disk.load_applied()
         wanted = document.state if isinstance(document, Document) else obeyed(document, disk.load_kept())

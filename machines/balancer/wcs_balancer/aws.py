@@ -66,7 +66,7 @@ def new_session() -> boto3.Session:
     except MetadataError as error:
         raise AwsError(str(error)) from error
     except ValueError as error:
-        raise AwsError(f"instance metadata answers what cannot be read: {error}") from error
+        raise AwsError(f"instance metadata gives an answer that cannot be read: {error}") from error
     core = botocore.session.Session()
     fetcher = InstanceMetadataFetcher(timeout=METADATA_SECONDS, num_attempts=2)
     core.register_component("credential_provider", CredentialResolver([InstanceMetadataProvider(fetcher)]))
@@ -117,7 +117,7 @@ class Aws:
                 return value
         except (KeyError, TypeError):
             pass
-        raise AwsError(f"SSM answers for {name} with what cannot be read")
+        raise AwsError(f"SSM gives an answer for {name} that cannot be read")
 
     def put_parameter(self, name: str, value: str) -> None:
         """Changes one parameter of SSM, which keeps its type. It makes no new one: `pulumi destroy` may have deleted

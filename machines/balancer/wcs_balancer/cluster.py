@@ -9,7 +9,7 @@ from .disk import Disk
 from .document import Entry
 from .peers import Answer, Peers, ask_all, ask_status
 
-# For this long an answer is given again, whoever asks.
+# An answer is reused for this long, for every client.
 REUSE_SECONDS = 1
 
 
@@ -36,7 +36,7 @@ def rows(
 
 
 class Cluster:
-    """Asks the other balancers when somebody wants to see all. Several HTTP threads may use it."""
+    """Asks the other balancers when a client wants to see all. Several HTTP threads may use it."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Cluster:
         return {"instance": instance, "complete": complete, "balancers": balancers}
 
     def ask(self, peers: Mapping[str, str], named: Mapping[str, str]) -> dict[str, Answer]:
-        """The other balancers' answers, at most a second old. Whoever asks meanwhile waits for the same answers."""
+        """The other balancers' answers, at most a second old. Threads that ask meanwhile get the same answers."""
         with self.lock:
             if time.monotonic() - self.answered_at > REUSE_SECONDS or self.answers.keys() != peers.keys():
                 self.answers = self.ask_all(peers)

@@ -16,14 +16,16 @@ TAKE_BACK_SECONDS = 20
 
 USAGE = """Usage: wcs-balancer status | take-back | save-server-states
 
-status              prints the revision, the instance, each node with its state, sockets and reason (for a node that is
-                    up or full: the check that is nearest to its threshold), the removed nodes that drain, how long the
-                    certificate lasts, and for how long clients are refused because another balancer takes over.
+status              prints the revision, the instance, and each node with its state, sockets and reason (for a node that
+                    is up or full: the check that is nearest to its threshold). It also prints the removed nodes that
+                    drain, how long the certificate lasts, and for how long clients are refused while another balancer
+                    takes over.
                     With more than one balancer it prints each with its revision, its health as a target of the load
                     balancer, and which ways of clients it leaves; the sockets of nodes are those of all balancers.
-                    The exit status is 1 when something is wrong (an error, a set-up that failed, a node that is down,
-                    a balancer that does not answer or is no healthy target, no certificate by ACME yet, no nginx for
-                    the pages, or a warning, such as that the certificate ends soon), and while clients are refused.
+                    The exit status is 1 while clients are refused, and when something is wrong: an error, a set-up that
+                    is not complete, a node that is down, a balancer that does not answer or is no healthy target, no
+                    certificate by ACME yet, or no nginx for the pages. A warning also makes it 1, such as that the
+                    certificate ends soon.
 take-back           ends a hand-over before its time: clients are taken again at once
 save-server-states  keeps the servers' states for the next reload; HAProxy's service calls it"""
 
@@ -82,7 +84,7 @@ ACME_STATES = {"issued": "issued", "ordering": "orders the first certificate", "
 
 
 def acme_line(acme: dict[str, Any]) -> str:
-    """How far a certificate by ACME is, as text."""
+    """The progress of a certificate by ACME, as text."""
     parts = [f"{ACME_STATES[acme['state']]} by {acme['directory']}"]
     if acme["nextTry"]:
         parts.append(f"{'next order' if acme['state'] == 'issued' else 'next try'} at {acme['nextTry']}")
@@ -99,8 +101,18 @@ def certificate_line(certificate: dict[str, Any] | None) -> str:
     return f"{days} days left" if days != 1 else "1 day left"
 
 
+def set_up(setup: dict[str, Any]) -> str:
+    """The progress of a set-up, as text."""
+    return f"{'failed' if setup['state'] == 'failed' else 'is'} at step {setup['step']}"
+
+
+def node_reason(node: dict[str, Any]) -> str:
+    """Why a node is in its state, as text; empty for a node that is up."""
+    return f"its set-up {set_up(setup)}" if (setup := node.get("setup")) else node["reason"]
+
+
 def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
-    """What to know about a balancer itself: a word, and a text about it."""
+    """Notes about a balancer itself: a word for each, and a text."""
     found = []
     certificate, setup = status.get("certificate"), status.get("setup")
     found.append(("certificate", certificate_line(certificate)))
@@ -112,7 +124,7 @@ def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("handed over", f"clients are refused for {seconds} s more: another balancer takes over"))
     found += [("warning", warning) for warning in status.get("warnings", [])]
     if setup:
-        found.append(("set-up", f"{setup['state']}: {setup['step']}; see: cloud-init status --long"))
+        found.append(("set-up", f"it {set_up(setup)}; see: cloud-init status --long"))
     found += [("away", part) for part in status.get("away", [])]
     return found
 
@@ -123,7 +135,7 @@ def node_lines(nodes: list[dict[str, Any]], draining: list[dict[str, Any]]) -> l
     width = max(map(len, names), default=0)
     lines = []
     for name, node in zip(names, nodes):
-        reason = f"  {why}" if (why := node["reason"] or node.get("load")) else ""
+        reason = f"  {why}" if (why := node_reason(node) or node.get("load")) else ""
         sockets = f"{node['sockets']} of {node['limit']} sockets"
         lines.append(f"{name:{width}}  {node['state']:7}  weight {node['weight']:3}  {sockets}{reason}")
     for name, row in zip(names[len(nodes) :], draining):
@@ -148,14 +160,14 @@ def summed(statuses: dict[str, dict[str, Any]], key: str) -> list[dict[str, Any]
     for balancer, status in statuses.items():
         for row in status.get(key, []):
             if (first := servers.get(row["server"])) is None:
-                servers[row["server"]] = dict(row)
+                servers[row["server"]] = {**row, "reason": node_reason(row), "setup": None}
                 continue
             known = first["sockets"] is not None and row["sockets"] is not None
             first["sockets"] = first["sockets"] + row["sockets"] if known else None
             if "limit" in row:
                 first["limit"] += row["limit"]
             if row["state"] != first["state"]:
-                other = f"{balancer}: {row['state']}" + (f": {row['reason']}" if row["reason"] else "")
+                other = f"{balancer}: {row['state']}" + (f": {why}" if (why := node_reason(row)) else "")
                 first["reason"] = "; ".join(filter(None, [first["reason"], other]))
     return list(servers.values())
 

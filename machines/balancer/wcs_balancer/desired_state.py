@@ -119,8 +119,8 @@ class DesiredState:
         return kept.acme if kept else None
 
     def ask_acme(self, acme: Acme) -> AcmeAnswer:
-        """The account's key, and the ledger with the certificate. AWS takes money for each question, so it is asked
-        less often while nothing can change."""
+        """The account's key, and the ledger with the certificate. Each question to AWS costs money, so it is
+        asked less often while nothing can change."""
         kept, asked_at = self.acme_answer
         if kept and time.monotonic() - asked_at < acme.check_seconds and is_calm(kept, acme, time.time()):
             return kept
@@ -140,8 +140,8 @@ class DesiredState:
         """The certificate by ACME to serve, even if it has expired. None when there is none: then the document's own
         certificate serves.
 
-        While the parameter has no certificate that can be used, or cannot be read, the last one serves on. So does a
-        user-supplied one that browsers trust, until the first order: they may remember that the domain needs TLS.
+        While the parameter has no usable certificate, or cannot be read, the last one stays in use. So does a
+        user-supplied one that browsers trust, until the first order: browsers may remember that the domain needs TLS.
         """
         try:
             there = read_ledger(answer.ledger).certificate if isinstance(answer.ledger, str) else None

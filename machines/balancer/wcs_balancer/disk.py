@@ -58,7 +58,7 @@ class Disk:
         return self.load("haproxyConfigHash", lambda config: config)
 
     def load_kept(self) -> State | None:
-        """The same, but haproxy.cfg may have any servers: a change of servers may have ended half-way."""
+        """The recorded state, even if haproxy.cfg has other servers: a change of servers may have ended half-way."""
         return self.load("haproxyBaseHash", lambda config: with_servers(config, {}))
 
     def load(self, key: str, part: Callable[[str], str]) -> State | None:
@@ -82,7 +82,8 @@ class Disk:
             return None
 
     def drain_timeout_seconds(self) -> int | None:
-        """Of the applied state, or of the recorded one if files have changed since. None if nothing is recorded."""
+        """The drain time-out of the applied state, or of the recorded one if files have changed since. None without a
+        record."""
         if self.applied is not None:
             return self.applied.drain_timeout_seconds
         try:
@@ -111,7 +112,7 @@ class Disk:
             return False
 
     def status_secret(self) -> StatusSecret | None:
-        """The status's certificate and token, if all files of them are in place."""
+        """The status's certificate and token, if all of their files are in place."""
         try:
             secret = decode_status_secret(self.status_value.read_text(encoding="utf-8"))
             pem, token = (path.read_text(encoding="utf-8") for path in (self.status_certificate, self.token))

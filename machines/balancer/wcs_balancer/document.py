@@ -39,8 +39,8 @@ class Acme(NamedTuple):
 
 
 Source = Literal["document", "acme", "former"]
-"""The origin of a certificate: the secret that the document names, an ACME directory, or the secret of an earlier document:
-it serves until the first one comes from the directory."""
+"""The origin of a certificate: the secret that the document names, an ACME directory, or the secret of an earlier
+document, which serves until the first certificate comes from the directory."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Entry:
     target_groups: tuple[TargetGroup, ...]
     """Empty without a load balancer."""
     tail_seconds: int
-    """How long clients may still come on a way that is given up."""
+    """For how long clients may still come on a way that is given up."""
     quiet_seconds: int
-    """The time without a new client after which nobody comes any more."""
+    """After this time without a new client no further client is expected."""
 
     def names(self, instance: str | None) -> bool:
         """Whether an instance is a wanted balancer."""
@@ -195,7 +195,7 @@ def entry_of(document: dict[str, Any]) -> Entry:
 
 
 def entry_content(entry: Entry) -> dict[str, Any]:
-    """The same as the document has it."""
+    """The entry in the form of the document."""
     return {
         "balancers": dict(entry.balancers),
         "address": entry.address,
@@ -216,7 +216,7 @@ def acme_of(content: dict[str, Any] | None) -> Acme | None:
 
 
 def acme_content(acme: Acme | None) -> dict[str, Any] | None:
-    """The same as the document has it."""
+    """The ACME settings in the form of the document."""
     if acme is None:
         return None
     delays = {f"{name}Seconds": getattr(acme, f"{name}_seconds") for name in ("turn", "check", "fail")}

@@ -39,7 +39,7 @@ class OrderError(Exception):
 
 
 def printable(text: str) -> str:
-    """A text of others for a terminal: no control characters, nor anything else that cannot be written."""
+    """A text from outside, made safe for a terminal: letters that it cannot show are escaped."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

@@ -13,7 +13,7 @@ class FileError(OSError):
     def __init__(self, path: Path, error: OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "make room (df -h; journalctl --vacuum-size=100M)" if full else "remove the cause"
-        super().__init__(f"{path} cannot be written: {error.strerror or error}; {advice}, then it goes on by itself")
+        super().__init__(f"{path} cannot be written: {error.strerror or error}; {advice}, then it goes on automatically")
 
 
 def replace_file(path: Path, content: str, mode: int = 0o644) -> None:

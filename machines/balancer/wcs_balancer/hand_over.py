@@ -27,13 +27,13 @@ PAUSE_SECONDS = 0.05
 
 
 def seconds_left(until: float, now: float) -> int | None:
-    """How much longer clients are refused; None when they are not refused. Both moments in seconds since the epoch."""
+    """For how many seconds clients are still refused; None when they are not. Moments are in seconds since the epoch."""
     left = until - now
     return math.ceil(left) if 0 < left <= MAX_SECONDS else None
 
 
 def what_is_left(clients: haproxy.Clients) -> str:
-    """Sessions that have not ended, as text."""
+    """The sessions that have not ended, as text."""
     parts = [f"{len(pointers)} sessions of HAProxy's worker {pid} are left" for pid, pointers in clients.by_pid.items()]
     parts += [f"HAProxy's worker {pid} does not answer" for pid in clients.silent]
     return "; ".join(parts)
@@ -116,7 +116,7 @@ class HandOverRequest:
 
     def __init__(self, seconds: int):
         self.seconds = seconds
-        """For how long clients are to be refused. Later for how long they are: an earlier request may last longer."""
+        """For how long to refuse clients. After the hand-over, for how long they are refused: an earlier one may last longer."""
         self.deadline = time.monotonic() + CLOSE_SECONDS
         self.done = threading.Event()
         """Set when the status also shows the result."""

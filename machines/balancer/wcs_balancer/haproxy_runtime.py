@@ -19,7 +19,7 @@ ANSWER_SECONDS = 10
 WORKER_SECONDS = 2
 # The pause before a worker that is ending is asked again.
 AGAIN_SECONDS = 0.02
-# How long a silent worker is left alone before it is asked again: each time may cost the time above.
+# A silent worker is asked again only after this time: each question may take the time above.
 SILENT_SECONDS = 30
 # The last time each silent worker was asked, by the monotonic clock.
 silent_at: dict[int, float] = {}
@@ -230,7 +230,7 @@ def clients(frontend: str, again: bool = False) -> Clients:
 
 
 def last_clients(variable: str) -> dict[int, str]:
-    """Each worker's moment of its last client, as HAProxy says it; empty when it has had none."""
+    """The moment of each worker's last client, in HAProxy's form; empty for a worker without clients so far."""
     answers = ask_workers(f"get var {variable}").by_pid
     found = {pid: re.search(r"value=<(\d+)>", answer) for pid, answer in answers.items()}
     return {pid: moment.group(1) if moment else "" for pid, moment in found.items()}
@@ -250,7 +250,7 @@ def refuse_clients_until(moment: int) -> None:
 
 
 def refuses_clients_until() -> int:
-    """The moment until which the current worker refuses clients, as it knows it itself; 0 when it knows none."""
+    """The moment until which the current worker refuses clients, by its own map; 0 when it has none."""
     moment = map_entries(str(HAND_OVER)).get("until", "")
     return int(moment) if moment.isdigit() else 0
 

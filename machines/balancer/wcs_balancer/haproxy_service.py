@@ -1,5 +1,5 @@
-"""HAProxy as a program and as a service of systemd: checks its files, starts it when it does not run, and finds out why
-it does not."""
+"""HAProxy as a program and as a service of systemd: checks its files, starts it when it does not run, and finds the
+reason for that."""
 
 import re
 import subprocess
@@ -96,7 +96,7 @@ class HaproxyService:
         run("systemctl", "restart", "haproxy")
 
     def start_with_new_files(self) -> None:
-        """The same with new files: the reason why HAProxy was away does not count for them."""
+        """Starts HAProxy with new files. The reason why it was away with the old files does not count any more."""
         self.away_reason = ""
         self.start()
 
@@ -138,7 +138,7 @@ class HaproxyService:
         self.start()
 
     def why_away(self) -> str:
-        """Why HAProxy does not start: its judgement of its files, or else its last words in the journal."""
+        """Why HAProxy does not start: the error of its check of the files, or else the end of its journal."""
         try:
             judge(HAPROXY_CONFIG)
         except SyncError as error:

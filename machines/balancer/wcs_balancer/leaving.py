@@ -15,7 +15,7 @@ PATHS: tuple[Path, ...] = ("address", "loadBalancer")
 Phase = Literal["waiting", "tail", "draining", "left"]
 PHASES: tuple[Phase, ...] = ("waiting", "tail", "draining", "left")
 
-# New clients prolong the tail to at most so many times the quiet time: nobody can keep a machine from leaving.
+# New clients prolong the tail by at most this many quiet times, so clients cannot keep a machine from leaving.
 MOST_QUIET_TIMES = 10
 # After the drain time-out sockets are closed for this long. A client that comes back again and again does not keep a
 # machine from leaving.
@@ -31,16 +31,16 @@ def is_wanted(path: Path, entry: Entry, instance: str) -> bool:
 
 
 class Facts(NamedTuple):
-    """What decides about the next phase of a path that is not wanted."""
+    """The facts that decide about the next phase of a path that is not wanted."""
 
     named: bool
-    """Whether this machine is a wanted balancer. Then it serves on the other path."""
+    """Whether this machine is a wanted balancer. Then it keeps serving on the other path."""
     used: bool
     """Whether the path has been wanted since this machine began."""
     has_groups: bool
     """Whether there is a load balancer."""
     obstacle: str
-    """Why others do not serve instead of this machine yet; empty when they do."""
+    """Why the other balancers do not serve yet; empty when they do."""
     age: float
     """How long the current phase has lasted, in seconds."""
     quiet: float
@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     tail_seconds: float
     quiet_seconds: float
     drain_timeout_seconds: float | None
-    """None while it is not known: then the drain ends with the last socket alone."""
+    """None while it is not known: then only the end of the last socket ends the drain."""
 
 
 def next_phase(phase: Phase | None, facts: Facts) -> Phase | None:
@@ -100,7 +100,7 @@ def seconds_left(phase: Phase, facts: Facts) -> int | None:
 
 
 def reason(phase: Phase, facts: Facts) -> str:
-    """Why the phase goes on, in an operator's words."""
+    """Why the phase continues, as text for an operator."""
     if phase == "waiting":
         return facts.obstacle
     if phase == "tail" and facts.age >= facts.tail_seconds:

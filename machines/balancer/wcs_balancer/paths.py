@@ -1,5 +1,5 @@
-"""Obeys the document about the ways on which clients come to this machine: registers it with the load balancer, and
-leaves a way that is given up (leaving.py). After a restart this service goes on where it was."""
+"""Keeps the ways on which clients come to this machine as the document says: registers it with the load balancer, and
+leaves a way that the document gives up (leaving.py). After a restart of this service each way is in the same phase."""
 
 import json
 import time
@@ -17,7 +17,7 @@ from .targets import Targets, Task, is_deregistered, not_healthy, own_health
 
 # The time between two counts of sockets: HAProxy lists every session of every worker for it.
 COUNT_SECONDS = 5
-# So many sockets or fewer are counted each second while they drain: the last one ends the drain.
+# Up to this many sockets are counted each second while they drain, since the drain ends with the last one.
 FEW_SOCKETS = 100
 
 FRONTENDS: dict[Path, str] = {"address": ADDRESS_FRONTEND, "loadBalancer": LOAD_BALANCER_FRONTEND}
@@ -28,7 +28,7 @@ class Record:
     """The notes on disk. Immutable: a change makes a new object."""
 
     entry: Entry | None = None
-    """Of the last document that had one: a document of contract 1 or 2 has none."""
+    """From the last document that had one. A document of contract 1 or 2 has none."""
     used: tuple[Path, ...] = ()
     """Paths that have been wanted since this machine began, and have not been left."""
     phases: Mapping[Path, tuple[Phase, float]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Paths:
         # The clock may be set while this service runs, so ages are counted by the monotonic clock.
         self.began = {path: now - max(0, time.time() - since) for path, (_, since) in self.record.phases.items()}
         self.last_client_at: dict[Path, float] = {}
-        """When this service has noticed the last new client, by the monotonic clock."""
+        """When this service noticed the last new client, by the monotonic clock."""
         self.moments: dict[Path, Mapping[int, str]] = {}
         self.counts: dict[Path, tuple[float, int | None]] = {}
         """The last count of each path's WebSockets, with its moment by the monotonic clock."""
@@ -84,15 +84,15 @@ class Paths:
             self.record = record
 
     def obey(self, entry: Entry) -> None:
-        """Takes over what a document says."""
+        """Notes what the document says about the ways of clients."""
         self.note(replace(self.record, entry=entry))
 
     def remember_peers(self, known: Mapping[str, str]) -> None:
-        """A restart of this service knows them, too: without a load balancer AWS is not asked for them."""
+        """Notes them for the next start of this service: without a load balancer AWS is not asked for them."""
         self.note(replace(self.record, peers=known))
 
     def tend(self, instance: str | None, drain_timeout_seconds: float | None) -> None:
-        """Does what is due."""
+        """Moves each path to its next phase if it is time to, and makes the paths' part of the status."""
         entry = self.record.entry
         if entry is None or instance is None:
             return
@@ -113,15 +113,15 @@ class Paths:
                 rows.append(row)
         self.leaving = tuple(rows)
         wanted = {path for path in PATHS if is_wanted(path, entry, instance)}
-        # What a named machine has left is forgotten.
+        # A wanted balancer forgets a path that it has left.
         used = tuple(path for path in PATHS if path in wanted or path in self.record.used and path in phases)
         before = self.record
         self.note(replace(before, used=used, phases=phases))
         self.begin(before)
 
     def begin(self, before: Record) -> None:
-        """Begins the phases that are new since these notes. Not before they are on disk: while its disk is full, this
-        machine stays in the phase before, and says so once."""
+        """Begins the phases that the notes `before` do not have. The new notes are on disk by then: while the disk is
+        full, this machine stays in its phase, and reports that once."""
         for path, (phase, _) in self.record.phases.items():
             if path in before.phases and before.phases[path][0] == phase:
                 continue
@@ -133,7 +133,7 @@ class Paths:
                 self.report(f"the path {path} is wanted again")
 
     def task(self, entry: Entry, instance: str, others_serve: bool) -> Task | None:
-        """What is to be done with the target groups."""
+        """The task for the target groups; None without a load balancer."""
         if not entry.target_groups:
             return None
         if is_wanted("loadBalancer", entry, instance):
@@ -145,7 +145,8 @@ class Paths:
     def tend_path(
         self, path: Path, entry: Entry, instance: str, obstacle: str, drain_timeout_seconds: float | None
     ) -> tuple[tuple[Phase, float], dict[str, Any]] | None:
-        """Does what is due for one path; gives its phase and how the status shows it. None for a path that is used."""
+        """Moves one path to its next phase if it is time to. Returns the phase, with its beginning, and the path's row in
+        the status; None for a path that is in use."""
         if is_wanted(path, entry, instance):
             self.forget(path)
             return None
@@ -178,7 +179,7 @@ class Paths:
             notes.pop(path, None)
 
     def quiet(self, path: Path) -> float:
-        """How long there has been no new client. A start of this service counts as one: the time is never too long."""
+        """The seconds without a new client. A start of this service counts as a client, so the time is never too long."""
         now = time.monotonic()
         try:
             moments = haproxy.last_clients(LAST_CLIENTS[path])
@@ -191,7 +192,8 @@ class Paths:
         return now - self.last_client_at[path]
 
     def sockets(self, path: Path, phase: Phase | None, facts: Facts) -> int | None:
-        """The number of the path's WebSockets, as the last count says or a new one. The drain ends by a new one."""
+        """The number of the path's WebSockets by the last count, or by a new one if it is time for it. Only a new count
+        ends the drain."""
         counted_at, count = self.counts.get(path, (float("-inf"), None))
         ends = phase == "draining" and count is not None and count <= FEW_SOCKETS
         now = time.monotonic()
@@ -201,7 +203,7 @@ class Paths:
         return count
 
     def count_sockets(self, path: Path, phase: Phase | None, facts: Facts) -> int | None:
-        """The path's WebSockets, which are closed when their time is over."""
+        """Counts the path's WebSockets, and closes them when their time is over."""
         try:
             clients = haproxy.clients(FRONTENDS[path])
             if closes_sockets(phase, facts):

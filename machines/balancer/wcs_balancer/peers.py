@@ -1,6 +1,6 @@
 """The other balancers of this stack: finds them by their tags, and asks them for their statuses.
 
-A separate thread asks AWS. Statuses are asked for when somebody wants to see the cluster.
+A separate thread asks AWS. Another balancer is asked for its status when a client wants to see the cluster.
 """
 
 import json
@@ -44,7 +44,7 @@ def parse_instances(answer: Mapping[str, Any]) -> dict[str, str]:
             if "InstanceId" in instance and "PrivateIpAddress" in instance
         }
     except (KeyError, TypeError) as error:
-        raise AwsError("EC2 answers with what cannot be read") from error
+        raise AwsError("EC2 gives an answer that cannot be read") from error
 
 
 def parse_status(code: int, body: bytes, instance: str) -> Answer:
@@ -104,7 +104,7 @@ def ask_all(ask: Callable[[str, str], Answer], peers: Mapping[str, str]) -> dict
     deadline = time.monotonic() + ANSWER_SECONDS + 0.5
     for thread in threads:
         thread.join(max(0, deadline - time.monotonic()))
-    # Threads may go on, so nobody reads the same dictionary.
+    # Threads may still write into their dictionary, so the result is a copy.
     done = dict(answers)
     return {instance: done.get(instance, Answer(None, silence())) for instance in peers}
 

@@ -14,7 +14,7 @@ PATH = "/.well-known/acme-challenge/"
 CHECK_SECONDS = 5
 MAX_ANSWER_BYTES = 4096
 MOST_NAMED = 3
-"""The wrong addresses that are named. The status must not grow with a foreign zone."""
+"""At most this many wrong addresses are named, so a foreign zone cannot make the status grow."""
 
 
 def addresses_of(domain: str) -> list[str]:
@@ -24,7 +24,7 @@ def addresses_of(domain: str) -> list[str]:
 
 
 def obstacle(domain: str, thumbprint: str) -> str | None:
-    """Why a directory could not validate the domain; None when each address answers a challenge rightly."""
+    """Why a directory could not validate the domain; None when each address gives the right answer to a challenge."""
     try:
         addresses = addresses_of(domain)
     except (OSError, UnicodeError) as error:

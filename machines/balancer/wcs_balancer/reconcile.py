@@ -100,8 +100,8 @@ def prove(changes: Changes, up: Collection[str]) -> Changes:
 
 @dataclass(frozen=True)
 class LastResort:
-    """Carried out in this order: take out the servers whose time is over, note the changes on disk, call up the
-    others."""
+    """Carried out in this order: take out the servers whose time is over, note the changes on disk, let the
+    others take clients."""
 
     over: tuple[str, ...]
     ending: tuple[str, ...]

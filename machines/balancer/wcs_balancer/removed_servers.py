@@ -16,7 +16,7 @@ def ask_running() -> dict[str, RunningServer]:
 
 
 class RemovedServers:
-    """Does in each round what is due for removed servers."""
+    """Moves removed servers to the next part of their life, if it is time to, in each round."""
 
     def __init__(self, disk: Disk, report: Callable[[str], None]):
         self.disk, self.report = disk, report

@@ -36,7 +36,7 @@ MAX_REASON = 200
 
 
 class Certificate(NamedTuple):
-    """A certificate that a balancer got, and what it was ordered for."""
+    """A certificate that a balancer got, with the settings and the time of its order."""
 
     pem: str
     """Certificate, chain and key."""
@@ -98,7 +98,7 @@ class Turn(NamedTuple):
     at: float
     """In seconds since the epoch."""
     reason: str
-    """Why not now, in an operator's words; empty while all is well."""
+    """Why it waits, in an operator's words; empty while all is well."""
 
 
 def read_ledger(text: str) -> Ledger:
@@ -167,7 +167,7 @@ def write_ledger(ledger: Ledger) -> str:
 
 
 def about(acme: Acme) -> str:
-    """Names the settings of orders: what went wrong with other settings does not count."""
+    """A hash of the settings of orders. Failures under other settings do not count."""
     settings = [acme.domain, acme.directory, acme.profile or "", acme.email]
     return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
 
@@ -201,8 +201,8 @@ def what_counts(ledger: Ledger, acme: Acme, now: float) -> Ledger:
 
 
 def failures_of(ledger: Ledger, me: Me, now: float) -> list[Failure]:
-    """All failures, with that of a balancer that died during an order. If this service was restarted, its own order is
-    dead."""
+    """All failures. The order of a balancer that died counts as one; so does this balancer's own order from before a
+    restart."""
     order = ledger.order
     if order is None or not is_dead(order, me, now):
         return list(ledger.failures)
@@ -210,14 +210,14 @@ def failures_of(ledger: Ledger, me: Me, now: float) -> list[Failure]:
 
 
 def is_dead(order: Order, me: Me, now: float) -> bool:
-    """Whether nobody is at work on an order. `me` is not."""
+    """Whether the balancer that began an order has died. `me` itself works on no order."""
     return order.instance == me.instance or now - order.at > DEAD_SECONDS
 
 
 def next_turn(ledger: Ledger, validity: Validity | None, acme: Acme, me: Me, waited: float, now: float) -> Turn:
-    """When this balancer, which is at work on no order, orders next.
+    """When this balancer orders next, while it works on no order.
 
-    `validity` is that of the ledger's certificate, if that suits. `waited` is for how many seconds this balancer has
+    `validity` is that of the ledger's certificate, if that certificate suits. For `waited` seconds this balancer has
     known that the first one in the list may order.
     """
     known = what_counts(ledger, acme, now)

@@ -68,7 +68,7 @@ class Status:
         return full(known, seen, problems, away, setup_state(), time.monotonic(), time.time())
 
     def show_stat(self) -> str:
-        """HAProxy's statistics, at most a second old: everybody may ask /healthz, as often as they like."""
+        """HAProxy's statistics, at most a second old, since there is no limit for questions to /healthz."""
         asked_at, answer = self.last_stat
         if time.monotonic() - asked_at > 1:
             answer = haproxy.ask("show stat")
@@ -80,7 +80,7 @@ class Status:
         try:
             return takes_clients(self.show_stat())
         except Exception:
-            # Without statistics a node cannot be promised.
+            # Without statistics it is not certain that a node takes clients.
             return False
 
     def knows(self, authorization: str) -> bool:

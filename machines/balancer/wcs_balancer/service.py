@@ -46,7 +46,7 @@ LOOK_SECONDS = 1
 
 
 class Service:
-    """Runs one round after the other, and keeps what is known after the last one."""
+    """Runs one round after the other, and keeps the knowledge of the last one."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Service:
         except Exception as error:
             problems.append(f"certificates by ACME: {in_words(error)}")
         self.report_warnings()
-        # An error of AWS is often the same for both.
+        # Both questions to AWS often have the same error.
         found = dict.fromkeys([self.state_error, self.status_error, *problems])
         error = "; ".join(filter(None, found)) or None
         if error and error != self.error:
@@ -168,8 +168,8 @@ class Service:
             self.state_error = f"{self.state_error}; the new certificate: {in_words(error)}"
 
     def tend_paths(self, news: Answer | HandOverRequest | None) -> None:
-        """Does what is due for the ways of clients to this machine. A document counts also when its state is refused,
-        and before it is applied."""
+        """Keeps the ways of clients to this machine as the document says. It is obeyed in this even if its state is
+        refused or not applied yet."""
         note_step()
         if isinstance(news, Answer) and not isinstance(news.document, Exception) and news.document.entry is not None:
             self.paths.obey(news.document.entry)
@@ -186,7 +186,7 @@ class Service:
         return tuple(found)
 
     def tend(self) -> None:
-        """Looks at HAProxy and does what is due."""
+        """Reads HAProxy's state. Continues hand-overs and the removal of servers, and notes sockets and certificate."""
         rows = haproxy.statistics(haproxy.ask("show stat"))
         self.hand_over.tend()
         self.removed_servers.release(rows)
@@ -207,7 +207,7 @@ class Service:
         self.warned = found
 
     def take_snapshot(self) -> Snapshot:
-        """What is known now."""
+        """The service's knowledge at this moment."""
         applied = self.disk.applied
         return Snapshot(
             time.monotonic(),

@@ -14,6 +14,6 @@ def parse_setup(words: str) -> dict[str, Any] | None:
 
 
 def own_setup(file: str) -> dict[str, Any]:
-    """The same for the content of this machine's own file. While the file exists the set-up is not complete, whatever
-    the content is."""
+    """The current or failed step of this machine's own set-up, by the content of its file. While the file exists the
+    set-up is not complete, even if the content cannot be read."""
     return parse_setup(file) or {"state": "running", "step": file.strip() or "unknown"}

@@ -43,7 +43,7 @@ class Snapshot:
     cloud_warnings: tuple[str, ...] = ()
     """Errors of AWS that are tried again, and do not concern the desired state."""
     acme: Mapping[str, Any] | None = None
-    """How far the certificate by ACME is; None without ACME."""
+    """The progress of the certificate by ACME; None without ACME."""
 
 
 class Served(NamedTuple):
@@ -159,7 +159,7 @@ def draining_row(
 def warnings(
     seen: Seen, last_resort: Collection[str], now: float
 ) -> list[str]:
-    """Things that are not wrong yet, or that this service already deals with."""
+    """Problems that may come, or that this service already deals with."""
     found = [silent_worker(pid) for pid in seen.silent]
     if seen.refused_addresses:
         found.append(refused(seen.refused_addresses))

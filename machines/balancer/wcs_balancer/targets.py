@@ -1,6 +1,6 @@
 """This machine as a target of the load balancer: registers and deregisters it, and knows the health of all targets.
 
-A separate thread asks AWS. The loop says what it wants, and reads what the last turn has seen.
+A separate thread asks AWS. The loop gives it a task, and reads the result of the last turn.
 """
 
 import threading
@@ -13,7 +13,7 @@ from .errors import AwsError, in_words
 
 # The time between two turns while there is a load balancer.
 TURN_SECONDS = 10
-# What AWS answers when the target group, or this target in it, is not there any more.
+# AWS's errors when the target group, or this target in it, does not exist any more.
 GONE = ("TargetGroupNotFound", "InvalidTarget")
 SERVICE = "elbv2"
 
@@ -33,7 +33,7 @@ NOT_REGISTERED = Health("unused", "it is not registered")
 
 
 class Task(NamedTuple):
-    """What the loop wants."""
+    """The loop's task for this machine."""
 
     instance: str
     groups: tuple[TargetGroup, ...]
@@ -42,7 +42,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a turn has seen. Immutable, for other threads to read."""
+    """The result of a turn. Immutable, for other threads to read."""
 
     task: Task | None = None
     health: Mapping[TargetGroup, Mapping[str, Health]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def parse_health(answer: Mapping[str, Any], port: int) -> dict[str, Health]:
     """
     rows = answer.get("TargetHealthDescriptions")
     if not isinstance(rows, list):
-        raise AwsError("Elastic Load Balancing answers with what cannot be read")
+        raise AwsError("Elastic Load Balancing gives an answer that cannot be read")
     found = {}
     for row in rows:
         target, health = row.get("Target") or {}, row.get("TargetHealth") or {}
@@ -102,7 +102,7 @@ def not_healthy(named: Mapping[str, str], groups: Iterable[TargetGroup], seen: S
 
 
 def is_deregistered(instance: str, groups: Iterable[TargetGroup], seen: Seen) -> bool:
-    """Whether it is certain that this machine gets no new clients from any group."""
+    """Whether this machine certainly gets no new clients from any group."""
     return (
         seen.task is not None
         and seen.task.groups == tuple(groups)
@@ -138,7 +138,7 @@ class Targets:
             self.changed.clear()
 
     def turn(self) -> None:
-        """Does what the loop wants, once. No error ends it."""
+        """Carries out the loop's task once. No error ends the thread."""
         task = self.task
         health: dict[TargetGroup, dict[str, Health]] = {}
         errors: list[Exception] = []
@@ -152,7 +152,7 @@ class Targets:
         self.seen = Seen(task, health, tuple(dict.fromkeys(map(in_words, errors))))
 
     def turn_group(self, task: Task, group: TargetGroup) -> dict[str, Health]:
-        """Does what the loop wants with one group; gives the health of its targets afterwards."""
+        """Carries out the loop's task in one group. Returns the health of its targets afterwards."""
         try:
             targets = self.ask(group)
             registered = is_registered(targets.get(task.instance))

@@ -1,4 +1,4 @@
-"""Asks whether browsers trust the certificate that is served."""
+"""Checks whether browsers trust the certificate that is served."""
 
 import ssl
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Tells systemd that this service works. When systemd does not hear it for WatchdogSec, it kills the service and starts it
-anew: `pulumi up` takes a balancer whose status does not answer for dead after a minute, and deletes it with its sockets.
+"""Tells systemd that this service works. Without this message for WatchdogSec, systemd kills the service and starts it
+again: after a minute without a status `pulumi up` takes a balancer for dead, and deletes it with its sockets.
 
-A separate thread tells it. So a process that is frozen is noticed soon, and a long step of the loop is no hang.
+A separate thread sends the message. So systemd notices a frozen process soon, and a long step of the loop is no hang.
 """
 
 import http.client
@@ -22,7 +22,7 @@ stepped_at = time.monotonic()
 
 
 def note_step() -> None:
-    """Called by the loop before and after whatever may take long."""
+    """Called by the loop before and after each step that may take long."""
     global stepped_at
     stepped_at = time.monotonic()
 
@@ -42,7 +42,7 @@ def notify(message: str) -> None:
 
 
 class Watchdog:
-    """Tells systemd that the loop goes on, and that the status answers."""
+    """Tells systemd that the loop runs, and that the status answers."""
 
     def __init__(self, report: Callable[[str], None]):
         self.report = report
@@ -51,7 +51,7 @@ class Watchdog:
         self.problem = False
 
     def start(self) -> None:
-        """Begins with it, in a separate thread."""
+        """Begins to tell systemd, in a separate thread."""
         note_step()
         notify("READY=1")
         threading.Thread(target=self.keep_turning, daemon=True).start()
