@@ -25,6 +25,7 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/sbin/wcs-balancer": "balancer/wcs-balancer.py",
     "/usr/local/lib/wcs_balancer/__init__.py": "balancer/wcs_balancer/__init__.py",
     "/usr/local/lib/wcs_balancer/acme.py": "balancer/wcs_balancer/acme.py",
+    "/usr/local/lib/wcs_balancer/acme_connections.py": "balancer/wcs_balancer/acme_connections.py",
     "/usr/local/lib/wcs_balancer/acme_map.py": "balancer/wcs_balancer/acme_map.py",
     "/usr/local/lib/wcs_balancer/acme_order.py": "balancer/wcs_balancer/acme_order.py",
     "/usr/local/lib/wcs_balancer/acme_serving.py": "balancer/wcs_balancer/acme_serving.py",

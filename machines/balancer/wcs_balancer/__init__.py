@@ -42,6 +42,7 @@ set_up *            the progress of a machine's set-up
 status *            the snapshot, and the status made of it
 acme                orders certificates from an ACME directory, in a thread of its own
 acme_order          one order, by python3-acme
+acme_connections    the connections to the directory, which are cut at a deadline
 acme_map            HAProxy's map with the answer to challenges
 acme_serving        what HAProxy and the status show of it
 renewal *           the ledger of orders: which balancer orders, and when
