@@ -60,6 +60,7 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/lib/wcs_balancer/set_up.py": "balancer/wcs_balancer/set_up.py",
     "/usr/local/lib/wcs_balancer/status.py": "balancer/wcs_balancer/status.py",
     "/usr/local/lib/wcs_balancer/status_certificate.py": "balancer/wcs_balancer/status_certificate.py",
+    "/usr/local/lib/wcs_balancer/steps.py": "balancer/wcs_balancer/steps.py",
     "/usr/local/lib/wcs_balancer/targets.py": "balancer/wcs_balancer/targets.py",
     "/usr/local/lib/wcs_balancer/trust.py": "balancer/wcs_balancer/trust.py",
     "/usr/local/lib/wcs_balancer/watchdog.py": "balancer/wcs_balancer/watchdog.py",

@@ -22,7 +22,8 @@ service             the loop: one round a second, and a snapshot after each roun
 aws                 boto3
 desired_state       asks AWS for the desired state
 document *          AWS's answer, of this contract or another one
-apply               applies a wanted state: check, write, record, roll back
+apply               applies a wanted state: checks it, carries it out, rolls back
+steps               the steps of each change, and their order
 reconcile *         compares wanted, applied and running servers, and decides what to do
 haproxy_plan *      haproxy.cfg and commands to HAProxy, as text
 removed_servers     held servers, the drain, the last resort
