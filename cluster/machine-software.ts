@@ -1,6 +1,13 @@
 import { machineFile } from "../userdata/files";
 import { type Archive, packTar } from "./archive";
-import { balancerFacts, busyPage } from "./contract";
+import {
+  balancerFacts,
+  bootstrapConfig,
+  busyPage,
+  metadataRulesFile,
+  noPagesPage,
+  setupLibrary,
+} from "./contract";
 
 export type MachineKind = "balancer" | "node";
 
@@ -8,9 +15,9 @@ export type MachineKind = "balancer" | "node";
 const files: Record<MachineKind, Record<string, string>> = {
   balancer: {
     [busyPage]: "balancer/503.html",
-    "/etc/wcs-balancer/bootstrap.cfg": "balancer/bootstrap.cfg",
-    "/etc/wcs-balancer/no-websdk.html": "balancer/no-websdk.html",
-    "/etc/wcs-setup/metadata.nft": "setup/metadata.nft",
+    [bootstrapConfig]: "balancer/bootstrap.cfg",
+    [noPagesPage]: "balancer/no-websdk.html",
+    [metadataRulesFile]: "setup/metadata.nft",
     "/etc/nginx/nginx.conf": "balancer/nginx.conf",
     "/etc/systemd/system/haproxy.service.d/wcs-balancer.conf": "balancer/haproxy-service.conf",
     "/etc/systemd/system/nginx.service.d/wcs-balancer.conf": "balancer/nginx-service.conf",
@@ -64,16 +71,16 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/lib/wcs_balancer/targets.py": "balancer/wcs_balancer/targets.py",
     "/usr/local/lib/wcs_balancer/trust.py": "balancer/wcs_balancer/trust.py",
     "/usr/local/lib/wcs_balancer/watchdog.py": "balancer/wcs_balancer/watchdog.py",
-    "/usr/local/lib/wcs-setup/steps/metadata": "setup/steps/metadata.sh",
-    "/usr/local/lib/wcs-setup/steps/haproxy-version": "balancer/steps/haproxy-version.sh",
-    "/usr/local/lib/wcs-setup/steps/sync": "balancer/steps/sync.sh",
-    "/usr/local/lib/wcs-setup/fetch.py": "setup/fetch.py",
-    "/usr/local/lib/wcs-setup/steps/websdk-download": "balancer/steps/websdk-download.sh",
-    "/usr/local/lib/wcs-setup/steps/websdk-checksum": "balancer/steps/websdk-checksum.sh",
-    "/usr/local/lib/wcs-setup/steps/websdk-install": "balancer/steps/websdk-install.sh",
+    [`${setupLibrary}/steps/metadata`]: "setup/steps/metadata.sh",
+    [`${setupLibrary}/steps/haproxy-version`]: "balancer/steps/haproxy-version.sh",
+    [`${setupLibrary}/steps/sync`]: "balancer/steps/sync.sh",
+    [`${setupLibrary}/fetch.py`]: "setup/fetch.py",
+    [`${setupLibrary}/steps/websdk-download`]: "balancer/steps/websdk-download.sh",
+    [`${setupLibrary}/steps/websdk-checksum`]: "balancer/steps/websdk-checksum.sh",
+    [`${setupLibrary}/steps/websdk-install`]: "balancer/steps/websdk-install.sh",
   },
   node: {
-    "/etc/wcs-setup/metadata.nft": "setup/metadata.nft",
+    [metadataRulesFile]: "setup/metadata.nft",
     "/etc/systemd/system/wcs-metadata.service": "setup/wcs-metadata.service",
     "/etc/systemd/system/nftables.service.d/wcs-metadata.conf": "setup/nftables-service.conf",
     "/etc/systemd/system/xinetd.service.d/wcs-balancer.conf": "node/xinetd-service.conf",
@@ -89,19 +96,19 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/share/wcs-node/needed-properties.json": "node/needed-properties.json",
     "/usr/local/sbin/wcs-configure": "node/wcs-configure.py",
     "/usr/local/sbin/wcs-license": "node/wcs-license.py",
-    "/usr/local/lib/wcs-setup/aws_parameters.py": "setup/aws_parameters.py",
-    "/usr/local/lib/wcs-setup/wcs_user.py": "node/wcs_user.py",
-    "/usr/local/lib/wcs-setup/steps/metadata": "setup/steps/metadata.sh",
-    "/usr/local/lib/wcs-setup/steps/security-updates": "node/steps/security-updates.sh",
-    "/usr/local/lib/wcs-setup/steps/agent-systemd": "node/steps/agent-systemd.sh",
-    "/usr/local/lib/wcs-setup/steps/agent-xinetd": "node/steps/agent-xinetd.sh",
-    "/usr/local/lib/wcs-setup/steps/tools": "setup/steps/tools.sh",
-    "/usr/local/lib/wcs-setup/fetch.py": "setup/fetch.py",
-    "/usr/local/lib/wcs-setup/steps/wcs-download": "node/steps/wcs-download.sh",
-    "/usr/local/lib/wcs-setup/steps/wcs-checksum": "node/steps/wcs-checksum.sh",
-    "/usr/local/lib/wcs-setup/steps/wcs-install": "node/steps/wcs-install.sh",
-    "/usr/local/lib/wcs-setup/steps/wcs-license": "node/steps/wcs-license.sh",
-    "/usr/local/lib/wcs-setup/steps/wcs-start": "node/steps/wcs-start.sh",
+    [`${setupLibrary}/aws_parameters.py`]: "setup/aws_parameters.py",
+    [`${setupLibrary}/wcs_user.py`]: "node/wcs_user.py",
+    [`${setupLibrary}/steps/metadata`]: "setup/steps/metadata.sh",
+    [`${setupLibrary}/steps/security-updates`]: "node/steps/security-updates.sh",
+    [`${setupLibrary}/steps/agent-systemd`]: "node/steps/agent-systemd.sh",
+    [`${setupLibrary}/steps/agent-xinetd`]: "node/steps/agent-xinetd.sh",
+    [`${setupLibrary}/steps/tools`]: "setup/steps/tools.sh",
+    [`${setupLibrary}/fetch.py`]: "setup/fetch.py",
+    [`${setupLibrary}/steps/wcs-download`]: "node/steps/wcs-download.sh",
+    [`${setupLibrary}/steps/wcs-checksum`]: "node/steps/wcs-checksum.sh",
+    [`${setupLibrary}/steps/wcs-install`]: "node/steps/wcs-install.sh",
+    [`${setupLibrary}/steps/wcs-license`]: "node/steps/wcs-license.sh",
+    [`${setupLibrary}/steps/wcs-start`]: "node/steps/wcs-start.sh",
   },
 };
 

@@ -13,14 +13,11 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 from .aws import Aws, next_pause
 from .errors import AwsError, in_words
-from .places import HTTPS_PORT, STATUS_NAME, STATUS_PATH
+from .places import FORGET_SECONDS, HTTPS_PORT, STATUS_NAME, STATUS_PATH
 
 # The time between two questions to AWS while there is a load balancer.
 LOOK_SECONDS = 10
 ANSWER_SECONDS = 3
-# A balancer that is not wanted and has been silent for this long is taken for deleted. Longer than `pulumi up` waits for
-# one (cluster-verdict.ts), and than systemd needs to start a hanging service anew.
-FORGET_SECONDS = 90
 MAX_ANSWER_BYTES = 1_000_000
 
 
