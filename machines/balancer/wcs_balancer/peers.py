@@ -26,6 +26,8 @@ class Answer(NamedTuple):
 
     status: dict[str, Any] | None
     reason: str
+    haproxy_answers: bool = False
+    """Whether its HAProxy answers, though not with a status: it may have clients while wcs-balancer-sync is away."""
 
 
 def parse_instances(answer: Mapping[str, Any]) -> dict[str, str]:
@@ -47,14 +49,14 @@ def parse_instances(answer: Mapping[str, Any]) -> dict[str, str]:
 def parse_status(code: int, body: bytes, instance: str) -> Answer:
     """Reads another balancer's answer."""
     if code != 200:
-        return Answer(None, f"it answers HTTP {code}")
+        return Answer(None, f"it answers HTTP {code}", haproxy_answers=True)
     try:
         status = json.loads(body)
         other = status["instance"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Answer(None, "it answers what cannot be read")
+        return Answer(None, "it answers what cannot be read", haproxy_answers=True)
     if other is None:
-        return Answer(None, "it does not know its instance id yet")
+        return Answer(None, "it does not know its instance id yet", haproxy_answers=True)
     if other != instance:
         return Answer(None, f"another machine answers at its address: {other}")
     return Answer(status, "")
@@ -157,7 +159,7 @@ class Peers:
         """Forgets balancers that are not wanted and do not answer any more, while AWS is not asked for them."""
         now = time.monotonic()
         for instance, answer in answers.items():
-            if answer.status is not None or instance in named or self.asks:
+            if answer.status is not None or answer.haproxy_answers or instance in named or self.asks:
                 self.silent_since.pop(instance, None)
             elif now - self.silent_since.setdefault(instance, now) > FORGET_SECONDS:
                 self.known = {other: address for other, address in self.known.items() if other != instance}
