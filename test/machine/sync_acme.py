@@ -1,7 +1,8 @@
 """Certificates by ACME, with a real HAProxy, open WebSockets and Pebble, which refuses many nonces.
 
 Runs in a Debian root and in a network of its own. The arguments are files with haproxy.cfg, with ACME and without. AWS is
-a stand-in. The threads do not run: each round is told to happen. Prints one line a promise that held.
+a stand-in. The threads do not run: each round is told to happen. Prints one line a promise that held,
+and the statuses that it has seen.
 """
 
 import calendar
@@ -88,6 +89,7 @@ class Balancer(Service):
         self.orders.turn()
         self.look(self.desired_state.ask())
         assert self.error is None or ssm.away, self.error
+        lab.show_once(lab.status_of(self))
         return self.snapshot.acme
 
 
