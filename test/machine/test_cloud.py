@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -472,6 +473,25 @@ class OtherBalancers(unittest.TestCase):
             command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /CN=s -keyout k -out c"
             subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
             return (Path(folder) / "c").read_text() + (Path(folder) / "k").read_text()
+
+    def test_whose_service_alone_is_frozen_or_dies_have_a_haproxy_that_answers(self):
+        pem = self.new_pem()
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(pem)
+            file.flush()
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(file.name)
+        server = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+        self.addCleanup(server.close)
+        clients = []
+        threading.Thread(target=lambda: clients.extend(server.accept()[0] for _ in range(1)), daemon=True).start()
+        with mock.patch.object(peers, "ANSWER_SECONDS", 0.5), mock.patch.object(peers, "STATUS_NAME", "s"):
+            answer = ask_status("127.0.0.1", "i-2", pem, "token", server.getsockname()[1])
+            self.assertEqual(answer, (None, "its wcs-balancer-sync does not answer within 0.5 s", True))
+            threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+            answer = ask_status("127.0.0.1", "i-2", pem, "token", server.getsockname()[1])
+            self.assertEqual((answer.status, answer.haproxy_answers), (None, True))
+        clients[0].close()
 
     def test_that_run_and_are_frozen_or_do_not_listen_do_not_answer(self):
         pem = self.new_pem()

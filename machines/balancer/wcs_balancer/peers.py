@@ -64,6 +64,8 @@ def parse_status(code: int, body: bytes, instance: str) -> Answer:
 
 def ask_status(address: str, instance: str, trusted: str, token: str, port: int = HTTPS_PORT) -> Answer:
     """Asks another balancer. Every balancer has the same certificate for its status, so this one's own is trusted."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    haproxy_answers = False
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -72,19 +74,23 @@ def ask_status(address: str, instance: str, trusted: str, token: str, port: int 
             socket.create_connection((address, port), timeout=ANSWER_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=STATUS_NAME) as client,
         ):
+            # HAProxy ends TLS. While wcs-balancer-sync is stopped, HAProxy tries to reach it for a while before it says so.
+            haproxy_answers = True
+            client.settimeout(max(0.01, deadline - time.monotonic()))
             head = f"GET {STATUS_PATH} HTTP/1.1\r\nHost: {STATUS_NAME}\r\nAuthorization: Bearer {token}\r\n"
             client.sendall(f"{head}Connection: close\r\n\r\n".encode())
             with HTTPResponse(client) as response:
                 response.begin()
                 return parse_status(response.status, response.read(MAX_ANSWER_BYTES), instance)
     except TimeoutError:
-        return Answer(None, silence())
+        return Answer(None, silence("its wcs-balancer-sync" if haproxy_answers else "it"), haproxy_answers)
     except (OSError, HTTPException, ValueError) as error:
-        return Answer(None, f"it does not answer: {' '.join(str(error).split()) or type(error).__name__}")
+        why = " ".join(str(error).split()) or type(error).__name__
+        return Answer(None, f"it does not answer: {why}", haproxy_answers)
 
 
-def silence() -> str:
-    return f"it does not answer within {ANSWER_SECONDS} s"
+def silence(who: str = "it") -> str:
+    return f"{who} does not answer within {ANSWER_SECONDS} s"
 
 
 def ask_all(ask: Callable[[str, str], Answer], peers: Mapping[str, str]) -> dict[str, Answer]:
