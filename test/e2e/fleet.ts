@@ -175,8 +175,8 @@ export class Newcomers {
   }
 
   /**
-   * The failures that count. On a busy machine WCS or its agent can be too late with an answer on every node. HAProxy then
-   * refuses clients for a moment, as it must, and its log has the reason: refusals of this kind are only printed.
+   * The failures that count. On a busy machine the checks of all nodes can be too late. HAProxy then refuses clients for a
+   * moment, as it must, and its log has the reason: refusals of this kind are only printed.
    */
   async countedFailures(): Promise<NewcomerFailure[]> {
     const counted: NewcomerFailure[] = [];
@@ -198,16 +198,17 @@ export class Newcomers {
   }
 }
 
-/** What the balancers' logs say of checks of nodes that came too late, in the seconds before a moment. */
+/** If a balancer has missed every node in the seconds before a moment, what its log says of a check that was too late. */
 async function lateChecks(at: number): Promise<string> {
   const [since, until] = [Math.floor(at / 1000) - missedSeconds, Math.ceil(at / 1000)];
   const log = `journalctl --unit=haproxy --no-pager --output=cat --since=@${since} --until=@${until}`;
-  const late = "'wcs_back/.*(WCS hangs|timeout)'";
+  const isWithoutNodes = `grep --quiet 'wcs_back has no server available' <<<"$log"`;
+  const late = `grep --extended-regexp --max-count=1 'wcs_back/.*(WCS hangs|timeout)' <<<"$log"`;
   const balancers = (await cloud.call("machines", {})).filter(
     ({ name, leader }) => name.startsWith("balancer") && leader,
   );
   const logs = await Promise.all(
-    balancers.map(({ id }) => onMachine(id, `${log} | grep --extended-regexp --max-count=1 ${late}`)),
+    balancers.map(({ id }) => onMachine(id, `log=$(${log}); ${isWithoutNodes} && ${late}`)),
   );
   return logs.map(({ output }) => output.trim()).join("");
 }
