@@ -38,9 +38,12 @@ export const withAcme = (settings: { profile?: string } = { profile }, ...more: 
   ...["--config", `acme=${JSON.stringify({ email: "operator@example.com", ...settings })}`, ...more],
 ];
 
+/** The same where only balancer-1 is to order, however long the machine takes until it does. */
+export const onlyFirstOrders = { ...quick, WCS_BALANCER_ACME: "turn=600,check=2,fail=4" };
+
 /** Brings the stack up; gives the output. */
-export async function upQuickly(args: string[]): Promise<string> {
-  const { status, output } = await startSandbox(args, quick).ended;
+export async function upQuickly(args: string[], delays = quick): Promise<string> {
+  const { status, output } = await startSandbox(args, delays).ended;
   expect(status, output.slice(-3000)).toBe(0);
   return output;
 }

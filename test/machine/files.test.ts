@@ -42,7 +42,7 @@ beforeAll(async () => {
   // Where the node's scripts look for their modules when they are processes of their own.
   for (const name of ["setup/aws_instance.py", "node/wcs_user.py"])
     debian.copy(join(machines, name), `usr/local/lib/wcs-setup/${name.replace(/.*\//, "")}`);
-});
+}, 600_000);
 
 afterAll(() => debian?.remove());
 
@@ -161,7 +161,7 @@ describe("HAProxy", () => {
       "-c",
       "for file in /tmp/matrix/*.cfg; do haproxy -c -dW -f $file || { cat $file; exit 1; }; done",
     );
-  }, 120_000);
+  }, 600_000);
 
   test("refuses a wrong server line, so the check above can fail", () => {
     debian.write("tmp/bad.cfg", `${rendered["balancer/haproxy.cfg"]}    server wcs-9 nowhere:port\n`);

@@ -69,7 +69,7 @@ class Lab:
     def show(self, name):
         print(json.dumps({"name": name, "status": self.ask()}), flush=True)
 
-    def show_when(self, name, condition, seconds=20):
+    def show_when(self, name, condition, seconds=60):
         """Rounds of the service until the status says so; shows that."""
         status = {}
 

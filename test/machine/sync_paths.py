@@ -103,7 +103,7 @@ def both(*names, address=True, config=None):
 ME, OTHER_ONE = ("balancer-1", INSTANCE), ("balancer-2", OTHER)
 
 
-def until(balancer, path, phase, seconds=20):
+def until(balancer, path, phase, seconds=60):
     """Rounds until a path is in a phase; gives how the status shows it. The service starts anew meanwhile."""
     shown = {}
 
