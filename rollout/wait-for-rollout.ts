@@ -8,7 +8,8 @@
  * that this stack does not make), TRUSTED (PEM of the CA of the status), STATUS_TOKEN, DEADLINE_SECONDS (default 900,
  * without the time in which only drains and balancers that leave are waited for), DRAIN_TIMEOUT_SECONDS, LEAVE_SECONDS
  * (how long a balancer that leaves serves on before its drain), ACME_DOMAIN (set when balancers order a certificate for
- * it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record).
+ * it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record), UNTIL (`serving`: it is enough that
+ * the wanted balancers serve; without it also that every removed node is drained and every other balancer has left).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
