@@ -69,9 +69,9 @@ export const busyPage = "/etc/wcs-balancer/503.html";
 /** Settings of wcs-balancer-sync: the names of its parameters, the certificate's path, the balancers' tags. */
 export const syncSettingsFile = "/etc/wcs-balancer/sync.json";
 /** The name of wcs-balancer-sync's folder, for systemd's StateDirectory. */
-export const syncStateDirectory = "wcs-balancer";
+const syncStateDirectory = "wcs-balancer";
 /** The folder in which wcs-balancer-sync keeps the applied state. */
-export const syncStateFolder = `/var/lib/${syncStateDirectory}`;
+const syncStateFolder = `/var/lib/${syncStateDirectory}`;
 /** The token for the detailed status, on the balancer. */
 export const statusTokenFile = `${syncStateFolder}/status-token`;
 /**
@@ -90,7 +90,7 @@ export const certificatePath = (serverName: string) => `/etc/pki/tls/${serverNam
 /** Settings of a machine's set-up: the packages to fetch. */
 export const setupSettingsFile = "/etc/wcs-setup.json";
 /** The progress of a machine's set-up. The file is missing when the set-up is complete. */
-export const setupStateFile = "/var/lib/wcs-setup/state";
+const setupStateFile = "/var/lib/wcs-setup/state";
 /** Settings of a node for its Python: properties of WCS, heap, licence. */
 export const nodeSettingsFile = "/etc/wcs-node/node.json";
 /** Settings of a node for its shell scripts: the addresses that the agent answers. */

@@ -47,7 +47,7 @@ export interface ClusterDescription {
 }
 
 /** Times that tests shorten. */
-export interface Delays {
+interface Delays {
   /** How long a machine retries to fetch its software. */
   patienceSeconds: number;
   leave: Leave;

@@ -53,7 +53,7 @@ export interface HaproxySettings {
 }
 
 /** By turns; to the node with the fewest sockets; or to the first node until it is full. */
-export type Algorithm = "roundrobin" | "leastconn" | "first";
+type Algorithm = "roundrobin" | "leastconn" | "first";
 
 /** A WCS node as HAProxy sees it. */
 export interface Backend {

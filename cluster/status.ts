@@ -96,7 +96,7 @@ export const briefStatusSchema = z.strictObject(brief);
  * The status for clients with the stack's token. Strict: an answer with other fields comes from a balancer of another
  * version, which `pulumi up` replaces.
  */
-export const statusSchema = z.strictObject({
+const statusSchema = z.strictObject({
   ...brief,
   ...identity,
   error: z.string().nullable(),

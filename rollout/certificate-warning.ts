@@ -3,7 +3,7 @@ import { httpPort } from "../cluster/contract";
 import type { AcmeStatus, ClusterStatus } from "../cluster/status";
 
 /** What an operator may have to do for the certificate. */
-export interface CertificateWish {
+interface CertificateWish {
   domain: string;
   /** Those that the domain must lead to. */
   addresses: string[];

@@ -19,7 +19,7 @@ export interface WantedBalancers {
 /** The kinds of things that are waited for. Each has its own deadline. */
 export type Clock = "rollout" | "drain" | "leave";
 
-export interface ClusterVerdict {
+interface ClusterVerdict {
   done: boolean;
   /** Waiting does not help. */
   failed: boolean;

@@ -2,7 +2,7 @@
 import { setupWords } from "../cluster/contract";
 import type { NodeStatus, RemovedServer, Status } from "../cluster/status";
 
-export interface Verdict {
+interface Verdict {
   done: boolean;
   /** Waiting does not help. */
   failed: boolean;

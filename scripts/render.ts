@@ -93,7 +93,7 @@ function packagesOf(
 }
 
 /** The description of a stack's cluster, by the values of its file and by this environment. Of a user-supplied certificate only the issuer matters. */
-export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
+function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
   const config = parseConfig({ ...own, ...others }, isSecretKey, new Date(), sizeProblems);

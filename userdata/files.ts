@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { filledOnMachine, placeholders } from "../cluster/contract";
 
 /** The folder of the files that land on machines. */
-export const machineFolder = join(__dirname, "../machines");
+const machineFolder = join(__dirname, "../machines");
 
 /**
  * Fills the facts of `cluster/contract.ts` into a machine file, in the place of placeholders such as `@AGENT_PORT@`.

@@ -17,7 +17,7 @@ export const refusal =
   /Unexpected server response: 503|ECONNRESET|ECONNREFUSED|EHOSTUNREACH|socket hang up|socket disconnected before|closed before there was a session/;
 
 /** Milliseconds, of the clients in the middle and of the last one. */
-export interface Spread {
+interface Spread {
   median: number;
   last: number;
 }
