@@ -58,7 +58,7 @@ test.concurrent("the status has its own certificate, and answers from the first 
 }, 610_000);
 
 test.concurrent("a balancer registers with the load balancer, and leaves each way of clients by itself", async () => {
-  const kept = (await inLab("sync_paths.py", [config([1, 2])])).trim().split("\n");
+  const kept = (await inLab("sync_client_paths.py", [config([1, 2])])).trim().split("\n");
   const [cluster = ""] = kept.splice(-2, 1);
   const { balancers } = parseCluster(cluster);
   expect(balancers.map(({ name, status }) => [name, status?.instance])).toEqual([
