@@ -1,5 +1,5 @@
 import { accountId, vpcId } from "../account";
-import { everywhere } from "../provider/calls";
+import { everywhere } from "../rights/calls";
 import { type DescribedInstance, type Parameters, QueryError, type QueryService } from "./query-api";
 import { elements } from "./xml";
 

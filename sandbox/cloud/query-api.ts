@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { accountId, region, type Subnet } from "../account";
-import type { ApiCall, Tags } from "../provider/calls";
+import type { ApiCall, Tags } from "../rights/calls";
+import { judge, type Rights, refusal } from "../rights/policy";
 import type { TargetHealth, TargetId } from "./load-balancing";
-import { judge, type Rights, refusal } from "./policy";
 import { type Credentials, SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 /** An instance as DescribeInstances tells it. */

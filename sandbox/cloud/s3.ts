@@ -4,8 +4,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { accountId, region } from "../account";
+import { judge, type Rights, refusal } from "../rights/policy";
 import type { ObjectFault } from "./client";
-import { judge, type Rights, refusal } from "./policy";
 import { type Credentials, SignatureError, type SignatureFault, verifySignature } from "./signature";
 import { escapeXml } from "./xml";
 
