@@ -1,4 +1,4 @@
-import { machineFile } from "../userdata/files";
+import { machineFile } from "../userdata/machine-file";
 import { type Archive, packTar } from "./archive";
 import { balancerFacts, busyPage } from "./contract";
 

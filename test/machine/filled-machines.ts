@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { contractJson } from "../../cluster/machine-software";
 import { projectRoot } from "../../sandbox/paths";
-import { machineFile } from "../../userdata/files";
+import { machineFile } from "../../userdata/machine-file";
 
 const machineFolder = join(projectRoot, "machines");
 

@@ -4,9 +4,9 @@ import { dirname, join, relative } from "node:path";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pagesPort } from "../../cluster/contract";
+import { examplePage } from "../../cluster/haproxy-config";
 import { packWebSdk } from "../../cluster/websdk";
-import { examplePage } from "../../userdata/balancer";
-import { shellSettings } from "../../userdata/files";
+import { shellSettings } from "../../userdata/shell-settings";
 import { DebianRoot } from "../debian-root";
 import { filledMachines } from "./filled-machines";
 

@@ -5,7 +5,7 @@ import * as contract from "../../cluster/contract";
 import { contractJson, machineSoftware } from "../../cluster/machine-software";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
-import { fillIn, machineFile } from "../../userdata/files";
+import { fillIn, machineFile } from "../../userdata/machine-file";
 
 const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");
 const places = "machines/balancer/wcs_balancer/places.py";

@@ -19,8 +19,8 @@ import { parseConfig } from "../../config/parse";
 import { isSecretKey } from "../../config/schema";
 import { renderStack } from "../../scripts/render";
 import { renderBalancerUserData } from "../../userdata/balancer";
-import { shellSettings } from "../../userdata/files";
 import { propertyWarnings, renderNodeUserData } from "../../userdata/node";
+import { shellSettings } from "../../userdata/shell-settings";
 import { encodeUserData, patienceSecondsOf, userDataLimitBytes } from "../../userdata/user-data";
 import { ownCertificate } from "../own-certificate";
 

@@ -30,10 +30,3 @@ export function fillIn(text: string, file: string): string {
 export function machineFile(name: string): string {
   return fillIn(readFileSync(join(machineFolder, name), "utf8").replaceAll("\r\n", "\n"), name);
 }
-
-/** A file of `NAME='value'` lines that a shell script can source, whatever the values hold. */
-export function shellSettings(values: Record<string, string>): string {
-  return Object.entries(values)
-    .map(([name, value]) => `${name}='${value.replaceAll("'", "'\\''")}'\n`)
-    .join("");
-}
