@@ -1,16 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { projectRoot } from "../../sandbox/paths";
-
-const notOurs = ["node_modules", "test-results"];
-const sources = readdirSync(projectRoot, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory() && !notOurs.includes(entry.name))
-  .flatMap(({ name }) =>
-    readdirSync(join(projectRoot, name), { recursive: true, encoding: "utf8" }).map((path) => `${name}/${path}`),
-  )
-  .concat("index.ts")
-  .filter((path) => path.endsWith(".ts"));
+import { sources } from "../sources";
 
 const wordsOf = (list: string) =>
   list
@@ -36,7 +28,8 @@ function importsOf(source: string, text: string): string[] {
 }
 
 /** The arguments of a component stand beside it for its readers. */
-const isArguments = (source: string, name: string) => source.startsWith("components/") && name.endsWith("Args");
+const isArguments = (source: string, name: string) =>
+  source.startsWith("components/") && name.endsWith("Args");
 
 /** What a file exports and no file imports, as "FILE NAME". */
 function unused(texts: Record<string, string>): string[] {
