@@ -11,10 +11,10 @@ import {
 } from "../cluster/contract";
 import { type ClusterDescription, delaysOf, describeCluster } from "../cluster/description";
 import { renderDesiredState, sha256 } from "../cluster/desired-state";
+import type { PackageSources } from "../cluster/downloads";
 import { renderIngressRules } from "../cluster/firewall";
 import { furtherBackends, renderHaproxyConfig, serverName } from "../cluster/haproxy-config";
 import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
-import type { PackageSources } from "../cluster/packages";
 import { sizeProblems } from "../cluster/sizes";
 import { packWebSdk } from "../cluster/websdk";
 import { certificatesIn } from "../config/certificate";
