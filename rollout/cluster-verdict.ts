@@ -1,6 +1,7 @@
 /** Judges the statuses of all balancers for a rollout. Pure functions. */
 import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
-import { full, inWhichState, judge, notUp, warningsOf } from "./verdict";
+import { summaryOf } from "./summary";
+import { judge, notUp, warningsOf } from "./verdict";
 
 /** What a rollout waits for. */
 export interface WantedBalancers {
@@ -212,17 +213,4 @@ function notFound(
   return hasLoadBalancer
     ? `${beginning}${wanted} is not known to ${instance} yet`
     : `another machine answers: ${instance}, not ${wanted}`;
-}
-
-/** The nodes that are full, and how many are in which state. The agents tell every balancer the same. */
-function summaryOf([first, ...others]: Status[], wanted: WantedBalancers): string[] {
-  if (!first) return [];
-  const { revision, servers, furtherServers } = wanted;
-  const where = others.length > 0 ? ` by ${others.length + 1} balancers` : "";
-  return [
-    ...full(first, [...servers, ...furtherServers]).map(
-      (reason) => `${reason}; it takes no new clients until it is below`,
-    ),
-    `revision ${revision} is applied${where}, ${inWhichState(first, servers)}`,
-  ];
 }

@@ -12,10 +12,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Identity, Status } from "../cluster/status";
 import { askMachine } from "./ask-machine";
+import { deadlineSeconds, furtherSeconds } from "./deadlines";
 import {
   accessTo,
-  deadlineSeconds,
-  furtherSeconds,
   names,
   required,
   runProgram,

@@ -16,10 +16,9 @@ import { z } from "zod";
 import type { ClusterStatus } from "../cluster/status";
 import { pendingCertificateWarnings } from "./certificate-warning";
 import { type Clock, judgeCluster, type WantedBalancers } from "./cluster-verdict";
+import { deadlineSeconds, drainMarginSeconds, furtherSeconds, leaveMarginSeconds } from "./deadlines";
 import {
   accessTo,
-  deadlineSeconds,
-  furtherSeconds,
   names,
   nothingAnswered,
   required,
@@ -31,10 +30,6 @@ import {
 import { type Answer, askCluster, type StatusAccess } from "./status-client";
 
 const pollMilliseconds = 2000;
-/** How long after the drain time-out the balancer may still close sockets. */
-const drainMarginSeconds = 60;
-/** How much longer it may take: AWS deregisters slowly, and single new clients prolong the wait for a quiet minute. */
-const leaveMarginSeconds = 600;
 
 /** Asks one address after the other until a balancer answers; otherwise gives the first reason. */
 async function askAny(accesses: StatusAccess[]): Promise<Answer<ClusterStatus>> {
