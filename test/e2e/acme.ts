@@ -19,7 +19,7 @@ import {
 } from "./cluster";
 
 /** Balancers take turns after seconds instead of minutes. */
-export const quick = {
+const quick = {
   WCS_BALANCER_ACME: "turn=20,check=2,fail=4",
   WCS_BALANCER_LEAVE: "tail=6,quiet=3",
 };
@@ -49,7 +49,7 @@ export async function upQuickly(args: string[], delays = quick): Promise<string>
 }
 
 /** The ledger of orders, which the balancers share. */
-export interface Ledger {
+interface Ledger {
   certificate: { pem: string; by: string; at: number; profile: string | null } | null;
   order: { by: string; at: number } | null;
   issued: number[];

@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
+import { examplePage } from "../../cluster/haproxy-config";
 import { run } from "../../sandbox/shell";
-import { examplePage } from "../../userdata/balancer";
 import { DebianRoot } from "../debian-root";
 import { authority, balancerAddress, domain, eventually } from "./cluster";
 

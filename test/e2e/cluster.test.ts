@@ -110,7 +110,9 @@ describe("the open ports", () => {
     expect(local.output).toBe("200");
     const listening = await onMachine("balancer", "ss -Htln 'sport = :8180' | awk '{ print $4 }'");
     expect(listening.output.trim()).toBe("127.0.0.1:8180");
-    expect((await onMachine("wcs-1", `curl -s -m 1 http://${privateAddress}:8180/`)).status).not.toBe(0);
+    // Curl's own word for no answer in time: a machine without curl would fail as well.
+    const noAnswer = 28;
+    expect((await onMachine("wcs-1", `curl -s -m 1 http://${privateAddress}:8180/`)).status).toBe(noAnswer);
   });
 });
 

@@ -1,7 +1,7 @@
 import { connect as connectTls } from "node:tls";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { examplePage } from "../../userdata/balancer";
+import { examplePage } from "../../cluster/haproxy-config";
 import { DebianRoot } from "../debian-root";
 import { authority, balancerAddress, domain, eventually, get, onMachine } from "./cluster";
 

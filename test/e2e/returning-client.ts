@@ -3,7 +3,7 @@ import type { Client } from "./client";
 
 /** A client that connects again when its socket ends. Without vitest, for other processes. */
 
-export interface ReturningClientOptions {
+interface ReturningClientOptions {
   /** Opens a session. */
   connect(): Promise<Client>;
   /** How often it sends a message. @default it sends nothing by itself, as the WebSDK's sockets do */

@@ -25,7 +25,7 @@ export function isExpected({ error, began }: Failure, movedAt = 0): boolean {
 }
 
 /** Milliseconds, of the clients in the middle and of the last one. */
-export interface Spread {
+interface Spread {
   median: number;
   last: number;
 }

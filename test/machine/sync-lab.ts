@@ -42,7 +42,7 @@ export function config(nodes: number[], values: Record<string, unknown> = {}): s
 }
 
 /** What a script of the lab has printed: the promises that held, and the statuses that it has seen. */
-export interface Kept {
+interface Kept {
   promises: string[];
   statuses: Status[];
   clusters: ClusterStatus[];

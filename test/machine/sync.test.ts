@@ -58,7 +58,7 @@ test.concurrent("the status has its own certificate, and answers from the first 
 }, 1_100_000);
 
 test.concurrent("a balancer registers with the load balancer, and leaves each way of clients by itself", async () => {
-  const { promises, statuses, clusters } = readKept(await inLab("sync_paths.py", [config([1, 2])]));
+  const { promises, statuses, clusters } = readKept(await inLab("sync_client_paths.py", [config([1, 2])]));
   expect(statuses.length).toBeGreaterThan(5);
   const [all, withoutService] = clusters.map(({ balancers }) =>
     balancers.map(({ name, status, haproxyAnswers }) => [name, status?.instance, haproxyAnswers]),
