@@ -1,10 +1,10 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { nodeStatisticsPort } from "../cluster/contract";
+import { nodeStatisticsPort } from "../contract/facts";
+import { machineFile } from "../contract/machine-file";
 import { run } from "../sandbox/shell";
 import { DebianRoot } from "../test/debian-root";
-import { machineFile } from "../userdata/machine-file";
 import { inNamespace } from "./namespace";
 import { median, table, thisMachine, writeSection } from "./report";
 

@@ -14,7 +14,7 @@ import {
   loadBalancerHttpsPort,
   nodePort,
   statusCertificateFile,
-} from "../cluster/contract";
+} from "../contract/facts";
 import { proxyHeader } from "../sandbox/load-balancer/proxy-protocol";
 import { run } from "../sandbox/shell";
 import { renderStack } from "../scripts/render";

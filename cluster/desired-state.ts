@@ -1,7 +1,7 @@
 import { createHash, createHmac } from "node:crypto";
 import { gzipSync, strToU8 } from "fflate";
+import { documentContract } from "../contract/facts";
 import type { AcmeSource } from "./acme";
-import { documentContract } from "./contract";
 import type { ClientPaths, Leave } from "./entry";
 import { type Backend, renderServerOptions, type ServerSettings } from "./haproxy-config";
 

@@ -9,7 +9,7 @@ import {
   nodePort,
   nodeTlsPort,
   statisticsPort,
-} from "./contract";
+} from "../contract/facts";
 import { clientPathsOf } from "./entry";
 
 /** The machines of one security group, or the load balancer. */

@@ -30,7 +30,7 @@ import {
   statusBackend,
   statusCertificateFile,
   statusPort,
-} from "./contract";
+} from "../contract/facts";
 
 export interface HaproxySettings {
   domain: string;

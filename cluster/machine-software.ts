@@ -1,5 +1,3 @@
-import { machineFile } from "../userdata/machine-file";
-import { type Archive, packTar } from "./archive";
 import {
   balancerFacts,
   bootstrapConfig,
@@ -7,7 +5,9 @@ import {
   metadataRulesFile,
   noPagesPage,
   setupLibrary,
-} from "./contract";
+} from "../contract/facts";
+import { machineFile } from "../contract/machine-file";
+import { type Archive, packTar } from "./archive";
 
 export type MachineKind = "balancer" | "node";
 

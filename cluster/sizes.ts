@@ -1,5 +1,5 @@
 import type { ConfigValues } from "../config/schema";
-import { agentRequestVersion, loadBalancerHttpPort, loadBalancerHttpsPort } from "./contract";
+import { agentRequestVersion, loadBalancerHttpPort, loadBalancerHttpsPort } from "../contract/facts";
 import { type ClusterDescription, defaultDelays, describeCluster } from "./description";
 import { renderDesiredState, renderPem, renderSecret, sha256, TooLargeError } from "./desired-state";
 import { serverName } from "./haproxy-config";

@@ -1,8 +1,8 @@
 import { X509Certificate } from "node:crypto";
 import { shareOfAllAddresses } from "../config/networks";
 import type { PublicConfig } from "../config/schema";
+import { expiryWarningDays } from "../contract/facts";
 import { propertyWarnings } from "../userdata/node";
-import { expiryWarningDays } from "./contract";
 
 /** Warns of values that are allowed, but have effects that operators should know. Each warning is one line. */
 export function warnings(config: PublicConfig, now: Date): string[] {

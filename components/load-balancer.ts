@@ -1,14 +1,14 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { TargetGroup } from "../cluster/desired-state";
+import type { Subnet } from "../cluster/zones";
 import {
   httpPort,
   httpsPort,
   loadBalancerHealthPort,
   loadBalancerHttpPort,
   loadBalancerHttpsPort,
-} from "../cluster/contract";
-import type { TargetGroup } from "../cluster/desired-state";
-import type { Subnet } from "../cluster/zones";
+} from "../contract/facts";
 import type { Network } from "./network";
 import { loadBalancerTags as tags } from "./tags";
 

@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
-import { statusServerName } from "../cluster/contract";
 import { deriveStatusToken, renderPem, renderStatusSecret, sha256 } from "../cluster/desired-state";
+import { statusServerName } from "../contract/facts";
 import type { CertificateAuthority } from "./certificate-authority";
 
 export interface StatusAccessArgs {

@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
-import { agentRequestVersion } from "../cluster/contract";
 import type { Backend } from "../cluster/haproxy-config";
+import { agentRequestVersion } from "../contract/facts";
 import { InstanceRole } from "./instance-role";
 import type { Network } from "./network";
 import { nodeTags } from "./tags";

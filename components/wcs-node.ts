@@ -1,7 +1,7 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { agentRequestVersion } from "../cluster/contract";
 import { type Backend, serverName } from "../cluster/haproxy-config";
+import { agentRequestVersion } from "../contract/facts";
 import { type NodePackages, type NodeSettings, renderNodeUserData } from "../userdata/node";
 import { encodeUserData } from "../userdata/user-data";
 import { ignoredChanges, instanceDefaults, newestDebian, replaceOnChanges } from "./instance-image";

@@ -1,4 +1,4 @@
-import { httpPort } from "../cluster/contract";
+import { httpPort } from "../contract/facts";
 import { fixCommand, show } from "./messages";
 import { shareOfAllAddresses } from "./networks";
 import type { ConfigValues } from "./schema";

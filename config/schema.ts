@@ -7,7 +7,7 @@ import {
   nodePort,
   nodeTlsPort,
   statisticsPort,
-} from "../cluster/contract";
+} from "../contract/facts";
 import {
   ami,
   cidr,

@@ -1,4 +1,4 @@
-import type { Status } from "../cluster/status";
+import type { Status } from "../contract/status";
 import { type Answer, askCluster, askStatus, type StatusAccess } from "./status-client";
 
 /**

@@ -1,6 +1,6 @@
 /** Says at the end of a rollout that the ACME directory has not issued a certificate yet. Pure functions. */
-import { httpPort } from "../cluster/contract";
-import type { AcmeStatus, ClusterStatus } from "../cluster/status";
+import { httpPort } from "../contract/facts";
+import type { AcmeStatus, ClusterStatus } from "../contract/status";
 
 /** The facts that an operator needs for the certificate. */
 interface CertificateWish {

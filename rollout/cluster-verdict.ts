@@ -1,6 +1,6 @@
 /** Judges the statuses of all balancers for a rollout. Pure functions. */
-import { deadSeconds } from "../cluster/contract";
-import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
+import { deadSeconds } from "../contract/facts";
+import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../contract/status";
 import { summaryOf } from "./summary";
 import { judge, notUp, warningsOf } from "./verdict";
 

@@ -10,7 +10,7 @@
  * HAND_OVER_SECONDS (default 60).
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Identity, Status } from "../cluster/status";
+import type { Identity, Status } from "../contract/status";
 import { askMachine } from "./ask-machine";
 import { deadlineSeconds, furtherSeconds } from "./deadlines";
 import {

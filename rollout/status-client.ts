@@ -1,7 +1,7 @@
 /** Asks a balancer for its status, for the status of all, and for a hand-over. */
 import { request } from "node:https";
 import { z } from "zod";
-import { clusterPath, handOverPath, httpsPort, statusPath, statusServerName } from "../cluster/contract";
+import { clusterPath, handOverPath, httpsPort, statusPath, statusServerName } from "../contract/facts";
 import {
   type ClusterStatus,
   type Identity,
@@ -9,7 +9,7 @@ import {
   parseIdentity,
   parseStatus,
   type Status,
-} from "../cluster/status";
+} from "../contract/status";
 
 const requestMilliseconds = 5000;
 /** A balancer may take 10 s to close every socket. */

@@ -1,5 +1,5 @@
 /** The last words of a `pulumi up` that has made the cluster serve. Pure functions. */
-import type { NodeStatus, Status } from "../cluster/status";
+import type { NodeStatus, Status } from "../contract/status";
 import type { WantedState } from "./environment";
 
 /** The servers that are full, with the threshold that each has reached. */

@@ -1,5 +1,5 @@
 /** Judges a balancer's status for a rollout. Pure functions. */
-import type { RemovedServer, Status } from "../cluster/status";
+import type { RemovedServer, Status } from "../contract/status";
 
 interface Verdict {
   done: boolean;

@@ -14,7 +14,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import type { ClusterStatus } from "../cluster/status";
+import type { ClusterStatus } from "../contract/status";
 import { pendingCertificateWarnings } from "./certificate-warning";
 import { type Clock, judgeCluster, type WantedBalancers } from "./cluster-verdict";
 import { deadlineSeconds, drainMarginSeconds, furtherSeconds, leaveMarginSeconds } from "./deadlines";

@@ -1,4 +1,4 @@
-import type { ClusterMember, ClusterStatus, NodeStatus, RemovedServer, Status } from "../cluster/status";
+import type { ClusterMember, ClusterStatus, NodeStatus, RemovedServer, Status } from "../contract/status";
 import { leavingPath } from "../rollout/cluster-verdict";
 import { removedServer, setupProgress } from "../rollout/verdict";
 

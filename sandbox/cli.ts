@@ -8,8 +8,8 @@ import {
   statisticsPort,
   statusPort,
   statusTokenFile,
-} from "../cluster/contract";
-import { type ClusterStatus, parseCluster } from "../cluster/status";
+} from "../contract/facts";
+import { type ClusterStatus, parseCluster } from "../contract/status";
 import { refuseOthers, splitArguments } from "./arguments";
 import { inTheBalancers, nameEach, summary } from "./balancer-status";
 import { CloudClient, findMachine, type MachineStatus } from "./cloud/client";

@@ -1,7 +1,7 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CommandError as EngineError, type Stack } from "@pulumi/pulumi/automation";
-import { agentPort } from "../cluster/contract";
+import { agentPort } from "../contract/facts";
 import { CloudClient } from "./cloud/client";
 import { boundaryArn, fillPolicy, namesOf } from "./deploy-role";
 import { startCloud } from "./lifecycle";

@@ -3,12 +3,6 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parse } from "yaml";
-import {
-  agentRequestVersion,
-  loadBalancerHttpPort,
-  loadBalancerHttpsPort,
-  statusServerName,
-} from "../cluster/contract";
 import { type ClusterDescription, delaysOf, describeCluster } from "../cluster/description";
 import { renderDesiredState, sha256 } from "../cluster/desired-state";
 import type { PackageSources } from "../cluster/downloads";
@@ -21,6 +15,12 @@ import { certificatesIn } from "../config/certificate";
 import { ConfigError } from "../config/messages";
 import { parseConfig } from "../config/parse";
 import { isSecretKey } from "../config/schema";
+import {
+  agentRequestVersion,
+  loadBalancerHttpPort,
+  loadBalancerHttpsPort,
+  statusServerName,
+} from "../contract/facts";
 import { type BalancerPackages, renderBalancerUserData } from "../userdata/balancer";
 import { type NodePackages, renderNodeUserData } from "../userdata/node";
 import { encodeUserData, type Package, userDataLimitBytes } from "../userdata/user-data";

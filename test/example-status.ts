@@ -1,4 +1,4 @@
-import type { NodeStatus, RemovedServer, Status } from "../cluster/status";
+import type { NodeStatus, RemovedServer, Status } from "../contract/status";
 
 /** A node that is up. */
 export const exampleNode: NodeStatus = {

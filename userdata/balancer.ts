@@ -1,5 +1,5 @@
-import { balancerShellSettingsFile, certificatePath, syncSettingsFile } from "../cluster/contract";
-import { machineFile } from "./machine-file";
+import { balancerShellSettingsFile, certificatePath, syncSettingsFile } from "../contract/facts";
+import { machineFile } from "../contract/machine-file";
 import { shellSettings } from "./shell-settings";
 import { type Package, renderUserData } from "./user-data";
 

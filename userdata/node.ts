@@ -1,5 +1,5 @@
-import { nodeSettingsFile, nodeShellSettingsFile } from "../cluster/contract";
-import { machineFile } from "./machine-file";
+import { nodeSettingsFile, nodeShellSettingsFile } from "../contract/facts";
+import { machineFile } from "../contract/machine-file";
 import { shellSettings } from "./shell-settings";
 import { type Package, renderUserData } from "./user-data";
 

@@ -13,7 +13,7 @@ import {
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { setupFolder } from "../../cluster/contract";
+import { setupFolder } from "../../contract/facts";
 import { subnets } from "../account";
 import * as addresses from "../addresses";
 import { mountRoot, removeWithMounts, unmountAll } from "../overlay";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { statusPath } from "../../cluster/contract";
-import { briefStatusSchema } from "../../cluster/status";
+import { statusPath } from "../../contract/facts";
+import { briefStatusSchema } from "../../contract/status";
 import { wcsPackage } from "../../sandbox/downloads";
 import { cloud, connect, get, onMachine, paths, sandbox, sandboxAsync, startSandbox } from "./cluster";
 import { consoleNames } from "./console";

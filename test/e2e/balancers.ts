@@ -1,6 +1,6 @@
 import { expect } from "vitest";
-import { clusterPath, statusPort, statusTokenFile } from "../../cluster/contract";
-import { type ClusterStatus, parseCluster, parseStatus, type Status } from "../../cluster/status";
+import { clusterPath, statusPort, statusTokenFile } from "../../contract/facts";
+import { type ClusterStatus, parseCluster, parseStatus, type Status } from "../../contract/status";
 import { cloud, eventually, onMachine, type Running } from "./cluster";
 
 /** Ids of the balancers that there are, in the order in which they were made: while one is replaced there are two. */

@@ -1,8 +1,8 @@
 import { connect as connectTls, type PeerCertificate } from "node:tls";
 import { beforeAll, describe, expect, test } from "vitest";
-import { agentRequestVersion } from "../../cluster/contract";
 import { renderDesiredState, sha256 } from "../../cluster/desired-state";
 import { defaultLeave } from "../../cluster/entry";
+import { agentRequestVersion } from "../../contract/facts";
 import { newKeys } from "../../sandbox/certificates";
 import { certificateOptions, ownCertificate } from "../own-certificate";
 import { during, status, upWith, withNodes, workers } from "./changes";

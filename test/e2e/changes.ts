@@ -1,8 +1,8 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import { statusPath, statusTokenFile } from "../../cluster/contract";
-import { parseStatus, type Status } from "../../cluster/status";
+import { statusPath, statusTokenFile } from "../../contract/facts";
+import { parseStatus, type Status } from "../../contract/status";
 import { notUp } from "../../rollout/verdict";
 import { eventually, get, onMachine, type Running, startSandbox, up } from "./cluster";
 import { Fleet, fleetSize, Newcomers, type Tally } from "./fleet";

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { briefStatusSchema } from "../../cluster/status";
+import { briefStatusSchema } from "../../contract/status";
 import {
   balancerAddress,
   canConnect,

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { statusPort, statusTokenFile } from "../../cluster/contract";
+import { statusPort, statusTokenFile } from "../../contract/facts";
 import { CloudClient, findMachine, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, type SandboxPaths, sandboxPaths } from "../../sandbox/paths";
 

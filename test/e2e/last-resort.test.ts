@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RemovedServer } from "../../cluster/status";
+import type { RemovedServer } from "../../contract/status";
 import { draining, status, upWith, withNodes } from "./changes";
 import { cloud, connect, eventually, get, onMachine, serverName, startSandbox } from "./cluster";
 import { serverOf } from "./fleet";

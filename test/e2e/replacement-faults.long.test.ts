@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import { certificatePath } from "../../cluster/contract";
+import { certificatePath } from "../../contract/facts";
 import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
 import { certificateOptions, ownCertificate } from "../own-certificate";
 import { balancerIds, nodeIds, spoilDocument } from "./balancers";

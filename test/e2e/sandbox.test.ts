@@ -3,8 +3,8 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync } from "nod
 import { createConnection, createServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { agentPort } from "../../cluster/contract";
-import { parseStatus } from "../../cluster/status";
+import { agentPort } from "../../contract/facts";
+import { parseStatus } from "../../contract/status";
 import { cgroupRoots, projectRoot } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 import {

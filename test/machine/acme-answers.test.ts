@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { acmeFile } from "../../cluster/contract";
+import { acmeFile } from "../../contract/facts";
 import { config, inLab } from "./sync-lab";
 
 test("HAProxy answers challenges by itself, and makes browsers remember TLS only for a public certificate", async () => {

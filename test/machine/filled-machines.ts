@@ -6,8 +6,8 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { contractJson } from "../../cluster/machine-software";
+import { machineFile } from "../../contract/machine-file";
 import { projectRoot } from "../../sandbox/paths";
-import { machineFile } from "../../userdata/machine-file";
 
 const machineFolder = join(projectRoot, "machines");
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { parseStatus, type Status, statusSchema } from "../../cluster/status";
+import { parseStatus, type Status, statusSchema } from "../../contract/status";
 import { judge } from "../../rollout/verdict";
 import { config, inLab } from "./sync-lab";
 

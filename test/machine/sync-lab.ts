@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { bootstrapConfig, busyPage } from "../../cluster/contract";
-import { type ClusterStatus, parseCluster, parseStatus, type Status } from "../../cluster/status";
+import { bootstrapConfig, busyPage } from "../../contract/facts";
+import { type ClusterStatus, parseCluster, parseStatus, type Status } from "../../contract/status";
 import { projectRoot } from "../../sandbox/paths";
 import { builtPebble } from "../../sandbox/pebble";
 import { renderStack } from "../../scripts/render";

@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { dirname, join, relative } from "node:path";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { pagesPort } from "../../cluster/contract";
 import { examplePage } from "../../cluster/haproxy-config";
 import { packWebSdk } from "../../cluster/websdk";
+import { pagesPort } from "../../contract/facts";
 import { shellSettings } from "../../userdata/shell-settings";
 import { DebianRoot } from "../debian-root";
 import { filledMachines } from "./filled-machines";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { agentPort } from "../../cluster/contract";
+import { agentPort } from "../../contract/facts";
 import { run } from "../../sandbox/shell";
 import { shellSettings } from "../../userdata/shell-settings";
 import { DebianRoot } from "../debian-root";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { acmeDelaysOf, acmeSource, defaultAcmeDelays } from "../../cluster/acme";
 import { defaultDelays, delaysOf } from "../../cluster/description";
-import { type ClusterStatus, parseStatus, type Status, StatusError } from "../../cluster/status";
+import { type ClusterStatus, parseStatus, type Status, StatusError } from "../../contract/status";
 import { pendingCertificateWarnings } from "../../rollout/certificate-warning";
 import { renderStack } from "../../scripts/render";
 import { exampleStatus } from "../example-status";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { ClusterStatus, NodeStatus, RemovedServer, Status } from "../../cluster/status";
+import type { ClusterStatus, NodeStatus, RemovedServer, Status } from "../../contract/status";
 import { inTheBalancers, nameEach, summary } from "../../sandbox/balancer-status";
 import { exampleNode, exampleRemoved, exampleStatus } from "../example-status";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseCluster, type Status, StatusError } from "../../cluster/status";
+import { parseCluster, type Status, StatusError } from "../../contract/status";
 import { exampleStatus } from "../example-status";
 
 const member = (more: object) => ({

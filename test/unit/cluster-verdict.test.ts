@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../../cluster/status";
+import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../../contract/status";
 import { judgeCluster as judge, leavingPath, type WantedBalancers } from "../../rollout/cluster-verdict";
 import { exampleNode, exampleRemoved, exampleStatus } from "../example-status";
 

@@ -1,13 +1,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import * as contract from "../../cluster/contract";
 import { contractJson, machineSoftware } from "../../cluster/machine-software";
+import * as contract from "../../contract/facts";
+import { fillIn, machineFile } from "../../contract/machine-file";
 import { targetPorts } from "../../policy/load-balancers";
 import { internalPorts, proxyPorts, worldPorts } from "../../policy/ports";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
-import { fillIn, machineFile } from "../../userdata/machine-file";
 
 const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");
 const places = "machines/balancer/wcs_balancer/places.py";
@@ -28,7 +28,7 @@ const sources = [
 
 /** Where a fact of the contract may stand again, and why. */
 const exceptions: Record<string, string> = {
-  "cluster/contract.ts": "the contract itself",
+  "contract/facts.ts": "the contract itself",
   "machines/balancer/steps/websdk-install.sh":
     "8443 is what the WebSDK's pages say, as Flashphoner ships them",
   "sandbox/open.ts": "8443 of localhost is the sandbox's own choice",
@@ -133,7 +133,7 @@ describe("the policy pack means the same ports:", () => {
 describe("a placeholder", () => {
   test("that the contract does not know is an error, which names what it has", () => {
     expect(() => fillIn("listen @PAGE_PORT@;", "balancer/nginx.conf")).toThrow(
-      /^machines\/balancer\/nginx\.conf has the placeholder @PAGE_PORT@, which .*contract\.ts does not know; it has .*PAGES_PORT/,
+      /^machines\/balancer\/nginx\.conf has the placeholder @PAGE_PORT@, which contract\/facts\.ts does not know; it has .*PAGES_PORT/,
     );
   });
 

@@ -12,17 +12,10 @@ const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");
 const importsOf = (source: string) =>
   [...read(source).matchAll(/ from "([^"]+)"/g)].map(([, name = ""]) => name);
 
-/** Files that count as another folder's: they are about to move there. */
-const movesTo: Record<string, string> = {
-  "cluster/contract": "contract",
-  "cluster/status": "contract",
-  "userdata/machine-file": "contract",
-};
-
 /** The folder of a file. The sandbox's parts count by themselves; the files above them start and use them. */
 function folderOf(path: string): string {
   const [folder = "", part = "", file] = path.split("/");
-  return movesTo[path.replace(/\.ts$/, "")] ?? (folder === "sandbox" && file ? `${folder}/${part}` : folder);
+  return folder === "sandbox" && file ? `${folder}/${part}` : folder;
 }
 
 /**
@@ -84,7 +77,7 @@ test("the directions make no circle, and every folder has some", () => {
 });
 
 test("what program and machines share imports nothing", () => {
-  expect(importsOf("cluster/contract.ts")).toEqual([]);
+  expect(importsOf("contract/facts.ts")).toEqual([]);
 });
 
 const plain = ["contract", "config", "userdata", "cluster", "rollout"];

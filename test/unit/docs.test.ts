@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { statusServerName } from "../../cluster/contract";
+import { statusServerName } from "../../contract/facts";
 import { projectRoot } from "../../sandbox/paths";
 import { renderArchitecture, renderConfigurationReference } from "../../scripts/docs";
 
@@ -65,7 +65,7 @@ test("the README names every npm script", () => {
 });
 
 describe("each error message that the operations guide explains is one that something says", () => {
-  const folders = ["cluster", "config", "machines", "rollout", "sandbox", "scripts", "userdata"];
+  const folders = ["contract", "cluster", "config", "machines", "rollout", "sandbox", "scripts", "userdata"];
   const sources = folders.flatMap((folder) =>
     readdirSync(join(projectRoot, folder), { recursive: true, encoding: "utf8" })
       .filter((name) => /\.(ts|py|sh)$/.test(name))

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { Identity, NodeStatus, Status } from "../../cluster/status";
+import type { Identity, NodeStatus, Status } from "../../contract/status";
 import { explainHandOver, nextStep as stepAfter } from "../../rollout/hand-over";
 import type { Answer } from "../../rollout/status-client";
 import { exampleNode, exampleStatus } from "../example-status";

@@ -3,7 +3,7 @@ import type { RequestListener } from "node:http";
 import { createServer as createHttps } from "node:https";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { statusServerName } from "../../cluster/contract";
+import { statusServerName } from "../../contract/facts";
 import { askStatus as ask, askIdentity, askToHandOver, type StatusAccess } from "../../rollout/status-client";
 import { exampleStatus as status } from "../example-status";
 import { ownCertificate } from "../own-certificate";

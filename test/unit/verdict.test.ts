@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Status } from "../../cluster/status";
+import type { Status } from "../../contract/status";
 import { full, inWhichState } from "../../rollout/summary";
 import { judge as judgeWanted, removedServer, warningsOf } from "../../rollout/verdict";
 import { exampleNode, exampleRemoved, exampleStatus } from "../example-status";

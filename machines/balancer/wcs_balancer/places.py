@@ -1,7 +1,7 @@
 """Paths on this machine, and names and ports in haproxy.cfg. In Python each stands only here.
 
 Values that other parts of the project also use come from contract.json, which is packed beside this file. Their source
-is cluster/contract.ts.
+is contract/facts.ts.
 """
 
 import json

@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { filledOnMachine, placeholders } from "../cluster/contract";
+import { filledOnMachine, placeholders } from "./facts";
 
 /** The folder of the files that land on machines. */
 const machineFolder = join(__dirname, "../machines");
 
 /**
- * Fills the facts of `cluster/contract.ts` into a machine file, in the place of placeholders such as `@AGENT_PORT@`.
+ * Fills the facts of `contract/facts.ts` into a machine file, in the place of placeholders such as `@AGENT_PORT@`.
  * @throws Error for a placeholder that the contract does not have
  */
 export function fillIn(text: string, file: string): string {
@@ -15,7 +15,7 @@ export function fillIn(text: string, file: string): string {
     const value = placeholders[name];
     if (value === undefined) {
       throw new Error(
-        `machines/${file} has the placeholder ${placeholder}, which cluster/contract.ts does not know; it has ` +
+        `machines/${file} has the placeholder ${placeholder}, which contract/facts.ts does not know; it has ` +
           `${Object.keys(placeholders).join(", ")}, and machines fill in ${filledOnMachine.join(", ")}`,
       );
     }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { setupWords } from "./contract";
+import { setupWords } from "./facts";
 
 const count = z.int().nonnegative();
 
