@@ -31,7 +31,14 @@ export const nodeStatisticsPort = 8081;
 /** HAProxy's agent, on a node, for balancers. */
 export const agentPort = 9707;
 
-// --- The request to agents ---
+// --- The document and the request to agents ---
+
+/**
+ * The number of the document's contract. A balancer with a lower one applies only `revision`, `servers`, `balancers`,
+ * `address`, `targetGroups` and `leave` (one with contract 1 or 2 only the first two), so these never change their
+ * meaning. When any other field changes its meaning, the contract gets a higher number.
+ */
+export const documentContract = 4;
 
 /**
  * The version of the request that the agent of this version's nodes understands. Version 1 has the six checks of
@@ -46,6 +53,8 @@ export const agentRequestVersion = 2;
 export const nodesBackend = "wcs_back";
 /** The backend of nginx. */
 export const pagesBackend = "wcs_web_admin";
+/** The backend of wcs-balancer-sync. */
+export const statusBackend = "wcs_balancer_status";
 /** The frontend of clients that come through the Elastic IP. */
 export const addressFrontend = "wcs-balancer";
 /** The frontend of clients that come through the load balancer. */
@@ -57,6 +66,8 @@ export const lastClientVariables = {
 } as const;
 /** The table of client addresses and their connections. */
 export const addressTable = "client_addresses";
+/** The comments on the steps of the nodes' health check: from them wcs-balancer-sync learns which port did not answer. */
+export const checkComments = { node: `port ${nodePort}`, agent: `port ${agentPort}` } as const;
 /** HAProxy's runtime API, for root only. */
 export const runtimeSocket = "/run/haproxy/wcs-balancer.sock";
 /** The servers' states, which HAProxy reads at a reload. */
@@ -64,10 +75,19 @@ export const serverStateFile = "/var/lib/haproxy/server-state";
 
 // --- Files ---
 
+/** The balancer's folder of settings and pages. */
+export const balancerFolder = "/etc/wcs-balancer";
 /** The page for browsers when no node has room for them. */
-export const busyPage = "/etc/wcs-balancer/503.html";
+export const busyPage = `${balancerFolder}/503.html`;
+/** The page while the WebSDK's pages are missing. */
+export const noPagesName = "no-websdk.html";
+export const noPagesPage = `${balancerFolder}/${noPagesName}`;
+/** haproxy.cfg until a state is applied: HAProxy serves only the status. */
+export const bootstrapConfig = `${balancerFolder}/bootstrap.cfg`;
+/** Settings of the balancer for its shell scripts: how to unpack the WebSDK's pages. */
+export const balancerShellSettingsFile = `${balancerFolder}/settings`;
 /** Settings of wcs-balancer-sync: the names of its parameters, the certificate's path, the balancers' tags. */
-export const syncSettingsFile = "/etc/wcs-balancer/sync.json";
+export const syncSettingsFile = `${balancerFolder}/sync.json`;
 /** The name of wcs-balancer-sync's folder, for systemd's StateDirectory. */
 export const syncStateDirectory = "wcs-balancer";
 /** The folder in which wcs-balancer-sync keeps the applied state. */
@@ -89,8 +109,14 @@ export const acmeFile = `${syncStateFolder}/acme`;
 export const certificatePath = (serverName: string) => `/etc/pki/tls/${serverName}/cert.pem`;
 /** Settings of a machine's set-up: the packages to fetch. */
 export const setupSettingsFile = "/etc/wcs-setup.json";
+/** The folder of a machine's set-up, into which it fetches packages. */
+export const setupFolder = "/var/lib/wcs-setup";
 /** The progress of a machine's set-up. The file is missing when the set-up is complete. */
-export const setupStateFile = "/var/lib/wcs-setup/state";
+export const setupStateFile = `${setupFolder}/state`;
+/** The folder of the programs and steps of a machine's set-up, and of the Python that machines share. */
+export const setupLibrary = "/usr/local/lib/wcs-setup";
+/** The nftables rules for the metadata service. */
+export const metadataRulesFile = "/etc/wcs-setup/metadata.nft";
 /** Settings of a node for its Python: properties of WCS, heap, licence. */
 export const nodeSettingsFile = "/etc/wcs-node/node.json";
 /** Settings of a node for its shell scripts: the addresses that the agent answers. */
@@ -109,6 +135,20 @@ export const statusPath = `${servicePath}status`;
 export const clusterPath = `${servicePath}cluster`;
 /** Closes clients' WebSockets, and keeps new ones out for a while. */
 export const handOverPath = `${servicePath}hand-over`;
+/** Whether a client that connects now gets a node, on the balancer's port for clients. */
+export const healthPath = "/healthz";
+/**
+ * How long a hand-over may last, in seconds. wcs-balancer-sync takes no longer one, and HAProxy does not believe in one:
+ * clients get in again even if the clock is set back.
+ */
+export const handOverMostSeconds = 300;
+/** `pulumi up` counts a balancer that has not answered for this time as dead: a single answer may get lost. */
+export const deadSeconds = 60;
+/**
+ * A balancer forgets another one that is not wanted and has been silent for this time. Longer than `pulumi up` waits for
+ * one, and than systemd needs to start a hanging service anew.
+ */
+export const forgetSeconds = deadSeconds + 30;
 /** The warning about a certificate's end begins this many days before: operators may be on holiday. */
 export const expiryWarningDays = 21;
 
@@ -122,22 +162,31 @@ export const setupWords = { running: "setup running: ", failed: "setup failed: "
 
 /** The values of the placeholders in machine files. */
 export const placeholders: Readonly<Record<string, string>> = {
+  ADDRESS_FRONTEND: addressFrontend,
   AGENT_PORT: String(agentPort),
+  BALANCER_FOLDER: balancerFolder,
+  BALANCER_SHELL_SETTINGS: balancerShellSettingsFile,
   BUSY_PAGE: busyPage,
   HTTPS_PORT: String(httpsPort),
+  METADATA_RULES: metadataRulesFile,
   NODE_PORT: String(nodePort),
   NODE_SETTINGS: nodeSettingsFile,
   NODE_SHELL_SETTINGS: nodeShellSettingsFile,
   NODE_STATISTICS_PORT: String(nodeStatisticsPort),
   NODE_TLS_PORT: String(nodeTlsPort),
+  NO_PAGES_NAME: noPagesName,
+  NO_PAGES_PAGE: noPagesPage,
   PAGES_PORT: String(pagesPort),
   RUNTIME_SOCKET: runtimeSocket,
   SERVER_STATE: serverStateFile,
   SERVICE_PATH: servicePath,
   SETUP_FAILED: setupWords.failed,
+  SETUP_FOLDER: setupFolder,
+  SETUP_LIBRARY: setupLibrary,
   SETUP_RUNNING: setupWords.running,
   SETUP_SETTINGS: setupSettingsFile,
   SETUP_STATE: setupStateFile,
+  STATUS_BACKEND: statusBackend,
   STATUS_CERTIFICATE: statusCertificateFile,
   STATUS_PORT: String(statusPort),
   SYNC_STATE_DIRECTORY: syncStateDirectory,
@@ -148,6 +197,7 @@ export const filledOnMachine: readonly string[] = ["ALLOWED_ADDRESSES"];
 
 /** The facts for the balancer's Python; `wcs_balancer/places.py` reads them. */
 export const balancerFacts = {
+  documentContract,
   httpPort,
   httpsPort,
   agentPort,
@@ -160,8 +210,10 @@ export const balancerFacts = {
   addressFrontend,
   loadBalancerFrontend,
   lastClientVariables,
+  checkComments,
   runtimeSocket,
   serverStateFile,
+  bootstrapConfig,
   syncSettingsFile,
   syncStateFolder,
   statusServerName,
@@ -171,6 +223,9 @@ export const balancerFacts = {
   clusterPath,
   handOverFile,
   handOverPath,
+  handOverMostSeconds,
+  healthPath,
+  forgetSeconds,
   acmeFile,
   setupStateFile,
   setupWords,

@@ -1,19 +1,12 @@
 import { createHash, createHmac } from "node:crypto";
 import { gzipSync, strToU8 } from "fflate";
 import type { AcmeSource } from "./acme";
+import { documentContract } from "./contract";
 import type { ClientPaths, Leave } from "./entry";
 import { type Backend, renderServerOptions, type ServerSettings } from "./haproxy-config";
 
 /** An SSM parameter of the Advanced tier holds 8 KB (AWS Systems Manager User Guide, "Parameter tiers"). */
 const parameterLimitBytes = 8192;
-
-/**
- * The number of the document's contract; machines/balancer/wcs_balancer/document.py has the same. A balancer with a
- * lower one applies only `revision`, `servers`, `balancers`, `address`, `targetGroups` and `leave`. One with contract 1 or
- * 2 applies only the first two. So these never change their meaning. When any other field changes its meaning, the contract
- * gets a higher number.
- */
-const contract = 4;
 
 /** A value does not fit into an SSM parameter. */
 export class TooLargeError extends Error {}
@@ -69,7 +62,7 @@ export interface DesiredStateContent {
 export function renderDesiredState(state: DesiredStateContent): DesiredState {
   const { haproxyBase, backends, serverSettings, certificateHash, statusHash, drainTimeoutSeconds } = state;
   const content = {
-    contract,
+    contract: documentContract,
     haproxyBase,
     servers: Object.fromEntries(
       backends.map((backend) => [backend.serverName, renderServerOptions(backend, serverSettings)]),

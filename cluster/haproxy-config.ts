@@ -9,7 +9,10 @@ import {
   agentRequestVersion,
   busyPage,
   certificatePath,
+  checkComments,
   handOverFile,
+  handOverMostSeconds,
+  healthPath,
   httpPort,
   httpsPort,
   lastClientVariables,
@@ -25,6 +28,7 @@ import {
   serverStateFile,
   servicePath,
   statisticsPort,
+  statusBackend,
   statusCertificateFile,
   statusPort,
 } from "./contract";
@@ -239,12 +243,12 @@ ${renderClientLimits(settings, path)}${settings.acme ? challengeLines : ""}    #
 }
 
 /**
- * A hand-over moves the Elastic IP, so it does not concern clients of the load balancer. It lasts 300 s at most,
- * even if the clock is set.
+ * A hand-over moves the Elastic IP, so it does not concern clients of the load balancer. It lasts a few
+ * minutes at most, whatever the clock does.
  */
 const handOverLines = `    # While another balancer takes over the address.
     http-request set-var(txn.now) date
-    acl handed_over str(until),map_str_int(opt@${handOverFile},0),sub(txn.now) 1:300
+    acl handed_over str(until),map_str_int(opt@${handOverFile},0),sub(txn.now) 1:${handOverMostSeconds}
     http-request return status 503 content-type "text/html; charset=utf-8" file ${busyPage} hdr Retry-After 1 hdr Cache-Control no-store hdr Connection close if handed_over !is_status
 `;
 
@@ -269,10 +273,10 @@ ${renderClientLimits(settings, path)}    acl is_websocket hdr(Upgrade) -i WebSoc
     http-request del-header ^forwarded$ -m reg
     acl is_status path_beg ${servicePath}
     # A balancer that leaves serves until no new clients come, refused ones included.
-    http-request set-var(${path.lastClient}) date if is_websocket { http_first_req } !is_status !{ path /healthz }
+    http-request set-var(${path.lastClient}) date if is_websocket { http_first_req } !is_status !{ path ${healthPath} }
 ${path === clientPaths.address ? handOverLines : ""}    # Refuse clients at once when no node has room, instead of queueing them.
     http-request set-var(txn.others) fe_conn(${loadBalancerFrontend})
-    http-request return status 503 default-errorfiles if { fe_conn(${addressFrontend}),add(txn.others) gt ${maxConnections} } !{ path /healthz } !is_status
+    http-request return status 503 default-errorfiles if { fe_conn(${addressFrontend}),add(txn.others) gt ${maxConnections} } !{ path ${healthPath} } !is_status
     acl no_node nbsrv(${nodesBackend}) lt 1
     acl no_node be_conn_free(${nodesBackend}) lt 1
     http-request return status 503 default-errorfiles if is_websocket no_node
@@ -280,7 +284,7 @@ ${path === clientPaths.address ? handOverLines : ""}    # Refuse clients at once
     http-after-response set-header Content-Security-Policy "frame-ancestors ${frameAncestors}"
     http-response set-header X-Content-Type-Options nosniff
     http-response set-header Referrer-Policy strict-origin-when-cross-origin
-${strictTransportSecurity}    use_backend wcs_balancer_status if is_status or { path /healthz }
+${strictTransportSecurity}    use_backend ${statusBackend} if is_status or { path ${healthPath} }
     use_backend ${nodesBackend} if is_websocket
     default_backend ${pagesBackend}
 
@@ -303,7 +307,7 @@ ${strictTransportSecurity}    use_backend wcs_balancer_status if is_status or { 
  * - `retries` and timeouts of the nodes: until the checks notice a dead node (2 s) or a node that hangs (5 s), clients
  *   wait: half a second is left for one more try, on another node;
  * - `tcp-check` of the agent's port: when an agent does not answer, HAProxy keeps its last state for ever. The request
- *   is a cheap empty one. From the comment wcs-balancer-sync learns which port did not answer.
+ *   is a cheap empty one.
  */
 export function renderHaproxyBase(settings: HaproxySettings): string {
   const { domain, maxConnections, maxConnectionsPerNode, checks, algorithm, stickiness } = settings;
@@ -388,7 +392,7 @@ backend ${pagesBackend}
     server nginx 127.0.0.1:${pagesPort} maxconn 500 check inter 1s
 
 # wcs-balancer-sync
-backend wcs_balancer_status
+backend ${statusBackend}
     server sync 127.0.0.1:${statusPort} maxconn 20
 
 # The WCS nodes
@@ -402,10 +406,10 @@ ${stickiness ? cookieLines : ""}    http-request set-header X-Client-IP %ci:%cp
     # For the answer to the upgrade. Once a WebSocket is open, timeout tunnel counts.
     timeout server 4500ms
     option tcp-check
-    tcp-check connect comment "port ${nodePort}"
-    tcp-check connect port ${agentPort} comment "port ${agentPort}"
-    tcp-check send ; comment "port ${agentPort}"
-    tcp-check expect comment "port ${agentPort}" rstring ^(up|down)
+    tcp-check connect comment "${checkComments.node}"
+    tcp-check connect port ${agentPort} comment "${checkComments.agent}"
+    tcp-check send ; comment "${checkComments.agent}"
+    tcp-check expect comment "${checkComments.agent}" rstring ^(up|down)
     default-server weight 100 maxconn ${maxConnectionsPerNode} slowstart 5s check inter 1s fastinter 500ms fall 2 rise 2 agent-check agent-inter 1s agent-port ${agentPort} agent-send "${renderAgentRequest(checks)}"
 `;
 }

@@ -152,6 +152,12 @@ const clusterSchema = z.strictObject({
       status: z.unknown(),
       /** Why there is no status. */
       reason: z.string(),
+      /**
+       * Whether HAProxy answers there, though not with a status. Balancers of versions before this field do not say it.
+       * Then it counts as true: `pulumi up` waits for a balancer that may have clients, and in the end one of its own
+       * version answers.
+       */
+      haproxyAnswers: z.boolean().default(true),
     }),
   ),
 });
@@ -167,6 +173,8 @@ export interface ClusterMember {
   status: Status | null;
   /** Why there is no status; empty when there is one. */
   reason: string;
+  /** Whether only HAProxy answers there: it may have clients, and nothing says so. */
+  haproxyAnswers: boolean;
   /** The ways of clients that it gives up. Balancers of other versions say it, too; null for those that do not. */
   leaving: LeavingPath[] | null;
 }
@@ -261,11 +269,12 @@ export function parseCluster(answer: string): ClusterStatus {
   return {
     instance,
     complete,
-    balancers: balancers.map(({ name, instance, address, status, reason }) => ({
+    balancers: balancers.map(({ name, instance, address, status, reason, haproxyAnswers }) => ({
       name,
       instance,
       address,
       ...readMemberStatus(status, reason),
+      haproxyAnswers: haproxyAnswers && status === null,
       leaving: z.object({ leaving: z.array(leavingSchema) }).safeParse(status).data?.leaving ?? null,
     })),
   };

@@ -1,3 +1,4 @@
+import { httpPort } from "../cluster/contract";
 import { fixCommand, show } from "./messages";
 import { shareOfAllAddresses } from "./networks";
 import type { ConfigValues } from "./schema";
@@ -30,7 +31,7 @@ export function acmeProblems(config: ConfigValues): string[] {
   }
   if (shareOfAllAddresses(clientCidrs) < 1) {
     problems.push(
-      `clientCidrs is ${show(clientCidrs)}; with acme it must be ["0.0.0.0/0"], since the directory asks on port 80 ` +
+      `clientCidrs is ${show(clientCidrs)}; with acme it must be ["0.0.0.0/0"], since the directory asks on port ${httpPort} ` +
         "whether the domain leads to this stack, and does not say from which addresses. Open it with: " +
         "pulumi config rm clientCidrs, or do without a public certificate: pulumi config rm acme",
     );

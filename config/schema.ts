@@ -1,5 +1,13 @@
 import { z } from "zod";
-import { agentRequestVersion } from "../cluster/contract";
+import {
+  agentPort,
+  agentRequestVersion,
+  httpPort,
+  httpsPort,
+  nodePort,
+  nodeTlsPort,
+  statisticsPort,
+} from "../cluster/contract";
 import {
   ami,
   cidr,
@@ -122,7 +130,7 @@ export const configSchema = z.strictObject({
     .default([])
     .meta({
       description:
-        "WCS servers that exist already. They must run the agent and let this balancer reach 8080 and 9707. " +
+        `WCS servers that exist already. They must run the agent and let this balancer reach ${nodePort} and ${agentPort}. ` +
         "With agentRequest 2 a server, which must run this version's agent, also gets checks.connections",
       example: "192.0.2.7",
     }),
@@ -146,15 +154,20 @@ export const configSchema = z.strictObject({
         "another address. A change makes new nodes",
       example: "172.31.0.0/20",
     }),
-  directAccess: z.boolean(mustBe("true or false")).default(true).meta({
-    description: "Whether clients may connect straight to a node, on 8443, past the balancer",
-    example: "false",
-  }),
-  rollout: z.enum(["wait", "skip"], mustBe("wait or skip")).default("wait").meta({
-    description:
-      "Whether `pulumi up` waits for the balancers. With skip, for computers that cannot reach 443, machines are removed without a drain",
-    example: "skip",
-  }),
+  directAccess: z
+    .boolean(mustBe("true or false"))
+    .default(true)
+    .meta({
+      description: `Whether clients may connect straight to a node, on ${nodeTlsPort}, past the balancer`,
+      example: "false",
+    }),
+  rollout: z
+    .enum(["wait", "skip"], mustBe("wait or skip"))
+    .default("wait")
+    .meta({
+      description: `Whether \`pulumi up\` waits for the balancers. With skip, for computers that cannot reach ${httpsPort}, machines are removed without a drain`,
+      example: "skip",
+    }),
   nodeInstanceType: instanceType
     .default("c7i.large")
     .meta({ description: "Instance type of a node", example: "c7i.large" }),
@@ -250,11 +263,12 @@ export const configSchema = z.strictObject({
   maxConnections: integer(100, 400_000, "a number of connections")
     .default(4000)
     .meta({ description: "Limit of connections to each balancer", example: "4000" }),
-  maxConnectionsPerAddress: integer(10, 400_000, "a number of connections").default(100).meta({
-    description:
-      "Limit of connections from one client address to each balancer, on 443 and 80 together; the next are closed at once",
-    example: "100",
-  }),
+  maxConnectionsPerAddress: integer(10, 400_000, "a number of connections")
+    .default(100)
+    .meta({
+      description: `Limit of connections from one client address to each balancer, on ${httpsPort} and ${httpPort} together; the next are closed at once`,
+      example: "100",
+    }),
   trustedCidrs: z
     .array(cidr, mustBe("a list of networks"))
     .max(50, mustBe("a list of 50 networks at most"))
@@ -279,7 +293,7 @@ export const configSchema = z.strictObject({
   acme: acme.optional().meta({
     description:
       "Public certificates: the balancers order and renew them automatically at an ACME directory, by default Let's " +
-      "Encrypt's. They prove on port 80 that the domain leads to them. email is the account's contact; profile is the " +
+      `Encrypt's. They prove on port ${httpPort} that the domain leads to them. email is the account's contact; profile is the ` +
       "directory's name for a kind of certificate, by default the first of tlsserver, classic and default that it has. " +
       "Default: no ACME",
     example: "operations@example.com",
@@ -300,7 +314,10 @@ export const configSchema = z.strictObject({
     .min(1, mustBe("a list with at least one network"))
     .refine(unique, mustBe("a list without duplicates"))
     .default(["0.0.0.0/0"])
-    .meta({ description: "Networks that reach 443, 80, 8443 and media", example: "203.0.113.0/24" }),
+    .meta({
+      description: `Networks that reach ${httpsPort}, ${httpPort}, ${nodeTlsPort} and media`,
+      example: "203.0.113.0/24",
+    }),
   frameAncestors: z
     .array(origin, mustBe("a list of sites"))
     .max(20, mustBe("a list of 20 sites at most"))
@@ -315,8 +332,7 @@ export const configSchema = z.strictObject({
     .refine(unique, mustBe("a list without duplicates"))
     .default([])
     .meta({
-      description:
-        "Networks that reach a balancer's statistics page and metrics on 8404, and SSH. Default: nobody",
+      description: `Networks that reach a balancer's statistics page and metrics on ${statisticsPort}, and SSH. Default: nobody`,
       example: "203.0.113.0/24",
     }),
   sshPublicKey: text(

@@ -14,7 +14,7 @@ const types = {
 };
 
 /** The ports that clients reach, with the balancers' ports behind them: TLS, and the redirect to it. */
-const targetPorts: Record<number, number> = { 443: proxyPorts.https, 80: proxyPorts.redirect };
+export const targetPorts: Record<number, number> = { 443: proxyPorts.https, 80: proxyPorts.redirect };
 
 const isClientPort = (port: unknown) => Number(port) in targetPorts;
 

@@ -17,7 +17,7 @@ interface PortRange {
 }
 
 /** The ports that clients need: pages and signalling, direct WebSockets, media. */
-const worldPorts: PortRange[] = [
+export const worldPorts: PortRange[] = [
   { protocols: ["tcp"], from: 80, to: 80 },
   { protocols: ["tcp"], from: 443, to: 443 },
   { protocols: ["tcp"], from: 8443, to: 8443 },
@@ -25,7 +25,7 @@ const worldPorts: PortRange[] = [
 ];
 
 /** The ports that only the node itself uses: REST and statistics without a password, JMX, the CLI, metrics. */
-const internalPorts = [2001, 2002, 7777, 8081, 8444, 50_999];
+export const internalPorts = [2001, 2002, 7777, 8081, 8444, 50_999];
 
 /** The balancers' ports that believe in the client address that PROXY protocol states. */
 export const proxyPorts = { https: 10_443, redirect: 10_080, health: 10_404 };

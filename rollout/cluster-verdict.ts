@@ -1,4 +1,5 @@
 /** Judges the statuses of all balancers for a rollout. Pure functions. */
+import { deadSeconds } from "../cluster/contract";
 import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
 import { full, inWhichState, judge, notUp, warningsOf } from "./verdict";
 
@@ -104,15 +105,6 @@ function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missin
   return { clock: "leave", reasons: reasons.map((reason) => `${member.instance}: it ${reason}${error}`) };
 }
 
-/** A balancer that has not answered for this time counts as dead: a single answer may get lost. */
-const deadSeconds = 60;
-
-/**
- * A balancer whose HAProxy answers the question for its status, but not with one, is not dead: only its
- * wcs-balancer-sync is away, or cannot ask the instance metadata. The words are those of parse_status in peers.py.
- */
-const haproxyAnswers = /^it (answers (HTTP \d|what cannot be read)|does not know its instance id yet)/;
-
 /**
  * Judges the statuses of all balancers.
  * @param cluster the answer of any balancer
@@ -151,12 +143,13 @@ export function judgeCluster(
   );
   // Where the load balancer has just been given up, another one may still have its clients.
   const silent = others.filter(({ leaving }) => !leaving);
-  const mayLive = ({ instance, reason }: ClusterMember) =>
-    haproxyAnswers.test(reason) || silentSeconds(instance) < deadSeconds;
+  // One whose HAProxy answers is not dead: only its wcs-balancer-sync is away, or cannot ask the instance metadata.
+  const mayLive = ({ instance, haproxyAnswers }: ClusterMember) =>
+    haproxyAnswers || silentSeconds(instance) < deadSeconds;
   missing.push({
     clock: "leave",
-    reasons: silent.filter(mayLive).map(({ instance, reason }) => {
-      const then = haproxyAnswers.test(reason)
+    reasons: silent.filter(mayLive).map(({ instance, reason, haproxyAnswers }) => {
+      const then = haproxyAnswers
         ? ", so its HAProxy may have clients, but wcs-balancer-sync does not say so"
         : "";
       return `${instance}: ${reason}${then}`;

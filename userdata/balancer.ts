@@ -1,4 +1,4 @@
-import { certificatePath, syncSettingsFile } from "../cluster/contract";
+import { balancerShellSettingsFile, certificatePath, syncSettingsFile } from "../cluster/contract";
 import { machineFile, shellSettings } from "./files";
 import { type Package, renderUserData } from "./user-data";
 
@@ -51,7 +51,7 @@ export function renderBalancerUserData(settings: BalancerSettings, fetched: Bala
     fetched: { ...fetched },
     files: [
       {
-        path: "/etc/wcs-balancer/settings",
+        path: balancerShellSettingsFile,
         content: shellSettings({ WEBSDK_STRIP_COMPONENTS: String(webSdkStripComponents) }),
       },
       {

@@ -1,6 +1,6 @@
 import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
-import { setupSettingsFile } from "../cluster/contract";
+import { setupLibrary, setupSettingsFile } from "../cluster/contract";
 import { machineFile } from "./files";
 
 /** A file that cloud-init writes before packages are installed. */
@@ -51,13 +51,11 @@ export function patienceSecondsOf({
   );
 }
 
-const library = "/usr/local/lib/wcs-setup";
-
 /** One script for each step, since cloud-init names the script that failed. */
 function stepScripts(steps: string[]): MachineFile[] {
   return steps.map((step, index) => ({
     path: `/var/lib/cloud/scripts/per-instance/${String(index + 1).padStart(2, "0")}-${step}`,
-    content: `#!/bin/sh\nexec ${library}/step.py ${step}\n`,
+    content: `#!/bin/sh\nexec ${setupLibrary}/step.py ${step}\n`,
     permissions: "0755",
   }));
 }
@@ -73,8 +71,8 @@ export function renderUserData(userData: UserData): string {
       path: setupSettingsFile,
       content: `${JSON.stringify({ packages: fetched, patienceSeconds }, null, 2)}\n`,
     },
-    { path: `${library}/step.py`, content: machineFile("setup/step.py"), permissions: "0755" },
-    { path: `${library}/aws_instance.py`, content: machineFile("setup/aws_instance.py") },
+    { path: `${setupLibrary}/step.py`, content: machineFile("setup/step.py"), permissions: "0755" },
+    { path: `${setupLibrary}/aws_instance.py`, content: machineFile("setup/aws_instance.py") },
     ...stepScripts(["software-download", "software-checksum", "software-unpack", ...steps, "done"]),
   ];
   const document = {

@@ -3,7 +3,7 @@
 
 import sys
 
-sys.path[:0] = ["/usr/local/lib", "/usr/local/lib/wcs-setup"]
+sys.path[:0] = ["/usr/local/lib", "@SETUP_LIBRARY@"]
 from wcs_balancer.service import main
 
 if __name__ == "__main__":

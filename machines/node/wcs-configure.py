@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, "/usr/local/lib/wcs-setup")
+sys.path.insert(0, "@SETUP_LIBRARY@")
 from aws_instance import AwsError, metadata
 from wcs_user import WCS, owner_of, run_as
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-sys.path.insert(0, "/usr/local/lib/wcs-setup")
+sys.path.insert(0, "@SETUP_LIBRARY@")
 from aws_instance import AwsError
 from aws_parameters import get_parameter
 from wcs_user import WCS, owner_of, run_as

@@ -2,7 +2,7 @@
 """Fetches or checks a package of @SETUP_SETTINGS@: fetch.py download|checksum NAME
 
 It downloads from S3 with this machine's role, or from a web address, and in parts, since a WCS tarball has some 300 MB.
-The file is then /var/lib/wcs-setup/NAME.
+The file is then @SETUP_FOLDER@/NAME.
 """
 
 import hashlib

@@ -71,7 +71,7 @@ def perform(step: str) -> None:
     elif step == "done":
         STATE.unlink()
     else:
-        subprocess.run([f"/usr/local/lib/wcs-setup/steps/{step}"], check=True)
+        subprocess.run([f"@SETUP_LIBRARY@/steps/{step}"], check=True)
 
 
 def write(file: Path, text: str) -> None:

@@ -68,8 +68,8 @@ export interface Faults {
    */
   roleDelaySeconds?: number;
   /**
-   * Names of machines with a full disk. When such a machine starts, `/var/lib/wcs-setup` has room for 16 KB until the
-   * machine stops. To make room on the machine: `mount -o remount,size=1g /var/lib/wcs-setup`
+   * Names of machines with a full disk. When such a machine starts, the folder of its set-up (`setupFolder`) has room for
+   * 16 KB until the machine stops. To make room on the machine: `mount -o remount,size=1g FOLDER`
    */
   fullDisks?: string[];
   /**

@@ -13,6 +13,7 @@ import {
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { setupFolder } from "../../cluster/contract";
 import { subnets } from "../account";
 import * as addresses from "../addresses";
 import { mountRoot, removeWithMounts, unmountAll } from "../overlay";
@@ -57,7 +58,7 @@ function allowManyMachines(): void {
 }
 
 /** Too small for an archive, but large enough for an error message. */
-const fullDiskMount = "--tmpfs=/var/lib/wcs-setup:mode=0755,size=16k";
+const fullDiskMount = `--tmpfs=${setupFolder}:mode=0755,size=16k`;
 
 /** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
 const rebootStatus = 133;

@@ -17,6 +17,7 @@ PORT = 14443
 URL = f"https://{HOST}:{PORT}/dir"
 PEBBLE_PORT, MANAGEMENT_PORT = 14000, 15000
 FOLDER = Path("/directory")
+SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PEBBLE = "/usr/local/bin/pebble"
 
 DAY = 86400
@@ -99,12 +100,14 @@ def make_certificates():
     signing = ["-CA", authority[1], "-CAkey", authority[0], "-days", "2"]
     files = ["-keyout", FOLDER / "server.key", "-out", FOLDER / "server.pem"]
     openssl("req", "-x509", *new, "-subj", f"/CN={HOST}", *names, *signing, *files)
-    os.environ["REQUESTS_CA_BUNDLE"] = str(authority[1])
+    # As update-ca-certificates does it: balancers trust the distribution's authorities.
+    with SYSTEM_AUTHORITIES.open("a") as bundle:
+        bundle.write(authority[1].read_text())
 
 
 class Directory:
     """Pebble, and the front before it. `fault` is called with the path of each request: a true value is the whole
-    answer (status, headers, body), and an exception resets the connection."""
+    answer (status, headers, body), a function writes it to the connection, and an exception resets the connection."""
 
     def __init__(self):
         make_certificates()
@@ -153,6 +156,8 @@ class Directory:
                     answer = directory.fault(self.path)
                 except OSError:
                     return self.connection.close()
+                if callable(answer):
+                    return answer(self.connection)
                 if answer is None:
                     headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
                     answer = directory.ask(self.command, self.path, headers, body)

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { parseStatus, type Status } from "../../cluster/status";
+import { z } from "zod";
+import { parseStatus, type Status, statusSchema } from "../../cluster/status";
 import { judge } from "../../rollout/verdict";
 import { config, inLab } from "./sync-lab";
 
@@ -8,7 +9,8 @@ let answers: Map<string, unknown>;
 
 beforeAll(async () => {
   const few = config([3], { maxConnectionsPerAddress: 10 });
-  const printed = await inLab("status_lab.py", [config([1, 2, 3]), config([1, 2]), config([3]), few]);
+  const acme = config([3], { maxConnectionsPerAddress: 10, acme: { email: "operations@example.com" } });
+  const printed = await inLab("status_lab.py", [config([1, 2, 3]), config([1, 2]), config([3]), few, acme]);
   answers = new Map(
     printed
       .trim()
@@ -16,7 +18,7 @@ beforeAll(async () => {
       .map((line) => JSON.parse(line))
       .map(({ name, status }) => [name, status]),
   );
-}, 180_000);
+}, 300_000);
 
 const statusIn = (state: string) => parseStatus(JSON.stringify(answers.get(state)));
 const node = (number: number, more: object) =>
@@ -24,6 +26,8 @@ const node = (number: number, more: object) =>
 const removed = (more: object) => ({
   draining: expect.arrayContaining([expect.objectContaining({ node: "wcs-2", ...more })]),
 });
+const leaving = (path: string, phase: string) => ({ leaving: [expect.objectContaining({ path, phase })] });
+const target = (state: string) => ({ target: { state, reason: "" }, leaving: [] });
 const setup = (state: "running" | "failed") => ({ setup: { state, step: "websdk-download" } });
 
 /** The parts of the answer that show the state. */
@@ -94,6 +98,10 @@ const states: [string, object][] = [
   ],
   ["AWS away", { revision: "everybody", applied: null, error: expect.stringContaining("cannot be reached") }],
   ["held", removed({ held: true, lastResort: false, state: "up" })],
+  ["held and full", removed({ held: true, state: "full" })],
+  ["held, and its agent says nothing", removed({ held: true, state: "unknown" })],
+  ["held in maintenance", removed({ held: true, state: "maint" })],
+  ["held and gone", removed({ node: "wcs-1", held: true, state: "down" })],
   ["draining", removed({ held: false, lastResort: false, state: "draining" })],
   ["the last resort", removed({ held: false, lastResort: true, state: "up" })],
   ["draining again", removed({ held: false, lastResort: false, state: "draining" })],
@@ -117,25 +125,109 @@ const states: [string, object][] = [
     "a target of the load balancer",
     { target: { state: "unknown", reason: "AWS has not been asked yet" }, leaving: [] },
   ],
+  ["a target that is initial", target("initial")],
+  ["a target that is healthy", target("healthy")],
+  ["a target that is unhealthy", target("unhealthy")],
+  ["a target that is unused", target("unused")],
   [
-    "a balancer that leaves the load balancer",
+    "a balancer that is to leave the load balancer",
     {
       leaving: [
         {
           path: "loadBalancer",
           phase: "waiting",
           reason: "AWS has not been asked for the targets yet",
-          sockets: 0,
+          sockets: 1,
           secondsLeft: null,
         },
       ],
+    },
+  ],
+  ["it serves on", { ...leaving("loadBalancer", "tail"), target: { state: "draining", reason: "" } }],
+  ["its clients drain", leaving("loadBalancer", "draining")],
+  [
+    "it has left the load balancer",
+    { leaving: [{ path: "loadBalancer", phase: "left", reason: "", sockets: null, secondsLeft: null }] },
+  ],
+  ["a balancer that leaves its own address", leaving("address", "tail")],
+  [
+    "a certificate by ACME that waits for DNS",
+    {
+      acme: {
+        state: "waiting",
+        reason: expect.stringContaining("wcs.example.com has no address in DNS"),
+        nextTry: expect.any(String),
+        directory: "https://acme.example.net:14443/dir",
+      },
+      certificate: expect.objectContaining({ source: "document" }),
+    },
+  ],
+  [
+    "a certificate by ACME that is being ordered",
+    {
+      acme: expect.objectContaining({ state: "ordering", reason: "", nextTry: null }),
+      certificate: expect.objectContaining({ source: "document" }),
+    },
+  ],
+  [
+    "a certificate by ACME",
+    {
+      acme: expect.objectContaining({ state: "issued", reason: "" }),
+      certificate: expect.objectContaining({ source: "acme" }),
+    },
+  ],
+  [
+    "a certificate that serves until the first one by ACME",
+    {
+      acme: expect.objectContaining({ state: "waiting" }),
+      certificate: expect.objectContaining({ source: "former" }),
     },
   ],
   ["handed over", { handedOver: expect.closeTo(300, -1) }],
   ["the loop hangs", { applied: null, error: expect.stringContaining("wcs-balancer-sync hangs") }],
 ];
 
+/** A schema, as far as the schema of the status uses JSON Schema. */
+interface JsonSchema {
+  type?: string | string[];
+  enum?: unknown[];
+  anyOf?: JsonSchema[];
+  properties?: Record<string, JsonSchema>;
+  items?: JsonSchema;
+}
+
+const choicesOfTypes: Record<string, unknown[]> = { null: [null], boolean: [true, false] };
+
+const inside = (place: string, key: string) => (place ? `${place}.${key}` : key);
+
+/** The values between which a schema lets choose, each with its place. */
+function choices(schema: JsonSchema, place = ""): string[] {
+  const values = [schema.type ?? []].flat().flatMap((type) => choicesOfTypes[type] ?? []);
+  return [
+    ...(schema.enum ?? values).map((value) => `${place} is ${value}`),
+    ...(schema.anyOf ?? []).flatMap((one) => choices(one, place)),
+    ...Object.entries(schema.properties ?? {}).flatMap(([key, one]) => choices(one, inside(place, key))),
+    ...(schema.items ? choices(schema.items, `${place}[]`) : []),
+  ];
+}
+
+/** Every value in an answer, in the same words. */
+function chosen(value: unknown, place = ""): string[] {
+  if (Array.isArray(value)) return value.flatMap((one) => chosen(one, `${place}[]`));
+  if (Object(value) !== value) return [`${place} is ${value}`];
+  return Object.entries(Object(value)).flatMap(([key, one]) => chosen(one, inside(place, key)));
+}
+
 describe("the status is what its schema says:", () => {
+  test("every choice that the schema leaves is the answer in some state", () => {
+    const all = choices(z.toJSONSchema(statusSchema) as JsonSchema);
+    expect(all).toEqual(
+      expect.arrayContaining(["acme.state is ordering", "target is null", "applied is true"]),
+    );
+    const made = new Set([...answers.values()].flatMap((answer) => chosen(answer)));
+    expect(all.filter((one) => !made.has(one))).toEqual([]);
+  });
+
   test("these are all states that the lab has brought the service into", () => {
     expect([...answers.keys()]).toEqual(states.map(([name]) => name));
   });

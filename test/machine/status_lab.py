@@ -1,8 +1,8 @@
 """What the real service answers over HTTP in every state that it can be in, with a real HAProxy.
 
 Runs in a Debian root and in a network of its own. The arguments are files with haproxy.cfg of nodes 1, 2 and 3, of 1
-and 2, of node 3 alone, and of that with few connections for one address. Prints one line of JSON for each state: its
-name and the answer.
+and 2, of node 3 alone, of that with few connections for one address, and of that with ACME. AWS is a stand-in, and
+Pebble the ACME directory. Prints one line of JSON for each state: its name and the answer.
 """
 
 import asyncio
@@ -18,10 +18,13 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import acme_directory
+import sync_acme
 import sync_lab as lab
 from filled_machines import MACHINES
-from sync_lab import NODES, Client, Nodes, eventually, fresh, haproxy, packed, parameters
-from wcs_balancer import server
+from sync_lab import NODES, Client, Nodes, eventually, fresh, haproxy, packed, parameters, through_load_balancer
+from sync_paths import GROUPS, INSTANCE, OTHER, Account
+from wcs_balancer import paths, server
 from wcs_balancer.errors import AwsError
 from wcs_balancer.hand_over import HandOverRequest
 from wcs_balancer.places import AGENT_PORT, BACKEND, PAGES_PORT, SETUP_STATE, SETUP_WORDS, STATUS_PORT, TOKEN
@@ -86,7 +89,7 @@ class Lab:
         """Lets a service that has just started ask for this target once."""
         lab.put(target)
         self.balancer = fresh()
-        self.balancer.instance.known = "i-0123456789abcdef0"
+        self.balancer.instance.known = INSTANCE
         self.balancer.poll()
 
     def reach(self, target):
@@ -108,8 +111,13 @@ def is_in(state, number=1, **more):
     return lambda status: {"state": state, **more}.items() <= node(status, number).items()
 
 
-def is_removed(**more):
-    return lambda status: any(more.items() <= row.items() for row in status["draining"] if row["node"] == "wcs-2")
+def is_removed(number=2, **more):
+    name = f"wcs-{number}"
+    return lambda status: any(more.items() <= row.items() for row in status["draining"] if row["node"] == name)
+
+
+def leaves(path, phase):
+    return lambda status: any((row["path"], row["phase"]) == (path, phase) for row in status["leaving"])
 
 
 def nodes_in_every_state(there, nodes):
@@ -203,6 +211,7 @@ def removed_nodes(there, nodes, pair, alone):
     nodes.kill(NODES[2])
     there.want(alone)
     there.show_when("held", is_removed(state="up", held=True))
+    held_nodes_in_every_state(there, nodes)
     nodes.revive(NODES[2])
     there.show_when("draining", is_removed(state="draining", held=False))
     nodes.kill(NODES[2])
@@ -224,16 +233,120 @@ def removed_nodes(there, nodes, pair, alone):
         client.socket.close()
 
 
+def held_nodes_in_every_state(there, nodes):
+    WORDS[NODES[1]] = "up 0% #cpu 95 of 90"
+    there.show_when("held and full", is_removed(state="full", held=True))
+    WORDS[NODES[1]] = NO_ANSWER
+    there.show_when("held, and its agent says nothing", is_removed(state="unknown", held=True))
+    WORDS[NODES[1]] = "up 100%"
+    haproxy.tell(f"set server {BACKEND}/wcs-2-00000002 state maint")
+    there.show_when("held in maintenance", is_removed(state="maint", held=True))
+    haproxy.tell(f"set server {BACKEND}/wcs-2-00000002 state ready")
+    # The clients of the other one stay.
+    nodes.kill(NODES[0])
+    there.show_when("held and gone", is_removed(1, state="down", held=True))
+    nodes.revive(NODES[0])
+
+
 def behind_a_load_balancer(there, target):
-    """AWS is not asked here, so the health of no target is known."""
-    groups = {"targetGroups": [{"arn": "arn:https", "port": 10443}]}
-    for what, fields in {
-        "a target of the load balancer": {},
-        "a balancer that leaves the load balancer": {"balancers": {"balancer-2": "i-0fedcba9876543210"}},
-    }.items():
-        status = target["status"]
-        there.reach(lab.target(target["config"], target["pem"], target["revision"], status, **groups, **fields))
-        there.show_when(what, lambda status: status["target"])
+    account = Account()
+
+    def reach(**fields):
+        """Of AWS's answers about the targets the service knows none yet."""
+        content = {"targetGroups": GROUPS, "leave": {"tailSeconds": 2, "quietSeconds": 1}, **fields}
+        there.reach(lab.target(target["config"], target["pem"], target["revision"], target["status"], **content))
+        there.balancer.targets.aws = account
+
+    def turn():
+        there.balancer.targets.turn()
+        there.balancer.look()
+
+    reach()
+    there.show_when("a target of the load balancer", lambda status: status["target"])
+    for state in ("initial", "healthy", "unhealthy", "unused"):
+        if state != "initial":
+            account.become(state)
+        turn()
+        there.show(f"a target that is {state}")
+    for one in (INSTANCE, OTHER):
+        account.become("healthy", one)
+    turn()
+    leaves_the_load_balancer(there, reach, turn)
+    reach(address=False, leave=lab.ENTRY["leave"])
+    turn()
+    there.show_when("a balancer that leaves its own address", leaves("address", "tail"))
+    there.reach(target)
+
+
+def leaves_the_load_balancer(there, reach, turn):
+    client = through_load_balancer()
+    reach(balancers={"balancer-2": OTHER})
+    there.show_when("a balancer that is to leave the load balancer", leaves("loadBalancer", "waiting"))
+    turn()
+    turn()
+    there.show_when("it serves on", leaves("loadBalancer", "tail"))
+    there.show_when("its clients drain", leaves("loadBalancer", "draining"))
+    client.socket.close()
+    there.show_when("it has left the load balancer", leaves("loadBalancer", "left"))
+
+
+def look_at_aws(balancer):
+    balancer.look(balancer.desired_state.ask())
+
+
+def certificates_by_acme(there, config, target):
+    sync_acme.CONFIG, sync_acme.PEM, sync_acme.STATUS = config, target["pem"], target["status"]
+    dns, directory = acme_directory.Dns(), acme_directory.Directory()
+    try:
+        sync_acme.new_account()
+        parameters[sync_acme.LEDGER] = "{}"
+        lab.put(sync_acme.wanted())
+        there.balancer = sync_acme.Balancer()
+        look_at_aws(there.balancer)
+        there.balancer.orders.turn()
+        there.show_when("a certificate by ACME that waits for DNS", lambda status: status["acme"]["reason"])
+        dns.records[sync_acme.DOMAIN] = ["127.0.0.1"]
+        orders_a_certificate(there, directory)
+        serves_a_former_one(there, dns, target)
+    finally:
+        directory.end()
+
+
+def orders_a_certificate(there, directory):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(path):
+        if path == "/order-plz":
+            begun.set()
+            go_on.wait(8)
+
+    directory.fault = hold
+    there.balancer = balancer = sync_acme.Balancer()
+    look_at_aws(balancer)
+    thread = threading.Thread(target=balancer.orders.turn)
+    thread.start()
+    assert begun.wait(30), balancer.orders.seen
+    there.show_when("a certificate by ACME that is being ordered", lambda status: status["acme"]["state"] == "ordering")
+    go_on.set()
+    thread.join()
+    look_at_aws(balancer)
+    there.show_when("a certificate by ACME", lambda status: status["acme"]["state"] == "issued")
+
+
+def serves_a_former_one(there, dns, target):
+    """A user-supplied certificate that browsers trust serves until the first one by ACME."""
+    root = Path("/root.pem")
+    root.write_text(target["pem"].split("-----BEGIN PRIVATE")[0])
+    os.environ["SSL_CERT_FILE"] = str(root)
+    there.reach(target)
+    dns.records[sync_acme.DOMAIN] = []
+    parameters[sync_acme.LEDGER] = "{}"
+    lab.put(sync_acme.wanted())
+    there.balancer = sync_acme.Balancer()
+    look_at_aws(there.balancer)
+    is_former = lambda status: status["certificate"]["source"] == "former"  # noqa: E731
+    there.show_when("a certificate that serves until the first one by ACME", is_former)
+    del os.environ["SSL_CERT_FILE"]
     there.reach(target)
 
 
@@ -248,7 +361,7 @@ def haproxy_away(there):
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     nodes = Nodes()
-    everybody, pair, alone, few = (Path(path).read_text() for path in sys.argv[1:])
+    everybody, pair, alone, few, with_acme = (Path(path).read_text() for path in sys.argv[1:])
     pem = lab.new_pem("wcs.example.com", "-days", "90")
     status = lab.status_secret(lab.new_pem(lab.STATUS_NAME))
     everybody = lab.target(everybody, pem, "everybody", status)
@@ -256,6 +369,7 @@ def main():
     few = lab.target(few, lab.new_pem("wcs.example.com", "-days", "10"), "few connections", status)
     # How long a node has to be up is for another test.
     lab.last_resort.PROOF_SECONDS = 1
+    paths.COUNT_SECONDS = 0
     there = Lab()
     TOKEN.parent.mkdir(parents=True, exist_ok=True)
     TOKEN.write_text("token")
@@ -279,6 +393,7 @@ def main():
         for connection in connections:
             connection.close()
         behind_a_load_balancer(there, few)
+        certificates_by_acme(there, with_acme, few)
         there.balancer.look(HandOverRequest(300))
         there.show("handed over")
         there.balancer.snapshot = replace(there.balancer.snapshot, at=there.balancer.snapshot.at - STALE_SECONDS - 1)

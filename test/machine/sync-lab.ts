@@ -1,7 +1,8 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { busyPage } from "../../cluster/contract";
+import { bootstrapConfig, busyPage } from "../../cluster/contract";
+import { type ClusterStatus, parseCluster, parseStatus, type Status } from "../../cluster/status";
 import { projectRoot } from "../../sandbox/paths";
 import { builtPebble } from "../../sandbox/pebble";
 import { renderStack } from "../../scripts/render";
@@ -18,7 +19,7 @@ async function lab(): Promise<DebianRoot> {
   debian.copy(builtPebble(), "usr/local/bin/pebble");
   debian.copy(join(projectRoot, "test/machine"), "project/test/machine");
   debian.copy(join(machines, "balancer/503.html"), busyPage);
-  debian.copy(join(machines, "balancer/bootstrap.cfg"), "etc/wcs-balancer/bootstrap.cfg");
+  debian.copy(join(machines, "balancer/bootstrap.cfg"), bootstrapConfig);
   return debian;
 }
 
@@ -38,6 +39,27 @@ export function config(nodes: number[], values: Record<string, unknown> = {}): s
       /^( +server wcs-(\d))\S+ [\d.]+/gm,
       (_, server: string, number: string) => `${server}-0000000${number} 127.0.0.${Number(number) + 1}`,
     );
+}
+
+/** What a script of the lab has printed: the promises that held, and the statuses that it has seen. */
+export interface Kept {
+  promises: string[];
+  statuses: Status[];
+  clusters: ClusterStatus[];
+}
+
+/**
+ * Reads what a script has printed.
+ * @throws StatusError for a status that is not what its schema says
+ */
+export function readKept(printed: string): Kept {
+  const lines = printed.trim().split("\n");
+  const seen = lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+  return {
+    promises: lines.filter((line) => !line.startsWith("{")),
+    statuses: seen.flatMap(({ status }) => (status ? [parseStatus(JSON.stringify(status))] : [])),
+    clusters: seen.flatMap(({ cluster }) => (cluster ? [parseCluster(JSON.stringify(cluster))] : [])),
+  };
 }
 
 /** Runs a script of the lab in a network of its own; gives what it printed. */

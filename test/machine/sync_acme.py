@@ -1,7 +1,8 @@
 """Certificates by ACME, with a real HAProxy, open WebSockets and Pebble, which refuses many nonces.
 
 Runs in a Debian root and in a network of its own. The arguments are files with haproxy.cfg, with ACME and without. AWS is
-a stand-in. The threads do not run: each round is told to happen. Prints one line a promise that held.
+a stand-in. The threads do not run: each round is told to happen. Prints one line a promise that held,
+and the statuses that it has seen.
 """
 
 import calendar
@@ -88,6 +89,7 @@ class Balancer(Service):
         self.orders.turn()
         self.look(self.desired_state.ask())
         assert self.error is None or ssm.away, self.error
+        lab.show_once(lab.status_of(self))
         return self.snapshot.acme
 
 
@@ -294,6 +296,38 @@ def outlasts_faults_of_the_directory():
         if name in ("refusing", "busy"):
             assert time.time() - began > 2, name
     held("a directory that is away, slow, busy, refuses with Retry-After or talks nonsense: the old one serves on")
+
+
+def outlasts_answers_that_never_end():
+    ended = []
+
+    def drip(connection):
+        """The head of an answer, one byte each half second."""
+        try:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.5)
+        except OSError:
+            ended.append(drip)
+
+    usual = acme_order.ORDER_SECONDS
+    for path, begun in (("/dir", False), ("/order-plz", True)):
+        acme_order.ORDER_SECONDS = 4 if begun else usual
+        with_fault(lambda asked, path=path: drip if asked == path else None)
+        began, threads = time.monotonic(), threading.active_count()
+        seconds = 4 if begun else acme_order.DIRECTORY_SECONDS
+        balancer, shown = fails(path, f"{acme_directory.HOST}:{acme_directory.PORT} takes too long", begun)
+        assert f"it has not answered within {seconds} s" in shown["reason"], shown
+        assert time.monotonic() - began < 30
+        # The connection is cut, and nobody waits for it any more.
+        eventually(lambda: ended, "the end of the connection")
+        eventually(lambda: threading.active_count() <= threads, "the end of every thread")
+        ended.clear()
+        acme_order.ORDER_SECONDS = usual
+        with_fault(lambda path: None)
+        until_issued(balancer)
+    held("an answer that comes byte by byte and never ends is cut off at a deadline, and the next try comes by itself")
 
 
 def outlasts_faults_here():
@@ -519,6 +553,7 @@ def main():
             is_public_only_when_trusted()
             renews_under_open_sockets()
             outlasts_faults_of_the_directory()
+            outlasts_answers_that_never_end()
             outlasts_faults_here()
             tells_the_directory_another_contact()
             outlasts_a_deactivated_account()

@@ -1,7 +1,7 @@
 """The hand-over of a balancer to another one, with a real HAProxy, open WebSockets, and a service that dies meanwhile.
 
 Runs in a Debian root and in a network of its own. The argument is a file with haproxy.cfg. Prints one line a promise
-that held.
+that held, and the statuses that it has seen.
 """
 
 import os

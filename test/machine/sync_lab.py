@@ -213,6 +213,28 @@ def with_acme(wanted):
     return {**target(config, wanted["pem"], revision, wanted["status"], acme=content), "pem": pem, "ledger": ledger}
 
 
+def kind(status):
+    """The parts of a status that tell one state of the service from another."""
+    parts = [status[key] is None for key in ("handedOver", "error", "refused", "setup")]
+    parts += [(status[key] or {}).get(part) for key, part in (("target", "state"), ("acme", "state"), ("certificate", "source"))]
+    return (status["applied"], *parts, *((row["path"], row["phase"]) for row in status["leaving"]))
+
+
+shown_kinds = set()
+
+
+def show_once(status):
+    """Prints a status of a new kind: the test compares it with the schema."""
+    if kind(status) not in shown_kinds:
+        shown_kinds.add(kind(status))
+        print(json.dumps({"status": status}), flush=True)
+
+
+def status_of(balancer):
+    """The status of a service whose HTTP server does not run."""
+    return Status(lambda: balancer.snapshot, balancer.disk.token).shown(True)
+
+
 parameters = {"account": "no key"}
 
 
@@ -235,9 +257,6 @@ class Balancer(Service):
 
     def poll(self):
         self.look(self.desired_state.ask())
-
-    def shown(self):
-        return Status(lambda: self.snapshot, self.disk.token).shown(True)
 
 
 def fresh():

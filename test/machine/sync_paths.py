@@ -1,10 +1,11 @@
 """The ways of clients to a balancer: what it registers, how it leaves each way, with a real HAProxy and open WebSockets.
 
 Runs in a Debian root and in a network of its own. The argument is a file with haproxy.cfg. AWS is a stand-in, whose
-threads do not run: each round is told to happen. Prints one line a promise that held.
+threads do not run: each round is told to happen. Prints one line a promise that held, and the statuses that it has seen.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import sync_lab as lab
 from sync_lab import CERTIFICATE, Client, Disk, Nodes, Service, eventually, haproxy, new_pem, status_secret, through_load_balancer
 from wcs_balancer import leaving, paths, peers, server
-from wcs_balancer.cluster import Cluster
+from wcs_balancer.cluster import REUSE_SECONDS, Cluster
 from wcs_balancer.errors import AwsError
 from wcs_balancer.places import ADDRESS_FRONTEND, LAST_CLIENTS, LOAD_BALANCER_FRONTEND, STATE
 
@@ -75,6 +76,7 @@ class Balancer(Service):
         self.targets.turn()
         self.peers.look()
         self.look()
+        lab.show_once(lab.status_of(self))
         return {row["path"]: row for row in self.snapshot.leaving}
 
 
@@ -253,7 +255,7 @@ def shows_all():
         lambda: balancer.paths.record.entry,
         lambda: status.shown(True),
     )
-    server.serve(status, lambda seconds: None, cluster.shown)
+    served = server.serve(status, lambda seconds: None, cluster.shown)
     account.running = {INSTANCE: "127.0.0.1", OTHER: "127.0.0.9", "i-gone": "192.0.2.1"}
     both(ME, OTHER_ONE, ("balancer-3", "i-missing"))
     balancer.round(news=True)
@@ -277,7 +279,14 @@ def shows_all():
     assert f"another machine answers at its address: {INSTANCE}" in reasons["balancer-2", OTHER]
     assert reasons["balancer-3", "i-missing"] == "it does not run"
     assert "does not answer" in reasons[None, "i-gone"]
-    print(json.dumps(answer))
+    print(json.dumps({"cluster": answer}))
+    # Its wcs-balancer-sync is away, and HAProxy is not.
+    served.shutdown()
+    served.server_close()
+    time.sleep(REUSE_SECONDS)
+    answer = cluster.shown()
+    assert re.match("it answers HTTP 503|its wcs-balancer-sync does not", answer["balancers"][1]["reason"]), answer
+    print(json.dumps({"cluster": answer}))
     held("any balancer shows all, with the reason of each that does not answer")
 
 

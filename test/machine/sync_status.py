@@ -1,7 +1,7 @@
 """The status of a balancer from its first moment on, by HAProxy's port 443 and under its own name.
 
 Runs in a Debian root and in a network of its own. The argument is a file with haproxy.cfg. Prints one line a promise
-that held.
+that held, and the statuses that it has seen.
 """
 
 import json
@@ -69,7 +69,10 @@ def details(target, token="token"):
         asked = Asked(json.loads(target["status"])["pem"], token=token)
     except (OSError, ssl.SSLError):
         return None
-    return asked.json if asked.code == 200 else None
+    if asked.code != 200:
+        return None
+    lab.show_once(asked.json)
+    return asked.json
 
 
 def shows(target, token="token", **wanted):

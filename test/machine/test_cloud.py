@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -425,7 +426,8 @@ class OtherBalancers(unittest.TestCase):
     def test_that_answer_in_between_or_are_looked_for_are_kept(self):
         found = Peers(None, {}, {"i-2": "10.0.0.2"})
         with mock.patch.object(peers.time, "monotonic", return_value=100.0) as now:
-            for answer in (Answer(None, ""), Answer({}, ""), Answer(None, "")):
+            silent, only_haproxy = Answer(None, ""), Answer(None, "", haproxy_answers=True)
+            for answer in (silent, Answer({}, ""), silent, only_haproxy, silent):
                 now.return_value += peers.FORGET_SECONDS
                 found.note_silence({"i-2": answer}, [])
             found.asks = True
@@ -435,13 +437,19 @@ class OtherBalancers(unittest.TestCase):
 
     def test_answer_with_their_own_status_or_a_reason(self):
         good = json.dumps({"instance": "i-2", "applied": True}).encode()
-        self.assertEqual(parse_status(200, good, "i-2"), ({"instance": "i-2", "applied": True}, ""))
-        self.assertEqual(parse_status(403, good, "i-2").reason, "it answers HTTP 403")
-        self.assertEqual(parse_status(200, good, "i-3").reason, "another machine answers at its address: i-2")
+        self.assertEqual(parse_status(200, good, "i-2"), ({"instance": "i-2", "applied": True}, "", False))
+        other = Answer(None, "another machine answers at its address: i-2", haproxy_answers=False)
+        self.assertEqual(parse_status(200, good, "i-3"), other)
+
+    def test_whose_haproxy_alone_answers_are_told_apart_from_those_that_are_silent(self):
+        def only_haproxy(reason):
+            return Answer(None, reason, haproxy_answers=True)
+
+        self.assertEqual(parse_status(503, b"", "i-2"), only_haproxy("it answers HTTP 503"))
         unknown = json.dumps({"instance": None}).encode()
-        self.assertEqual(parse_status(200, unknown, "i-2").reason, "it does not know its instance id yet")
+        self.assertEqual(parse_status(200, unknown, "i-2"), only_haproxy("it does not know its instance id yet"))
         for garbage in (b"", b"<html>", b"[]", b"7", b"null", b"{}", b"\xff", b"[" * 100_000):
-            self.assertEqual(parse_status(200, garbage, "i-2").reason, "it answers what cannot be read")
+            self.assertEqual(parse_status(200, garbage, "i-2"), only_haproxy("it answers what cannot be read"))
 
     def test_that_are_slow_delay_nobody(self):
         release = threading.Event()
@@ -466,6 +474,25 @@ class OtherBalancers(unittest.TestCase):
             subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
             return (Path(folder) / "c").read_text() + (Path(folder) / "k").read_text()
 
+    def test_whose_service_alone_is_frozen_or_dies_have_a_haproxy_that_answers(self):
+        pem = self.new_pem()
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(pem)
+            file.flush()
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(file.name)
+        server = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+        self.addCleanup(server.close)
+        clients = []
+        threading.Thread(target=lambda: clients.extend(server.accept()[0] for _ in range(1)), daemon=True).start()
+        with mock.patch.object(peers, "ANSWER_SECONDS", 0.5), mock.patch.object(peers, "STATUS_NAME", "s"):
+            answer = ask_status("127.0.0.1", "i-2", pem, "token", server.getsockname()[1])
+            self.assertEqual(answer, (None, "its wcs-balancer-sync does not answer within 0.5 s", True))
+            threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+            answer = ask_status("127.0.0.1", "i-2", pem, "token", server.getsockname()[1])
+            self.assertEqual((answer.status, answer.haproxy_answers), (None, True))
+        clients[0].close()
+
     def test_that_run_and_are_frozen_or_do_not_listen_do_not_answer(self):
         pem = self.new_pem()
         with socket.create_server(("127.0.0.1", 0)) as frozen, mock.patch.object(peers, "ANSWER_SECONDS", 0.2):
@@ -479,15 +506,15 @@ class TheCluster(unittest.TestCase):
     named = {"balancer-1": "i-1", "balancer-2": "i-2"}
 
     def test_has_every_balancer_sorted_by_name_and_instance(self):
-        answers = {"i-9": Answer({"instance": "i-9"}, ""), "i-8": Answer(None, "silent")}
+        answers = {"i-9": Answer({"instance": "i-9"}, ""), "i-8": Answer(None, "it answers HTTP 503", True)}
         found = rows("i-2", {"own": True}, self.named, {"i-2": "a", "i-9": "b", "i-8": "c"}, answers, True)
         self.assertEqual(
-            [(row["name"], row["instance"], row["address"], row["status"], row["reason"]) for row in found],
+            [tuple(row.values()) for row in found],
             [
-                ("balancer-1", "i-1", None, None, "it does not run"),
-                ("balancer-2", "i-2", "a", {"own": True}, ""),
-                (None, "i-8", "c", None, "silent"),
-                (None, "i-9", "b", {"instance": "i-9"}, ""),
+                ("balancer-1", "i-1", None, None, "it does not run", False),
+                ("balancer-2", "i-2", "a", {"own": True}, "", False),
+                (None, "i-8", "c", None, "it answers HTTP 503", True),
+                (None, "i-9", "b", {"instance": "i-9"}, "", False),
             ],
         )
 

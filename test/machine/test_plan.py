@@ -5,6 +5,7 @@ import re
 import unittest
 
 import filled_machines  # noqa: F401
+from wcs_balancer import steps
 from wcs_balancer.changes import Changes, Leaving
 from wcs_balancer.errors import PlanError
 from wcs_balancer.haproxy_plan import (
@@ -12,13 +13,13 @@ from wcs_balancer.haproxy_plan import (
     needs_reload,
     parse_configuration,
     parse_servers_state,
-    plan_removal,
     server_lines,
     with_servers,
 )
-from wcs_balancer.reconcile import due_removals, prove, reconcile, take_out
+from wcs_balancer.reconcile import due_removals, reconcile
 
 NOW = 1_800_000_000.0
+DRAIN_SECONDS = 600
 REQUEST = "cpu 50 hls 5;"
 # What an agent that knows fewer words is sent.
 OLDER_REQUESTS = ("cpu 50;", "none;")
@@ -111,15 +112,16 @@ class Model:
 
 
 class Machine:
-    """A model of HAProxy, with what the service has left on disk. Each of its methods is a run of the service, which
-    may end before any of its steps: `steps_left` counts them down."""
+    """A model of HAProxy, with what the service has left on disk, and the effects of the service's steps on both. A run
+    of the service may end before any of its steps: `steps_left` counts them down."""
 
     def __init__(self, config_text):
         self.haproxy = Model()
         self.haproxy.base = parse_configuration(config_text).base
         self.changes = Changes()
+        self.wanted = config_text
         self.file = config_text
-        self.record = (config_text, config_text)
+        self.recorded = (config_text, config_text)
         """The wanted haproxy.cfg that the last finished run has recorded, and the file that it has left."""
         self.runs_with_both = True
         """Whether HAProxy accepts old and new servers together."""
@@ -127,32 +129,36 @@ class Machine:
 
     @property
     def applied(self):
-        return self.record[0] if self.record[1] == self.file else None
+        return self.recorded[0] if self.recorded[1] == self.file else None
 
     def step(self):
         if self.steps_left == 0:
             raise Killed
         self.steps_left -= 1
 
-    def tell(self, commands):
-        for command in commands:
-            self.step()
-            self.haproxy.tell(command)
+    def tell(self, command):
+        self.step()
+        self.haproxy.tell(command)
 
     def note(self, changes):
         self.step()
         self.changes = changes
 
-    def write(self, wanted):
+    def write(self):
         self.step()
-        self.file = wanted + server_lines(self.changes.held)
+        self.file = self.wanted + server_lines(self.changes.held)
 
-    def write_record(self, wanted):
+    def reload(self):
+        self.write()
         self.step()
-        self.record = (wanted, self.file)
+        self.haproxy.reload(parse_configuration(self.file))
+
+    def record(self):
+        self.step()
+        self.recorded = (self.wanted, self.file)
 
     def apply(self, wanted):
-        """Does the same as apply.py; gives the commands."""
+        """Applies a wanted haproxy.cfg; gives the commands."""
         if wanted == self.applied and not self.changes.begun:
             return ()
         actions = reconcile(
@@ -164,35 +170,35 @@ class Machine:
             NOW,
             self.runs_with_both,
         )
-        self.note(actions.changes)
-        self.tell(actions.commands)
-        self.write(wanted)
-        if actions.reloads:
-            self.step()
-            self.haproxy.reload(parse_configuration(self.file))
-        self.write_record(wanted)
-        self.note(self.changes.ended())
+        self.wanted = wanted
+        steps.carry_out(actions, self)
         return actions.commands
 
     def release(self):
-        """Does the same as removed_servers.py, when all servers have been up for long enough."""
-        wanted = self.applied
-        self.note(prove(self.changes, self.haproxy.servers))
-        self.tell(take_out(self.changes.held, self.changes, self.haproxy.running()))
-        self.note(self.changes.let_go(NOW))
-        self.write(wanted)
-        self.write_record(wanted)
+        """All servers have been up for long enough."""
+        steps.release(self.haproxy.servers, self.haproxy.running, NOW, self)
+
+    def look_for_the_last_resort(self, dead):
+        """A round while every server that the configuration wants is `dead`, or none."""
+        rows = [
+            {"svname": name, "lastchg": "99", "status": self.status_of(name, dead)} for name in self.haproxy.servers
+        ]
+        steps.call_up_last_resort(
+            parse_configuration(self.applied), rows, self.haproxy.running(), DRAIN_SECONDS, NOW, self
+        )
+
+    def status_of(self, name, dead):
+        if self.haproxy.servers[name]["maintenance"]:
+            return "MAINT"
+        return "DOWN" if dead and name not in self.changes.leaving else "UP"
 
     def drain(self):
-        """The same, after the last sockets have ended."""
+        """The last sockets of all servers have ended."""
         for server in self.haproxy.servers.values():
             server["sockets"] = 0
         running = self.haproxy.running()
-        due = due_removals(self.changes, running, {}, False, (), 600, NOW)
-        for name in due.drained:
-            if name in running:
-                self.tell(plan_removal(name))
-            self.note(self.changes.without(name))
+        for name in due_removals(self.changes, running, {}, False, (), DRAIN_SECONDS, NOW).drained:
+            steps.delete(name, running, self)
 
 
 class Killed(Exception):
@@ -238,11 +244,17 @@ def some_machine(chance):
 
 class Reconcile(unittest.TestCase):
     def assert_serves(self, machine, wanted, before):
-        """The wanted servers take clients, unless an operator has taken them out, and no client has lost a socket."""
+        """The wanted servers take clients, unless an operator has taken them out, and no client has lost a socket. New
+        ones have to prove themselves."""
+        self.assertLessEqual(
+            machine.haproxy.added & set(parse_configuration(wanted).servers), set(machine.changes.unproven)
+        )
+        self.assert_serves_as_before(machine, wanted, before)
+
+    def assert_serves_as_before(self, machine, wanted, before):
         servers = machine.haproxy.servers
         wanted = parse_configuration(wanted)
         self.assertEqual(machine.haproxy.base, wanted.base)
-        self.assertLessEqual(machine.haproxy.added & set(wanted.servers), set(machine.changes.unproven))
         for name in wanted.servers:
             self.assertEqual(servers[name]["maintenance"], name in before.by_operator, name)
             self.assertEqual(servers[name]["request"], wanted.request_of(name), name)
@@ -313,6 +325,56 @@ class Reconcile(unittest.TestCase):
                 stop += 1
                 self.assertLess(stop, 200)
 
+    def assert_last_resort(self, machine, dead):
+        """While every wanted server is dead, exactly the removed servers that may serve again do."""
+        servers, changes = machine.haproxy.servers, machine.changes
+        wanted = parse_configuration(machine.applied).servers
+        needed = dead and any(not servers[name]["maintenance"] for name in wanted)
+        serving = set(changes.eligible(DRAIN_SECONDS, NOW)) & set(servers) if needed else set()
+        for name in set(changes.leaving) & set(servers):
+            self.assertEqual(not servers[name]["maintenance"], name in serving, name)
+            if name in serving:
+                self.assertTrue(servers[name]["health"] and servers[name]["agent"], name)
+        self.assertLessEqual(serving, set(changes.last_resort))
+        self.assertFalse(set(changes.last_resort) and not needed)
+
+    def test_calls_up_the_last_resort_and_takes_it_back_wherever_a_run_ends(self):
+        called = 0
+        for seed in range(80):
+            stop, killed = 0, True
+            while killed:
+                chance = random.Random(seed)
+                machine = some_machine(chance)
+                before = Before(machine)
+                machine.apply(some_wanted(chance))
+                machine.release()
+                with self.subTest(seed=seed, stop=stop):
+                    machine.steps_left = stop
+                    try:
+                        machine.look_for_the_last_resort(dead=True)
+                        machine.look_for_the_last_resort(dead=False)
+                        killed = False
+                    except Killed:
+                        pass
+                    machine.steps_left = 10_000
+                    dead = chance.random() < 0.7
+                    machine.look_for_the_last_resort(dead)
+                    self.assert_last_resort(machine, dead)
+                    called += bool(machine.changes.last_resort)
+                    # What is wanted may change meanwhile.
+                    if chance.random() < 0.3:
+                        machine.apply(some_wanted(chance))
+                        machine.release()
+                        machine.look_for_the_last_resort(dead)
+                        self.assert_last_resort(machine, dead)
+                    machine.look_for_the_last_resort(dead=False)
+                    self.assert_last_resort(machine, dead=False)
+                    self.assert_serves_as_before(machine, machine.applied, before)
+                    self.assert_ends(machine, machine.applied, before)
+                stop += 1
+                self.assertLess(stop, 200)
+        self.assertGreater(called, 100)
+
     def test_takes_no_client_from_a_server_before_those_in_its_place_are_proven(self):
         old, new = (config({name: "10.0.0.1"}) for name in NAMES[:2])
         machine = Machine(old)
@@ -321,7 +383,9 @@ class Reconcile(unittest.TestCase):
         self.assertEqual(machine.changes.held, {NAMES[0]: "10.0.0.1:8080"})
         self.assertEqual(machine.changes.unproven, (NAMES[1],))
         self.assertFalse(machine.haproxy.servers[NAMES[0]]["maintenance"])
-        self.assertEqual(prove(machine.changes, []), machine.changes)
+        before = machine.changes
+        steps.release([], machine.haproxy.running, NOW, machine)
+        self.assertEqual(machine.changes, before)
         machine.release()
         self.assertTrue(machine.haproxy.servers[NAMES[0]]["maintenance"])
 

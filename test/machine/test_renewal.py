@@ -1,9 +1,12 @@
 """Who orders a certificate by ACME, when, and why not now. Also the texts about a directory's answers."""
 
 import base64
+import contextlib
 import datetime
+import http.client
 import json
 import socket
+import ssl
 import tempfile
 import threading
 import time
@@ -16,12 +19,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from wcs_balancer import acme, acme_order, certificates, haproxy_runtime, reachable, renewal
+from wcs_balancer.acme_connections import Connections
 from wcs_balancer.acme_map import read_map
 from wcs_balancer.acme_serving import serves_wanted_kind, shown
+from wcs_balancer.aws import next_pause
 from wcs_balancer.certificates import Validity
-from wcs_balancer.desired_state import AcmeAnswer, DesiredState, is_calm
+from wcs_balancer.desired_state import AcmeAnswer, Answer, DesiredState, is_calm
 from wcs_balancer.disk import Disk
-from wcs_balancer.document import UNREADABLE, Acme, State
+from wcs_balancer.document import UNREADABLE, Acme, Document, State
 from wcs_balancer.errors import AwsError, OrderError, SyncError
 from wcs_balancer.files import sha256
 from wcs_balancer.renewal import Certificate, Failure, Ledger, Me, Order, begun, failed, next_turn, succeeded
@@ -327,6 +332,16 @@ class Served(unittest.TestCase):
             self.assertIs(self.desired_state.ask_acme(ACME), first)
             self.assertIsNot(self.desired_state.ask_acme(ACME._replace(check_seconds=0)), first)
 
+    def test_is_asked_for_less_often_while_aws_throttles_these_questions_alone(self):
+        throttled = AwsError("Rate exceeded", "ThrottlingException")
+        self.desired_state.get_parameter = mock.Mock(side_effect=throttled)
+        document = Document(State("r1", "config\n", "c1", 600, ACME), "s1", mock.Mock())
+        answer = Answer(document, acme=self.desired_state.ask_acme(ACME))
+        self.assertEqual(answer.errors(), [throttled, throttled])
+        self.assertEqual(next_pause(5, 5, answer.errors()), 10)
+        self.assertEqual(Answer(throttled, throttled, throttled).errors(), [throttled] * 3)
+        self.assertEqual(Answer(document).errors(), [])
+
     def test_is_asked_for_again_after_an_error_that_nobody_has_foreseen(self):
         self.serve(PEM)
         with mock.patch("wcs_balancer.desired_state.read_ledger", side_effect=ArithmeticError("odd")):
@@ -397,6 +412,62 @@ class AtTheDirectory(unittest.TestCase):
         read = x509.load_pem_x509_csr(request)
         names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         self.assertEqual(names.get_values_for_type(x509.DNSName), ["wcs.example.com"])
+
+
+class TheConnections(unittest.TestCase):
+    """Those to a directory that sends the head of its answer byte by byte, for ever."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        pem = Path(folder.name) / "server.pem"
+        pem.write_text(made_pem())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        plain = socket.create_server(("127.0.0.1", 0))
+        self.port = plain.getsockname()[1]
+        self.server = context.wrap_socket(plain, server_side=True)
+        self.addCleanup(self.server.close)
+        self.gone = threading.Event()
+        threading.Thread(target=self.drip, daemon=True).start()
+
+    def drip(self):
+        try:
+            with self.server.accept()[0] as client:
+                client.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while True:
+                    client.sendall(b"x")
+                    time.sleep(0.05)
+        except OSError:
+            self.gone.set()
+
+    def connect(self, connections):
+        context = connections.watched(ssl.create_default_context())
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=5)
+
+    def test_are_cut_at_the_deadline_and_take_no_other_one(self):
+        connections = Connections(0.5)
+        self.addCleanup(connections.close)
+        client = self.connect(connections)
+        client.request("GET", "/dir")
+        # A cut connection is the end of the head, or an error.
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            client.getresponse()
+        self.assertTrue(connections.over)
+        client.close()
+        self.assertTrue(self.gone.wait(10))
+        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
+            self.connect(connections).connect()
+
+    def test_are_left_alone_when_all_is_read_in_time(self):
+        connections = Connections(60)
+        client = self.connect(connections)
+        client.connect()
+        connections.close()
+        connections.timer.join(10)
+        self.assertFalse(connections.over or connections.timer.is_alive() or connections.noted)
+        client.close()
 
 
 class Orders(unittest.TestCase):

@@ -375,7 +375,7 @@ class Service(unittest.TestCase):
         told = self.told(Changes(leaving=leaving), ["a", "b", "c"], "a 0", "b 1", "c 1")
         self.assertEqual([line for line in told if " b " in line], [r"set server b agent-send cpu\ 90\;"])
         self.assertEqual(told[-1], "set server c state ready")
-        self.assertEqual(self.disk.changes.joining, ("c",))
+        self.assertEqual((self.disk.changes.joining, self.disk.changes.unproven), ((), ("c",)))
 
     def test_completes_a_change_that_was_broken_off_and_then_taken_back(self):
         self.look_at(["a", "b"], "a 0", "b 0")

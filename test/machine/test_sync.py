@@ -456,6 +456,11 @@ class Report(unittest.TestCase):
             ],
         )
 
+    def test_says_how_long_the_certificate_is_valid(self):
+        for days, text in {36: "36 days left", 1: "1 day left", 0: "0 days left", -2: "has ended, on 2026-12-04"}.items():
+            self.assertEqual(self.report(certificate={**self.certificate, "daysLeft": days})[0][2], f"certificate  {text}")
+        self.assertEqual(self.report(certificate=None)[0][2], "certificate  none is served")
+
     def test_a_node_that_is_down_comes_with_its_reason(self):
         lines, well = self.report(nodes=[{**self.node, "state": "down", "reason": "WCS hangs"}])
         self.assertFalse(well)

@@ -141,7 +141,7 @@ class Steps(unittest.TestCase):
 
 class TheUnit(unittest.TestCase):
     def test_starts_a_frozen_service_anew_before_pulumi_up_takes_the_machine_for_dead(self):
-        source = Path(__file__).parents[2] / "rollout/cluster-verdict.ts"
+        source = Path(__file__).parents[2] / "cluster/contract.ts"
         if source.exists():  # In a Debian root there are only the machines' files.
             self.assertIn("deadSeconds = 60;", source.read_text())
         self.assertLessEqual(int(setting("WatchdogSec")) + 15, 60)

@@ -22,7 +22,7 @@ Options:
                    sandbox that stays up and is reset in seconds before each file
   --down           removes the sandbox that --only has left
   --long           the long examinations, too: npm run test:long
-  --at-a-time N    the number of files that run side by side (default 4; 2 with --long, whose floods need a processor)
+  --at-a-time N    at most so many files side by side, fewer while the processors are busy (default 4; 2 with --long)
   --order SEED     in a random order made from this number (default: the files that took longest last time first)
   --times          write docs/test-times.md
   --help           this text

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Listr, PRESET_TIMER } from "listr2";
 import { cache } from "../../sandbox/paths";
+import { Admission } from "./admission";
 import type { Job } from "./jobs";
 import type { Outcome } from "./vitest";
 
@@ -52,17 +53,25 @@ export function folderOf(job: string): string {
   return job.replaceAll("/", "-").replaceAll(" ", "-");
 }
 
-/** Runs jobs, a limited number at a time, and shows which ones run, how many are done and the time of each. */
+/**
+ * Runs jobs, a limited number at a time and fewer while the processors are busy. Shows which ones run, how many are done
+ * and the time of each.
+ */
 export async function runJobs(jobs: Job[], atATime: number, results: string): Promise<Result[]> {
   const finished: Result[] = [];
+  const admission = new Admission();
   await new Listr(
     jobs.map((job) => ({
-      title: job.name,
+      title: `${job.name} (waits for the processors)`,
       task: async (_, task) => {
-        const began = Date.now();
+        let began = Date.now();
         let outcome: Outcome;
         try {
-          outcome = await job.run(join(results, folderOf(job.name)));
+          outcome = await admission.run(() => {
+            began = Date.now();
+            task.title = job.name;
+            return job.run(join(results, folderOf(job.name)));
+          });
         } catch (error) {
           const seconds = (Date.now() - began) / 1000;
           outcome = { passed: 0, failed: 1, seconds, output: (error as Error).message, tests: [] };

@@ -105,6 +105,7 @@ describe("the end of a rollout", () => {
     address: null,
     status: { ...exampleStatus, instance, acme },
     reason: "",
+    haproxyAnswers: false,
     leaving: [],
   });
   const cluster = (...acme: Status["acme"][]): ClusterStatus => ({

@@ -25,6 +25,7 @@ async function balancer(own: string, ...others: string[]): Promise<StatusAccess>
     address: null,
     status: statusOf(instance),
     reason: "",
+    haproxyAnswers: false,
   }));
   const cluster = { instance: own, complete: true, balancers };
   const server = createServer({ cert: tlsCertificate, key: tlsPrivateKey }, ({ url }, response) =>

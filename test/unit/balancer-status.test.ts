@@ -13,6 +13,7 @@ const cluster = (...statuses: (Partial<Status> | null)[]): ClusterStatus => ({
     address: `10.0.0.${index + 1}`,
     status: status && { ...exampleStatus, instance: `i-${index + 1}`, ...status },
     reason: status ? "" : "no answer within 3 s",
+    haproxyAnswers: false,
     leaving: status ? [] : null,
   })),
 });

@@ -8,6 +8,7 @@ const member = (more: object) => ({
   address: "172.31.0.9",
   status: exampleStatus,
   reason: "",
+  haproxyAnswers: false,
   ...more,
 });
 
@@ -38,6 +39,16 @@ describe("the statuses of all balancers", () => {
     expect(found?.reason).toContain("handedOver is missing");
     const first = member({ status: { revision: "r1" } });
     expect(parse(first).balancers[0]).toMatchObject({ status: null, leaving: null });
+  });
+
+  test("say of each whether only its HAProxy answers", () => {
+    const silent = { status: null, reason: "HTTP 503" };
+    const answers = (more: object) => parse(member(more)).balancers[0]?.haproxyAnswers;
+    expect(answers({ ...silent, haproxyAnswers: true })).toBe(true);
+    expect(answers(silent)).toBe(false);
+    // A balancer of an earlier version does not say it, so the other one may have clients.
+    expect(answers({ ...silent, haproxyAnswers: undefined })).toBe(true);
+    expect(answers({ haproxyAnswers: undefined })).toBe(false);
   });
 
   test("of a machine that does not know its instance yet have no id", () => {

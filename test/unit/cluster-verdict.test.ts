@@ -22,7 +22,15 @@ const two: WantedBalancers = {
 
 function member(name: string | null, instance: string, status: Partial<Status> = {}): ClusterMember {
   const own = { ...exampleStatus, instance, target: healthy, ...status };
-  return { name, instance, address: "172.31.0.9", status: own, reason: "", leaving: own.leaving };
+  return {
+    name,
+    instance,
+    address: "172.31.0.9",
+    status: own,
+    reason: "",
+    haproxyAnswers: false,
+    leaving: own.leaving,
+  };
 }
 
 const silent = (name: string | null, instance: string): ClusterMember => ({
@@ -31,6 +39,7 @@ const silent = (name: string | null, instance: string): ClusterMember => ({
   address: null,
   status: null,
   reason: "does not run",
+  haproxyAnswers: false,
   leaving: null,
 });
 
@@ -175,18 +184,12 @@ describe("a balancer that is not wanted any more", () => {
     expect(judgeCluster(cluster(first, second, { ...other, leaving: [] }), two).done).toBe(false);
   });
 
-  test.each([
-    "it answers HTTP 503",
-    "it answers what cannot be read",
-    "it does not know its instance id yet",
-  ])("waits for one whose HAProxy answers, however long that lasts: %s", (reason) => {
-    const other = { ...silent(null, "i-old"), reason };
+  test("is waited for while only its HAProxy answers, however long that lasts", () => {
+    const other = { ...silent(null, "i-old"), reason: "HTTP 503", haproxyAnswers: true };
     expect(judgeCluster(cluster(first, second, other), two)).toMatchObject({
       done: false,
       clock: "leave",
-      waitingFor: [
-        `i-old: ${reason}, so its HAProxy may have clients, but wcs-balancer-sync does not say so`,
-      ],
+      waitingFor: ["i-old: HTTP 503, so its HAProxy may have clients, but wcs-balancer-sync does not say so"],
       warnings: [],
     });
   });
@@ -203,7 +206,7 @@ describe("a balancer that is not wanted any more", () => {
 
   test("is waited for in the same way when the stack has just given up its load balancer", () => {
     const only = member("balancer-1", "i-new", { target: null });
-    const answers = { ...silent(null, "i-old"), reason: "it answers HTTP 504" };
+    const answers = { ...silent(null, "i-old"), haproxyAnswers: true };
     expect(judge(cluster(only, silent(null, "i-old")), single, () => 59).done).toBe(false);
     expect(judgeCluster(cluster(only, silent(null, "i-old")), single).done).toBe(true);
     expect(judgeCluster(cluster(only, answers), single).done).toBe(false);

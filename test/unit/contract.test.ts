@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import * as contract from "../../cluster/contract";
 import { contractJson, machineSoftware } from "../../cluster/machine-software";
+import { targetPorts } from "../../policy/load-balancers";
+import { internalPorts, proxyPorts, worldPorts } from "../../policy/ports";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { fillIn, machineFile } from "../../userdata/files";
@@ -11,7 +13,10 @@ const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");
 const places = "machines/balancer/wcs_balancer/places.py";
 
 /** What the program, the sandbox and the machines are made of. */
-const folders = ["machines", "cluster", "components", "userdata", "rollout", "sandbox", "scripts", "bench"];
+const folders = [
+  ...["machines", "config", "cluster", "components", "userdata"],
+  ...["rollout", "sandbox", "scripts", "bench"],
+];
 const sources = [
   "index.ts",
   ...folders.flatMap((folder) =>
@@ -32,37 +37,44 @@ const exceptions: Record<string, string> = {
   "sandbox/wcs/server.ts": "the same: the ports of a WCS that is not told any",
 };
 
-/** Facts that look like nothing else. 80 and 443 are also other things' ports, and percentages. */
-const facts = [
-  contract.statisticsPort,
-  contract.pagesPort,
-  contract.statusPort,
-  contract.nodePort,
-  contract.nodeTlsPort,
-  contract.nodeStatisticsPort,
-  contract.agentPort,
-  contract.nodesBackend,
-  contract.pagesBackend,
-  contract.addressTable,
-  contract.runtimeSocket,
-  contract.serverStateFile,
-  contract.busyPage,
-  contract.syncSettingsFile,
-  contract.syncStateFolder,
-  contract.setupSettingsFile,
-  contract.setupStateFile,
-  contract.nodeSettingsFile,
-  contract.nodeShellSettingsFile,
-  contract.statusPath,
-  contract.setupWords.running.trim(),
-  contract.setupWords.failed.trim(),
-];
+/** Facts that are not looked for, since other things are called the same. */
+const ordinary: Record<string, string> = {
+  httpsPort: "443 is a port of many servers; a test below looks at some places",
+  httpPort: "the same for 80",
+  documentContract: "a small number",
+  agentRequestVersion: "a small number",
+  expiryWarningDays: "a small number",
+  handOverMostSeconds: "a number of seconds",
+  deadSeconds: "a number of seconds",
+  forgetSeconds: "a number of seconds",
+  addressFrontend: "the name of this project",
+  syncStateDirectory: "the name of this project",
+  loadBalancerFrontend: "a security group and files have this name, too",
+  noPagesName: "the file in machines/ has this name, too",
+};
+
+/** What is made of the facts, for other languages. */
+const collections = ["placeholders", "filledOnMachine", "balancerFacts"];
+
+/** The texts and numbers of a fact. */
+function values(fact: unknown): string[] {
+  if (typeof fact === "string" || typeof fact === "number") return [String(fact).trim()];
+  return Object(fact) === fact && typeof fact !== "function"
+    ? Object.values(Object(fact)).flatMap(values)
+    : [];
+}
+
+/** All other facts of the contract: a new one is looked for by itself. */
+const facts = Object.entries(contract)
+  .filter(([name]) => !(name in ordinary) && !collections.includes(name))
+  .flatMap(([, fact]) => values(fact));
 
 /** Facts that stand in a text by themselves, not as a part of a longer word or number. */
 function copiesIn(text: string): string[] {
-  return facts
-    .map(String)
-    .filter((fact) => new RegExp(`(?<![\\w-])${fact.replace(/[.]/g, "\\$&")}(?![\\w-])`).test(text));
+  const plain = text.replace(/(?<=\d)_(?=\d)/g, "");
+  return facts.filter((fact) =>
+    new RegExp(`(?<![\\w-])${fact.replace(/[.]/g, "\\$&")}(?![\\w-])`).test(plain),
+  );
 }
 
 describe("each fact of the contract stands once:", () => {
@@ -74,7 +86,19 @@ describe("each fact of the contract stands once:", () => {
     expect(Object.fromEntries(copies)).toEqual({});
   });
 
+  test("a copy is found in each of its forms", () => {
+    expect(facts.length).toBeGreaterThan(40);
+    expect(copiesIn("{ https: 10_443, health: 8404 }")).toEqual(["10443", "8404"]);
+    expect(copiesIn('  stats socket "/run/haproxy/wcs-balancer.sock" mode 600')).toEqual([
+      contract.runtimeSocket,
+    ]);
+    expect(copiesIn("{ path /healthz }; 18404; my-8404; /run/haproxy/wcs-balancer.sockets")).toEqual([
+      "/healthz",
+    ]);
+  });
+
   test("every exception is one", () => {
+    expect(Object.keys(ordinary).filter((name) => !(name in contract))).toEqual([]);
     expect(Object.keys(exceptions).filter((path) => copiesIn(read(path)).length === 0)).toEqual([]);
   });
 
@@ -85,6 +109,27 @@ describe("each fact of the contract stands once:", () => {
         /(?<=port:? |:|, |\[)(443|80)\b(?! ?%)/.test(read(path).replace(/^ *(#|\/?\*|"""|\/\/).*$/gm, "")),
       );
     expect(bare).toEqual([]);
+  });
+});
+
+/** It is written apart from the program that it judges (docs/decisions.md), so it has its own numbers. */
+describe("the policy pack means the same ports:", () => {
+  test("those of the load balancer", () => {
+    expect(proxyPorts).toEqual({
+      https: contract.loadBalancerHttpsPort,
+      redirect: contract.loadBalancerHttpPort,
+      health: contract.loadBalancerHealthPort,
+    });
+    expect(targetPorts).toEqual({
+      [contract.httpsPort]: contract.loadBalancerHttpsPort,
+      [contract.httpPort]: contract.loadBalancerHttpPort,
+    });
+  });
+
+  test("those that the world may reach, and those that nobody may", () => {
+    const single = worldPorts.filter(({ from, to }) => from === to).map(({ from }) => from);
+    expect(single.sort()).toEqual([contract.httpsPort, contract.httpPort, contract.nodeTlsPort].sort());
+    expect(internalPorts).toContain(contract.nodeStatisticsPort);
   });
 });
 

@@ -1,2 +1,2 @@
 #!/bin/sh
-exec /usr/local/lib/wcs-setup/fetch.py download websdk
+exec @SETUP_LIBRARY@/fetch.py download websdk

@@ -1,12 +1,12 @@
 #!/bin/bash
 set -euo pipefail
 # shellcheck source=/dev/null
-source /etc/wcs-balancer/settings
+source @BALANCER_SHELL_SETTINGS@
 
 pages=/usr/share/nginx/html/wcs
 rm -rf "$pages.new"
 mkdir -p "$pages.new"
-tar -xf /var/lib/wcs-setup/websdk -C "$pages.new" --strip-components="$WEBSDK_STRIP_COMPONENTS" --no-same-owner
+tar -xf @SETUP_FOLDER@/websdk -C "$pages.new" --strip-components="$WEBSDK_STRIP_COMPONENTS" --no-same-owner
 
 # The example pages would connect to port 8443 of this host. Make them use the page's own port instead. Bundles since
 # August 2023 read SERVER_PORTS; older bundles and some pages have a fixed port.
@@ -23,4 +23,4 @@ chmod -R u=rwX,go=rX "$pages.new"
 # Replace the old pages only when the new ones are complete.
 rm -rf "$pages"
 mv "$pages.new" "$pages"
-rm /var/lib/wcs-setup/websdk
+rm @SETUP_FOLDER@/websdk

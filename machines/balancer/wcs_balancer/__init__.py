@@ -22,7 +22,8 @@ service             the loop: one round a second, and a snapshot after each roun
 aws                 boto3
 desired_state       asks AWS for the desired state
 document *          AWS's answer, of this contract or another one
-apply               applies a wanted state: check, write, record, roll back
+apply               applies a wanted state: checks it, carries it out, rolls back
+steps               the steps of each change, and their order
 reconcile *         compares wanted, applied and running servers, and decides what to do
 haproxy_plan *      haproxy.cfg and commands to HAProxy, as text
 removed_servers     held servers, the drain, the last resort
@@ -42,6 +43,7 @@ set_up *            the progress of a machine's set-up
 status *            the snapshot, and the status made of it
 acme                orders certificates from an ACME directory, in a thread of its own
 acme_order          one order, by python3-acme
+acme_connections    the connections to the directory, which are cut at a deadline
 acme_map            HAProxy's map with the answer to challenges
 acme_serving        what HAProxy and the status show of it
 renewal *           the ledger of orders: which balancer orders, and when

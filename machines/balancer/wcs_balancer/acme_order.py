@@ -10,6 +10,7 @@ import time
 from typing import Any, Collection
 from urllib.parse import urlsplit
 
+from .acme_connections import Connections
 from .certificates import validity
 from .document import Acme
 from .errors import OrderError
@@ -17,8 +18,10 @@ from .errors import OrderError
 REQUEST_SECONDS = 10
 """The longest time without a byte of the directory's answer."""
 DIRECTORY_SECONDS = 20
+"""The longest time for the directory's addresses, however its answer comes."""
 ORDER_SECONDS = 180
-"""A directory validates and signs within seconds, under load within a minute or two."""
+"""The longest time for an order, however the answers come. A directory validates and signs within seconds, under load
+within a minute or two. The ledger takes an order for dead after much more (renewal.py)."""
 MAX_ANSWER_BYTES = 1_000_000
 NONCE_TRIES = 8
 """A directory may refuse a nonce at any time. python3-acme itself tries twice only, and Pebble refuses many."""
@@ -124,26 +127,47 @@ def thumbprint(pem: str) -> str:
     return b64encode(key.thumbprint()).decode()
 
 
-def make_network(key: Any, deadline: float) -> Any:
-    """python3-acme's connection with a deadline (by the monotonic clock), a limit for answers, and more tries of a
-    refused nonce. It keeps the headers of the last answer."""
+def make_network(key: Any, seconds: float) -> Any:
+    """The connection to a directory, for a number of seconds. It limits the time and size of every answer, tries again
+    with another nonce, and keeps the headers of the last answer."""
     import requests
     from acme import client, messages
     from josepy import ES256
+    from requests import certs
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    connections = Connections(seconds)
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs, ssl_context=connections.watched(create_urllib3_context()))
+
+        def send(self, *args: Any, verify: Any = True, **kwargs: Any) -> Any:
+            # Into other settings than its own, requests loads no authorities by itself.
+            return super().send(*args, verify=certs.where() if verify is True else verify, **kwargs)
 
     class Session(requests.Session):
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            host = urlsplit(url).netloc
-            if time.monotonic() > deadline:
-                raise OrderError(f"{host} takes too long")
+            response = None
+            try:
+                if not connections.over:
+                    response = self.answer(method, url, *args, **kwargs)
+            except Exception:
+                if not connections.over:
+                    raise
+            # A cut connection may look like the end of an answer.
+            if connections.over:
+                raise OrderError(f"{urlsplit(url).netloc} takes too long: it has not answered within {seconds} s")
+            return response
+
+        def answer(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             response = super().request(method, url, *args, **{**kwargs, "stream": True})
             body = b""
             for part in response.iter_content(16384):
                 body += part
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise OrderError(f"{host} answers with more than {MAX_ANSWER_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise OrderError(f"{host} takes too long")
+                    raise OrderError(f"{urlsplit(url).netloc} answers with more than {MAX_ANSWER_BYTES} bytes")
             response._content = body
             return response
 
@@ -165,6 +189,10 @@ def make_network(key: Any, deadline: float) -> Any:
 
     network = Network(key, alg=ES256, user_agent="wcs-balancer", timeout=REQUEST_SECONDS)
     network.session = Session()
+    # A directory has only https addresses (RFC 8555, 6.1). Other connections would not be cut.
+    network.session.adapters.pop("http://")
+    network.session.mount("https://", Adapter())
+    network.connections = connections
     return network
 
 
@@ -207,7 +235,7 @@ class Directory:
         from acme import client
 
         self.acme = acme
-        self.network = make_network(account_key(account_pem), time.monotonic() + DIRECTORY_SECONDS)
+        self.network = make_network(account_key(account_pem), DIRECTORY_SECONDS)
         try:
             directory = client.ClientV2.get_directory(acme.directory, self.network)
             if problem := clock_problem(self.network.headers.get("Date"), time.time()):
@@ -217,7 +245,9 @@ class Directory:
             self.profile = choose_profile(directory.meta.profiles or {}, acme.profile)
         except Exception as error:
             raise in_order_words(error, self.network, acme.directory) from error
-        self.network = make_network(self.network.key, time.monotonic() + ORDER_SECONDS)
+        finally:
+            self.network.connections.close()
+        self.network = make_network(self.network.key, ORDER_SECONDS)
         self.client = client.ClientV2(directory, self.network)
 
     def order(self) -> str:
@@ -226,6 +256,8 @@ class Directory:
             return self.get_certificate()
         except Exception as error:
             raise in_order_words(error, self.network, self.acme.directory) from error
+        finally:
+            self.network.connections.close()
 
     def get_certificate(self) -> str:
         from acme import challenges, errors, messages

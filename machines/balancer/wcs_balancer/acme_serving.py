@@ -13,6 +13,7 @@ from .disk import Disk
 from .document import UNREADABLE, Acme, Entry, State
 from .errors import in_words
 from .files import sha256
+from .status import moment
 from .trust import is_trusted
 
 # The authorities of the distribution change, and a certificate ends.
@@ -21,9 +22,9 @@ TRUST_SECONDS = 3600
 
 def shown(acme: Acme, seen: Seen, in_force: bool) -> dict[str, Any]:
     """The progress of the certificate, as the status shows it."""
-    moment = seen.next_try and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seen.next_try))
+    next_try = moment(seen.next_try) if seen.next_try else None
     state = "issued" if in_force else "ordering" if seen.ordering else "waiting"
-    return {"state": state, "reason": seen.reason, "nextTry": moment, "directory": acme.directory}
+    return {"state": state, "reason": seen.reason, "nextTry": next_try, "directory": acme.directory}
 
 
 def serves_wanted_kind(applied: State, ledger: str | Exception) -> bool | None:

@@ -15,6 +15,54 @@ from .files import sha256
 from .haproxy_plan import parse_configuration, parse_servers_state, server_lines
 from .haproxy_service import HaproxyService
 from .reconcile import Actions, reconcile
+from .steps import carry_out
+
+
+class OnThisMachine:
+    """The effects of a change's steps (steps.py) on this machine. `secret` is a new certificate, if there is one."""
+
+    def __init__(self, disk: Disk, wanted: State, secret: Secret | None = None):
+        self.disk, self.wanted, self.secret = disk, wanted, secret
+
+    @property
+    def changes(self) -> Changes:
+        return self.disk.changes
+
+    def note(self, changes: Changes) -> None:
+        self.disk.note(changes)
+
+    def tell(self, command: str) -> None:
+        haproxy.tell(command)
+
+    def write(self) -> None:
+        self.disk.write_files(self.wanted, self.secret)
+        if self.secret:
+            haproxy.set_certificate(self.disk.certificate, self.secret.pem)
+
+    def reload(self) -> None:
+        # If HAProxy cannot start a new worker, the old worker stays.
+        with self.disk.restored_on_error():
+            self.disk.write_files(self.wanted, self.secret)
+            haproxy.reload()
+
+    def record(self) -> None:
+        self.disk.write_record(self.wanted)
+
+
+class WithoutHaproxy(OnThisMachine):
+    """The same while HAProxy does not run."""
+
+    def __init__(self, disk: Disk, wanted: State, secret: Secret | None, service: HaproxyService):
+        super().__init__(disk, wanted, secret)
+        self.service = service
+
+    def reload(self) -> None:
+        self.disk.write_files(self.wanted, self.secret)
+        self.service.start_with_new_files()
+
+
+ANEW = Actions(Changes(), (), reloads=True)
+"""The change of a HAProxy without servers: there are no states to keep, and no server drains."""
 
 
 def with_certificate(state: State, secret: Secret) -> State:
@@ -67,8 +115,6 @@ class Applier:
             raise SyncError(f"{disk.certificate} was changed by another program or by hand: it is fetched again")
         self.check(wanted.haproxy_config, pem)
         self.change_haproxy(wanted, applied, secret)
-        disk.write_record(wanted)
-        disk.note(disk.changes.ended())
         disk.applied = wanted
         renewed = applied is not None and applied.revision == wanted.revision
         self.report(f"revision {wanted.revision}: {'has a new certificate' if renewed else 'applied'}")
@@ -92,40 +138,20 @@ class Applier:
     def change_haproxy(self, wanted: State, applied: State | None, secret: Secret | None) -> None:
         """Brings the files and the running HAProxy to the wanted state. It reloads HAProxy only when it has to."""
         disk = self.disk
+        here = OnThisMachine(disk, wanted, secret)
         try:
             answer = haproxy.ask("show servers state")
         except (FileNotFoundError, ConnectionRefusedError):
             # (A HAProxy that hangs still has sockets, and raises another error.)
             if applied is not None and not self.service.start_failed:
                 raise SyncError("HAProxy does not run: it is started before anything changes") from None
-            # Without HAProxy there are no sockets, so no server drains.
-            disk.note(Changes())
-            disk.write_files(wanted, secret)
-            self.service.start_with_new_files()
+            carry_out(ANEW, WithoutHaproxy(disk, wanted, secret, self.service))
             return
-        if not haproxy.serves_nodes():
-            # HAProxy serves only the status: there are no states to keep, and no server drains.
-            disk.note(Changes())
-            with disk.restored_on_error():
-                disk.write_files(wanted, secret)
-                haproxy.reload()
-            return
-        actions = self.decide(wanted, applied, answer)
-        for command in actions.commands:
-            haproxy.tell(command)
-        if actions.reloads:
-            # The new worker does not know the removed servers. If HAProxy cannot start it, the old worker stays.
-            with disk.restored_on_error():
-                disk.write_files(wanted, secret)
-                haproxy.reload()
-        else:
-            disk.write_files(wanted, secret)
-            if secret:
-                haproxy.set_certificate(disk.certificate, secret.pem)
+        # Otherwise HAProxy serves only the status.
+        carry_out(self.decide(wanted, applied, answer) if haproxy.serves_nodes() else ANEW, here)
 
     def decide(self, wanted: State, applied: State | None, servers_state: str) -> Actions:
-        """Decides what to do, and notes it on disk. Removed servers are held if HAProxy can run with them and the new
-        ones together."""
+        """Decides what to do. Removed servers are held if HAProxy can run with them and the new ones together."""
         disk = self.disk
         told = (
             parse_configuration(wanted.haproxy_config),
@@ -142,5 +168,4 @@ class Applier:
             except RefusedError as error:
                 self.report(f"removed nodes do not serve until the new nodes are up: {error}")
                 actions = reconcile(*told, hold=False)
-        disk.note(actions.changes)
         return actions

@@ -1,5 +1,6 @@
 """Reads certificates. python3-cryptography is imported when it is needed: not every balancer needs it."""
 
+import functools
 import os
 import re
 import ssl
@@ -19,6 +20,8 @@ class Validity(NamedTuple):
         return self.end - self.begin
 
 
+# The loop, the thread that orders and the one that asks AWS look at the same text all the time, and a look takes 2 ms.
+@functools.lru_cache(maxsize=2)
 def validity(pem: str, domain: str) -> Validity:
     """The validity of the first certificate of a PEM with certificate, chain and key.
 

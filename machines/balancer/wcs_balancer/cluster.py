@@ -26,12 +26,18 @@ def rows(
     names = {wanted: name for name, wanted in named.items()}
     silent = Answer(None, "it does not run" if answered else "its address is not known")
 
-    def row(one: str | None, status: Mapping[str, Any] | None, reason: str) -> dict[str, Any]:
-        address = addresses.get(one or "")
-        return {"name": names.get(one or ""), "instance": one, "address": address, "status": status, "reason": reason}
+    def row(one: str | None, answer: Answer) -> dict[str, Any]:
+        return {
+            "name": names.get(one or ""),
+            "instance": one,
+            "address": addresses.get(one or ""),
+            "status": answer.status,
+            "reason": answer.reason,
+            "haproxyAnswers": answer.haproxy_answers,
+        }
 
     others = {*names, *answers} - {instance}
-    found = [row(instance, own, "")] + [row(one, *answers.get(one, silent)) for one in others]
+    found = [row(instance, Answer(dict(own), ""))] + [row(one, answers.get(one, silent)) for one in others]
     return sorted(found, key=lambda one: (one["name"] is None, one["name"] or "", one["instance"] or ""))
 
 

@@ -91,6 +91,16 @@ def acme_line(acme: dict[str, Any]) -> str:
     return ", ".join(parts) + (f": {acme['reason']}" if acme["reason"] else "")
 
 
+def certificate_line(certificate: dict[str, Any] | None) -> str:
+    """How long the certificate that is served is still valid, as text."""
+    if certificate is None:
+        return "none is served"
+    days = certificate["daysLeft"]
+    if days < 0:
+        return f"has ended, on {certificate['notAfter'][:10]}"
+    return f"{days} days left" if days != 1 else "1 day left"
+
+
 def set_up(setup: dict[str, Any]) -> str:
     """The progress of a set-up, as text."""
     return f"{'failed' if setup['state'] == 'failed' else 'is'} at step {setup['step']}"
@@ -105,7 +115,7 @@ def notes(status: dict[str, Any]) -> list[tuple[str, str]]:
     """Notes about a balancer itself: a word for each, and a text."""
     found = []
     certificate, setup = status.get("certificate"), status.get("setup")
-    found.append(("certificate", f"{certificate['daysLeft']} days left" if certificate else "none is served"))
+    found.append(("certificate", certificate_line(certificate)))
     if acme := status.get("acme"):
         found.append(("acme", acme_line(acme)))
     if status.get("error"):

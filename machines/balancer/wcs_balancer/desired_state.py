@@ -46,6 +46,11 @@ class Answer(NamedTuple):
     acme: AcmeAnswer | None = None
     """None when the certificate does not come from an ACME directory."""
 
+    def errors(self) -> list[Exception]:
+        """The answers that are errors, those about ACME included."""
+        parts = (self.document, self.secret, self.status, *(self.acme or ()))
+        return [part for part in parts if isinstance(part, Exception)]
+
 
 def attempt(fetch: Callable[[], T]) -> T | Exception:
     """The result of a function, or its error."""

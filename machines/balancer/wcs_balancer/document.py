@@ -10,9 +10,8 @@ from typing import Any, Literal, Mapping, NamedTuple
 
 from .errors import SyncError
 from .haproxy_plan import AGENT_REQUEST, parse_configuration, server_lines, with_servers
+from .places import CONTRACT
 
-# The contract that this version understands. A document without a number comes from the first versions.
-CONTRACT = 4
 # From this contract on, documents say how clients reach the balancers.
 ENTRY_CONTRACT = 3
 MAX_DOCUMENT_BYTES = 1_000_000
@@ -142,6 +141,7 @@ def decode_document(text: str) -> Document | OtherDocument:
 
 def read_document(document: dict[str, Any]) -> Document | OtherDocument:
     """Reads a document of this contract, of another contract, or of the first versions, which had no number."""
+    # A document without a number comes from the first versions.
     contract = number(document, "contract") if "contract" in document else 0
     if contract != CONTRACT:
         servers = servers_of(document) if contract > 0 else None

@@ -15,10 +15,8 @@ from typing import Callable
 from . import files
 from . import haproxy_runtime as haproxy
 from .errors import HaproxyError, in_words
-from .places import ADDRESS_FRONTEND, HAND_OVER
+from .places import ADDRESS_FRONTEND, HAND_OVER, HAND_OVER_MOST_SECONDS
 
-MAX_SECONDS = 300
-"""haproxy.cfg has the same limit: even if the clock is set back, clients are not refused for longer."""
 # The time for closing sockets. The client that asked for the hand-over waits meanwhile.
 CLOSE_SECONDS = 10
 # More time for the loop, in case it begins at the last moment.
@@ -29,7 +27,7 @@ PAUSE_SECONDS = 0.05
 def seconds_left(until: float, now: float) -> int | None:
     """For how many seconds clients are still refused; None when they are not. Moments are in seconds since the epoch."""
     left = until - now
-    return math.ceil(left) if 0 < left <= MAX_SECONDS else None
+    return math.ceil(left) if 0 < left <= HAND_OVER_MOST_SECONDS else None
 
 
 def what_is_left(clients: haproxy.Clients) -> str:

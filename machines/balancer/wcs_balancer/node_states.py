@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from .haproxy_runtime import statistics
-from .places import AGENT_PORT, NODE_PORT, PAGES_BACKEND, PAGES_PORT
+from .places import AGENT_PORT, CHECK_COMMENTS, NODE_PORT, PAGES_BACKEND, PAGES_PORT
 from .set_up import parse_setup
 
 # HAProxy's text for the agent's answer `down #REASON`.
@@ -13,7 +13,7 @@ AGENT_REASON = re.compile(r"via agent : \w+ \((.*)\)")
 # HAProxy's text for the agent's answer `up N% #TIGHTEST CHECK`.
 AGENT_LOAD = re.compile(r"via agent : up \((.*)\)")
 # The comment in haproxy.cfg on the step at which the health check has failed: it names the port.
-CHECKED_PORT = re.compile(r"comment: '(port \d+)'")
+CHECK_COMMENT = re.compile(rf"comment: '({'|'.join(CHECK_COMMENTS.values())})'")
 # HAProxy's code for an agent that has answered `down`, `fail` or `stopped`.
 AGENT_SAYS_DOWN = "L7STS"
 
@@ -53,13 +53,13 @@ def down_reason(row: dict[str, str]) -> str:
         return "has not been asked yet"
     if check == "L7OK":
         return "answers again and comes up" if agent == "L7OK" else f"does not answer on port {AGENT_PORT}"
-    port = CHECKED_PORT.search(row["last_chk"])
-    if port is None:
+    comment = CHECK_COMMENT.search(row["last_chk"])
+    if comment is None:
         return "does not answer"
     # The health check stops at the first port that does not answer. The agent check knows about the second port.
-    if port.group(1) == f"port {NODE_PORT}" and agent != "L7OK":
+    if comment.group(1) == CHECK_COMMENTS["node"] and agent != "L7OK":
         return f"does not answer on ports {NODE_PORT} and {AGENT_PORT}"
-    return f"does not answer on {port.group(1)}"
+    return f"does not answer on {comment.group(1)}"
 
 
 def node_state(row: dict[str, str]) -> dict[str, Any]:

@@ -13,14 +13,11 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 from .aws import Aws, next_pause
 from .errors import AwsError, in_words
-from .places import HTTPS_PORT, STATUS_NAME, STATUS_PATH
+from .places import FORGET_SECONDS, HTTPS_PORT, STATUS_NAME, STATUS_PATH
 
 # The time between two questions to AWS while there is a load balancer.
 LOOK_SECONDS = 10
 ANSWER_SECONDS = 3
-# A balancer that is not wanted and has been silent for this long is taken for deleted. Longer than `pulumi up` waits for
-# one (cluster-verdict.ts), and than systemd needs to start a hanging service anew.
-FORGET_SECONDS = 90
 MAX_ANSWER_BYTES = 1_000_000
 
 
@@ -29,6 +26,8 @@ class Answer(NamedTuple):
 
     status: dict[str, Any] | None
     reason: str
+    haproxy_answers: bool = False
+    """Whether its HAProxy answers, though not with a status: it may have clients while wcs-balancer-sync is away."""
 
 
 def parse_instances(answer: Mapping[str, Any]) -> dict[str, str]:
@@ -50,14 +49,14 @@ def parse_instances(answer: Mapping[str, Any]) -> dict[str, str]:
 def parse_status(code: int, body: bytes, instance: str) -> Answer:
     """Reads another balancer's answer."""
     if code != 200:
-        return Answer(None, f"it answers HTTP {code}")
+        return Answer(None, f"it answers HTTP {code}", haproxy_answers=True)
     try:
         status = json.loads(body)
         other = status["instance"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Answer(None, "it answers what cannot be read")
+        return Answer(None, "it answers what cannot be read", haproxy_answers=True)
     if other is None:
-        return Answer(None, "it does not know its instance id yet")
+        return Answer(None, "it does not know its instance id yet", haproxy_answers=True)
     if other != instance:
         return Answer(None, f"another machine answers at its address: {other}")
     return Answer(status, "")
@@ -65,6 +64,8 @@ def parse_status(code: int, body: bytes, instance: str) -> Answer:
 
 def ask_status(address: str, instance: str, trusted: str, token: str, port: int = HTTPS_PORT) -> Answer:
     """Asks another balancer. Every balancer has the same certificate for its status, so this one's own is trusted."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    haproxy_answers = False
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -73,19 +74,23 @@ def ask_status(address: str, instance: str, trusted: str, token: str, port: int 
             socket.create_connection((address, port), timeout=ANSWER_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=STATUS_NAME) as client,
         ):
+            # HAProxy ends TLS. While wcs-balancer-sync is stopped, HAProxy tries to reach it for a while before it says so.
+            haproxy_answers = True
+            client.settimeout(max(0.01, deadline - time.monotonic()))
             head = f"GET {STATUS_PATH} HTTP/1.1\r\nHost: {STATUS_NAME}\r\nAuthorization: Bearer {token}\r\n"
             client.sendall(f"{head}Connection: close\r\n\r\n".encode())
             with HTTPResponse(client) as response:
                 response.begin()
                 return parse_status(response.status, response.read(MAX_ANSWER_BYTES), instance)
     except TimeoutError:
-        return Answer(None, silence())
+        return Answer(None, silence("its wcs-balancer-sync" if haproxy_answers else "it"), haproxy_answers)
     except (OSError, HTTPException, ValueError) as error:
-        return Answer(None, f"it does not answer: {' '.join(str(error).split()) or type(error).__name__}")
+        why = " ".join(str(error).split()) or type(error).__name__
+        return Answer(None, f"it does not answer: {why}", haproxy_answers)
 
 
-def silence() -> str:
-    return f"it does not answer within {ANSWER_SECONDS} s"
+def silence(who: str = "it") -> str:
+    return f"{who} does not answer within {ANSWER_SECONDS} s"
 
 
 def ask_all(ask: Callable[[str, str], Answer], peers: Mapping[str, str]) -> dict[str, Answer]:
@@ -160,7 +165,7 @@ class Peers:
         """Forgets balancers that are not wanted and do not answer any more, while AWS is not asked for them."""
         now = time.monotonic()
         for instance, answer in answers.items():
-            if answer.status is not None or instance in named or self.asks:
+            if answer.status is not None or answer.haproxy_answers or instance in named or self.asks:
                 self.silent_since.pop(instance, None)
             elif now - self.silent_since.setdefault(instance, now) > FORGET_SECONDS:
                 self.known = {other: address for other, address in self.known.items() if other != instance}

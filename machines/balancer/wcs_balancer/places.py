@@ -10,6 +10,10 @@ from typing import Any
 
 FACTS: dict[str, Any] = json.loads(Path(__file__).with_name("contract.json").read_text(encoding="utf-8"))
 
+# --- The document ---
+CONTRACT: int = FACTS["documentContract"]
+"""The contract that this version understands."""
+
 # --- haproxy.cfg ---
 BACKEND: str = FACTS["nodesBackend"]
 """The backend of the WCS nodes."""
@@ -34,6 +38,8 @@ PAGES_PORT: int = FACTS["pagesPort"]
 """nginx on this machine."""
 STATUS_PORT: int = FACTS["statusPort"]
 """The status on this machine."""
+CHECK_COMMENTS: dict[str, str] = FACTS["checkComments"]
+"""The comments on the steps of the nodes' health check, by the part of the node that is asked."""
 RUNTIME_SOCKET: str = FACTS["runtimeSocket"]
 """HAProxy's current worker."""
 MASTER_SOCKET = "/run/haproxy-master.sock"
@@ -59,14 +65,21 @@ STATUS_SECRET = STATE / "status.json"
 STATUS_PATH: str = FACTS["statusPath"]
 CLUSTER_PATH: str = FACTS["clusterPath"]
 HAND_OVER_PATH: str = FACTS["handOverPath"]
+HEALTH_PATH: str = FACTS["healthPath"]
+"""Whether a client that connects now gets a node."""
 HAND_OVER = Path(FACTS["handOverFile"])
 """The moment until which HAProxy refuses clients: a HAProxy map, which is read at a start and at a reload."""
 ACME_MAP = Path(FACTS["acmeFile"])
 """The thumbprint of the ACME account, and whether a public certificate is served: a HAProxy map."""
-BOOTSTRAP = Path("/etc/wcs-balancer/bootstrap.cfg")
+BOOTSTRAP = Path(FACTS["bootstrapConfig"])
 """haproxy.cfg until a state is applied: HAProxy serves only the status."""
 
 # --- Words and limits of the status ---
+HAND_OVER_MOST_SECONDS: int = FACTS["handOverMostSeconds"]
+"""haproxy.cfg has the same limit: even if the clock is set back, clients are not refused for longer."""
+FORGET_SECONDS: int = FACTS["forgetSeconds"]
+"""A balancer that is not wanted and has been silent for this long is taken for deleted. It is longer than `pulumi up`
+waits for one, and than systemd needs to start a hanging service anew."""
 SETUP_WORDS: dict[str, str] = FACTS["setupWords"]
 """The first words of a set-up's state, by their meaning."""
 EXPIRY_WARNING_DAYS: int = FACTS["expiryWarningDays"]

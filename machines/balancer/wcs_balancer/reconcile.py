@@ -1,5 +1,5 @@
-"""Decides what to do so that the running servers become the wanted ones. Pure functions: apply.py and
-removed_servers.py carry out the results."""
+"""Decides what to do so that the running servers become the wanted ones. Pure functions: steps.py carries out the
+results."""
 
 from dataclasses import dataclass, replace
 from typing import Collection, Mapping
@@ -10,7 +10,7 @@ from .haproxy_plan import Configuration, RunningServer, joins, needs_reload, pla
 
 @dataclass(frozen=True)
 class Actions:
-    """Carried out in this order: note the changes on disk, give the commands, write the files, reload HAProxy."""
+    """The changes for the disk, the commands, and whether HAProxy reloads."""
 
     changes: Changes
     """Written to disk before HAProxy gets a command, so that the next run can complete an interrupted one."""
@@ -100,8 +100,8 @@ def prove(changes: Changes, up: Collection[str]) -> Changes:
 
 @dataclass(frozen=True)
 class LastResort:
-    """Carried out in this order: take out the servers whose time is over, note the changes on disk, let the
-    others take clients."""
+    """The servers whose time is over and the commands that take them out, the changes for the disk, and the servers that
+    are called up with the commands for that."""
 
     over: tuple[str, ...]
     ending: tuple[str, ...]

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from . import haproxy_runtime as haproxy
 from .errors import in_words
-from .hand_over import MAX_SECONDS, HandOverRequest
+from .hand_over import HandOverRequest
 from .node_states import lacks_words, node_states, parts_away, takes_clients
-from .places import CLUSTER_PATH, HAND_OVER_PATH, SETUP_STATE, STATUS_PORT
+from .places import CLUSTER_PATH, HAND_OVER_MOST_SECONDS, HAND_OVER_PATH, HEALTH_PATH, SETUP_STATE, STATUS_PORT
 from .set_up import own_setup
 from .status import NOTHING_SEEN, Seen, Snapshot, brief, full
 
@@ -68,7 +68,7 @@ class Status:
         return full(known, seen, problems, away, setup_state(), time.monotonic(), time.time())
 
     def show_stat(self) -> str:
-        """HAProxy's statistics, at most a second old, since there is no limit for questions to /healthz."""
+        """HAProxy's statistics, at most a second old: everybody may ask for `healthy`, as often as they like."""
         asked_at, answer = self.last_stat
         if time.monotonic() - asked_at > 1:
             answer = haproxy.ask("show stat")
@@ -93,11 +93,11 @@ class Status:
 
 
 def hand_over_seconds(query: str) -> int | None:
-    """The seconds of a hand-over in a query; None when they are not a whole number from 0 to MAX_SECONDS."""
+    """The seconds of a hand-over in a query; None when they are not a whole number from 0 to HAND_OVER_MOST_SECONDS."""
     values = parse_qs(query).get("seconds", [])
     if len(values) != 1 or not re.fullmatch("[0-9]{1,3}", values[0]):
         return None
-    return seconds if (seconds := int(values[0])) <= MAX_SECONDS else None
+    return seconds if (seconds := int(values[0])) <= HAND_OVER_MOST_SECONDS else None
 
 
 def serve(
@@ -118,7 +118,7 @@ def serve(
             authorization = self.headers.get("Authorization", "")
             if urlsplit(self.path).path == HAND_OVER_PATH:
                 self.answer(405, {"error": "a hand-over needs POST"}, Allow="POST")
-            elif self.path == "/healthz":
+            elif self.path == HEALTH_PATH:
                 healthy = status.healthy()
                 retry = {} if healthy else {"Retry-After": "10"}
                 self.answer(200 if healthy else 503, {"takesClients": healthy}, **retry)
@@ -139,7 +139,7 @@ def serve(
             elif not status.knows(self.headers.get("Authorization", "")):
                 self.answer(403, {"error": "a hand-over needs the stack's token"})
             elif (seconds := hand_over_seconds(query)) is None:
-                self.answer(400, {"error": f"seconds has to be a whole number from 0 to {MAX_SECONDS}"})
+                self.answer(400, {"error": f"seconds has to be a whole number from 0 to {HAND_OVER_MOST_SECONDS}"})
             elif (request := hand_over(seconds)).error is not None:
                 self.answer(500, {"error": request.error})
             else:

@@ -278,7 +278,7 @@ def main() -> None:
         while True:
             answer = desired_state.ask()
             inbox.put(answer)
-            pause = next_pause(pause, POLL_SECONDS, [part for part in answer if isinstance(part, Exception)])
+            pause = next_pause(pause, POLL_SECONDS, answer.errors())
             time.sleep(pause)
 
     threading.Thread(target=keep_asking, daemon=True).start()

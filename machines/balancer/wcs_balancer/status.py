@@ -79,12 +79,17 @@ def is_applied(running: str | None, wanted: str | None) -> bool | None:
     return False if running is None else None if wanted is None else running == wanted
 
 
+def moment(seconds: float) -> str:
+    """A moment, in seconds since the epoch, as the status shows it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def certificate(served: Served | None, now: float) -> dict[str, Any] | None:
     """The certificate that is served, as the status shows it."""
     if served is None:
         return None
     return {
-        "notAfter": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(served.end)),
+        "notAfter": moment(served.end),
         "daysLeft": int((served.end - now) // 86400),
         "source": served.source,
     }

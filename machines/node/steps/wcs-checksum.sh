@@ -1,2 +1,2 @@
 #!/bin/sh
-exec /usr/local/lib/wcs-setup/fetch.py checksum wcs
+exec @SETUP_LIBRARY@/fetch.py checksum wcs

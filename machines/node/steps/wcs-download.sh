@@ -1,2 +1,2 @@
 #!/bin/sh
-exec /usr/local/lib/wcs-setup/fetch.py download wcs
+exec @SETUP_LIBRARY@/fetch.py download wcs
