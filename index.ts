@@ -1,5 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { delaysOf, describeCluster } from "./cluster/description";
+import { examplePage } from "./cluster/haproxy-config";
 import { sizeProblems } from "./cluster/sizes";
 import { warnings } from "./cluster/warnings";
 import { acmeAccountOf } from "./components/acme-account";
@@ -19,7 +20,6 @@ import { tagResources } from "./components/tags";
 import { WcsCluster } from "./components/wcs-cluster";
 import { licenseOf } from "./components/wcs-license";
 import { loadConfig } from "./config/load";
-import { examplePage } from "./userdata/balancer";
 
 const now = new Date();
 const config = loadConfig(now, sizeProblems);

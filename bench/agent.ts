@@ -4,7 +4,7 @@ import { Worker } from "node:worker_threads";
 import { nodeStatisticsPort } from "../cluster/contract";
 import { run } from "../sandbox/shell";
 import { DebianRoot } from "../test/debian-root";
-import { machineFile } from "../userdata/files";
+import { machineFile } from "../userdata/machine-file";
 import { inNamespace } from "./namespace";
 import { median, table, thisMachine, writeSection } from "./report";
 

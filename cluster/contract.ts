@@ -76,11 +76,11 @@ export const serverStateFile = "/var/lib/haproxy/server-state";
 // --- Files ---
 
 /** The balancer's folder of settings and pages. */
-export const balancerFolder = "/etc/wcs-balancer";
+const balancerFolder = "/etc/wcs-balancer";
 /** The page for browsers when no node has room for them. */
 export const busyPage = `${balancerFolder}/503.html`;
 /** The page while the WebSDK's pages are missing. */
-export const noPagesName = "no-websdk.html";
+const noPagesName = "no-websdk.html";
 export const noPagesPage = `${balancerFolder}/${noPagesName}`;
 /** haproxy.cfg until a state is applied: HAProxy serves only the status. */
 export const bootstrapConfig = `${balancerFolder}/bootstrap.cfg`;
@@ -89,9 +89,9 @@ export const balancerShellSettingsFile = `${balancerFolder}/settings`;
 /** Settings of wcs-balancer-sync: the names of its parameters, the certificate's path, the balancers' tags. */
 export const syncSettingsFile = `${balancerFolder}/sync.json`;
 /** The name of wcs-balancer-sync's folder, for systemd's StateDirectory. */
-export const syncStateDirectory = "wcs-balancer";
+const syncStateDirectory = "wcs-balancer";
 /** The folder in which wcs-balancer-sync keeps the applied state. */
-export const syncStateFolder = `/var/lib/${syncStateDirectory}`;
+const syncStateFolder = `/var/lib/${syncStateDirectory}`;
 /** The token for the detailed status, on the balancer. */
 export const statusTokenFile = `${syncStateFolder}/status-token`;
 /**
@@ -112,7 +112,7 @@ export const setupSettingsFile = "/etc/wcs-setup.json";
 /** The folder of a machine's set-up, into which it fetches packages. */
 export const setupFolder = "/var/lib/wcs-setup";
 /** The progress of a machine's set-up. The file is missing when the set-up is complete. */
-export const setupStateFile = `${setupFolder}/state`;
+const setupStateFile = `${setupFolder}/state`;
 /** The folder of the programs and steps of a machine's set-up, and of the Python that machines share. */
 export const setupLibrary = "/usr/local/lib/wcs-setup";
 /** The nftables rules for the metadata service. */
@@ -148,7 +148,7 @@ export const deadSeconds = 60;
  * A balancer forgets another one that is not wanted and has been silent for this time. Longer than `pulumi up` waits for
  * one, and than systemd needs to start a hanging service anew.
  */
-export const forgetSeconds = deadSeconds + 30;
+const forgetSeconds = deadSeconds + 30;
 /** The warning about a certificate's end begins this many days before: operators may be on holiday. */
 export const expiryWarningDays = 21;
 

@@ -4,6 +4,7 @@ import type { BalancerSettings } from "../userdata/balancer";
 import type { NodeSettings } from "../userdata/node";
 import { defaultPatienceSeconds, patienceSecondsOf } from "../userdata/user-data";
 import { type AcmeDelays, type AcmeSource, acmeDelaysOf, acmeSource, defaultAcmeDelays } from "./acme";
+import { type PackageSources, packageSources } from "./downloads";
 import { balancerNames, type ClientPaths, clientPathsOf, defaultLeave, type Leave, leaveOf } from "./entry";
 import { type IngressRule, ingressRules } from "./firewall";
 import {
@@ -13,7 +14,6 @@ import {
   renderHaproxyBase,
   type ServerSettings,
 } from "./haproxy-config";
-import { type PackageSources, packageSources } from "./packages";
 
 /**
  * The cluster of a stack's configuration, before AWS has given addresses to machines. The program makes resources from
@@ -47,7 +47,7 @@ export interface ClusterDescription {
 }
 
 /** Times that tests shorten. */
-export interface Delays {
+interface Delays {
   /** How long a machine retries to fetch its software. */
   patienceSeconds: number;
   leave: Leave;

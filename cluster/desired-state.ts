@@ -11,7 +11,7 @@ const parameterLimitBytes = 8192;
 /** A value does not fit into an SSM parameter. */
 export class TooLargeError extends Error {}
 
-export interface DesiredState {
+interface DesiredState {
   /** The name of this state. It changes with any part of the state. */
   revision: string;
   /** The value of the SSM parameter: base64 of gzip of JSON. */
@@ -28,7 +28,7 @@ export interface TargetGroup {
   port: number;
 }
 
-export interface DesiredStateContent {
+interface DesiredStateContent {
   /** haproxy.cfg without the servers. */
   haproxyBase: string;
   /**

@@ -22,7 +22,7 @@ export interface IngressRule extends Port {
 }
 
 /** The configuration that the rules depend on. */
-export type FirewallSettings = Pick<
+type FirewallSettings = Pick<
   PublicConfig,
   | "adminCidrs"
   | "balancerCidrs"

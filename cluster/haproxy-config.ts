@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import type { AgentChecks } from "../config/schema";
-import { examplePage } from "../userdata/balancer";
 import {
   acmeFile,
   addressFrontend,
@@ -56,8 +55,11 @@ export interface HaproxySettings {
   acme: boolean;
 }
 
+/** Where the guide's test begins: the Two Way Streaming page of the WebSDK. The address `/` leads there. */
+export const examplePage = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
+
 /** By turns; to the node with the fewest sockets; or to the first node until it is full. */
-export type Algorithm = "roundrobin" | "leastconn" | "first";
+type Algorithm = "roundrobin" | "leastconn" | "first";
 
 /** A WCS node as HAProxy sees it. */
 export interface Backend {

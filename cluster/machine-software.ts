@@ -1,4 +1,4 @@
-import { machineFile } from "../userdata/files";
+import { machineFile } from "../userdata/machine-file";
 import { type Archive, packTar } from "./archive";
 import {
   balancerFacts,
@@ -40,6 +40,7 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/lib/wcs_balancer/aws.py": "balancer/wcs_balancer/aws.py",
     "/usr/local/lib/wcs_balancer/certificates.py": "balancer/wcs_balancer/certificates.py",
     "/usr/local/lib/wcs_balancer/changes.py": "balancer/wcs_balancer/changes.py",
+    "/usr/local/lib/wcs_balancer/client_paths.py": "balancer/wcs_balancer/client_paths.py",
     "/usr/local/lib/wcs_balancer/cluster.py": "balancer/wcs_balancer/cluster.py",
     "/usr/local/lib/wcs_balancer/command.py": "balancer/wcs_balancer/command.py",
     "/usr/local/lib/wcs_balancer/desired_state.py": "balancer/wcs_balancer/desired_state.py",
@@ -55,7 +56,6 @@ const files: Record<MachineKind, Record<string, string>> = {
     "/usr/local/lib/wcs_balancer/last_resort.py": "balancer/wcs_balancer/last_resort.py",
     "/usr/local/lib/wcs_balancer/leaving.py": "balancer/wcs_balancer/leaving.py",
     "/usr/local/lib/wcs_balancer/node_states.py": "balancer/wcs_balancer/node_states.py",
-    "/usr/local/lib/wcs_balancer/paths.py": "balancer/wcs_balancer/paths.py",
     "/usr/local/lib/wcs_balancer/peers.py": "balancer/wcs_balancer/peers.py",
     "/usr/local/lib/wcs_balancer/places.py": "balancer/wcs_balancer/places.py",
     "/usr/local/lib/wcs_balancer/reachable.py": "balancer/wcs_balancer/reachable.py",

@@ -22,10 +22,7 @@ export function warnings(config: PublicConfig, now: Date): string[] {
  * Warns when a user-supplied certificate ends soon. The balancer also warns, but a `pulumi up` without changes does not
  * ask it. `pulumi up` itself renews a certificate of the stack's own CA.
  */
-export function certificateWarnings(
-  { tlsCertificate }: Pick<PublicConfig, "tlsCertificate">,
-  now: Date,
-): string[] {
+function certificateWarnings({ tlsCertificate }: PublicConfig, now: Date): string[] {
   if (tlsCertificate === undefined) return [];
   const end = new Date(new X509Certificate(tlsCertificate).validTo);
   const days = Math.floor((end.getTime() - now.getTime()) / 86_400_000);
@@ -37,7 +34,7 @@ export function certificateWarnings(
 }
 
 /** Warns while certificates come from a directory for trials. Browsers refuse them. */
-export function acmeWarnings({ acme }: Pick<PublicConfig, "acme">): string[] {
+function acmeWarnings({ acme }: PublicConfig): string[] {
   if (!acme || !/staging/.test(new URL(acme.directory).hostname)) return [];
   return [
     `acme.directory is ${acme.directory}, a directory for trials: browsers do not trust its certificates. When one has ` +
@@ -46,7 +43,7 @@ export function acmeWarnings({ acme }: Pick<PublicConfig, "acme">): string[] {
 }
 
 /** Warns when a balancer takes fewer connections than its nodes. */
-export function capacityWarnings(config: PublicConfig): string[] {
+function capacityWarnings(config: PublicConfig): string[] {
   const { maxConnectionsPerNode, maxConnections } = config;
   const count = config.nodes.length + config.externalNodes.length;
   const capacity = count * maxConnectionsPerNode;
@@ -59,7 +56,7 @@ export function capacityWarnings(config: PublicConfig): string[] {
 }
 
 /** Warns that each of several balancers counts only its own connections. */
-export function balancerWarnings({ balancers, maxConnectionsPerNode, checks }: PublicConfig): string[] {
+function balancerWarnings({ balancers, maxConnectionsPerNode, checks }: PublicConfig): string[] {
   if (balancers === 1 || checks.connections !== undefined) return [];
   return [
     `balancers is ${balancers}, and each counts its own connections: a node takes ${balancers * maxConnectionsPerNode} ` +
@@ -70,7 +67,7 @@ export function balancerWarnings({ balancers, maxConnectionsPerNode, checks }: P
 }
 
 /** Warns of external nodes that do not get the check `connections`. */
-export function agentWarnings({ checks, externalNodes }: PublicConfig): string[] {
+function agentWarnings({ checks, externalNodes }: PublicConfig): string[] {
   if (checks.connections === undefined) return [];
   return externalNodes.flatMap(({ name, agentRequest }, index) =>
     agentRequest >= 2
@@ -83,7 +80,7 @@ export function agentWarnings({ checks, externalNodes }: PublicConfig): string[]
 }
 
 /** Warns when the limit for each client address does not protect the nodes. */
-export function addressWarnings(config: PublicConfig): string[] {
+function addressWarnings(config: PublicConfig): string[] {
   const { maxConnectionsPerNode, maxConnectionsPerAddress, trustedCidrs } = config;
   const found: string[] = [];
   const count = config.nodes.length + config.externalNodes.length;

@@ -9,7 +9,7 @@ export interface CertificateAuthorityArgs {
 }
 
 /** A certificate with its key, both PEM. */
-export interface SignedCertificate {
+interface SignedCertificate {
   certificate: pulumi.Output<string>;
   privateKey: pulumi.Output<string>;
 }

@@ -1,7 +1,7 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { PackageSource, PackageSources } from "../cluster/downloads";
 import { type MachineKind, packMachineSoftware } from "../cluster/machine-software";
-import type { PackageSource, PackageSources } from "../cluster/packages";
 import { packWebSdk } from "../cluster/websdk";
 import { hashFile, type LocalFile } from "../config/local-file";
 import type { BalancerPackages } from "../userdata/balancer";

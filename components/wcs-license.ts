@@ -10,7 +10,7 @@ export interface WcsLicenseArgs {
 }
 
 /** The SSM parameter from which the nodes fetch the licence key. */
-export class WcsLicense extends pulumi.ComponentResource {
+class WcsLicense extends pulumi.ComponentResource {
   readonly parameter: string;
 
   constructor(name: string, args: WcsLicenseArgs, opts?: pulumi.ComponentResourceOptions) {

@@ -56,7 +56,7 @@ const nodeName = text(
 );
 
 /** Let's Encrypt (its documentation, "ACME Protocol Compatibility"). */
-export const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory";
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory";
 
 const acme = z.strictObject(
   {
@@ -68,9 +68,6 @@ const acme = z.strictObject(
   },
   mustBe("an object with email, and optionally directory and profile"),
 );
-
-/** An ACME directory to get certificates from. */
-export type Acme = z.infer<typeof acme>;
 
 /**
  * The configuration of a stack (namespace `wcs-balancer`): the one source of keys, defaults and rules.

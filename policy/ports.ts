@@ -2,7 +2,7 @@ import type { PolicyResource, ResourceValidationPolicy, StackValidationPolicy } 
 import { areWorld } from "./networks";
 
 /** An ingress rule, without the different spellings that EC2 takes. */
-export interface IngressRule {
+interface IngressRule {
   protocol: string;
   from: number;
   to: number;

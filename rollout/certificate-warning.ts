@@ -3,7 +3,7 @@ import { httpPort } from "../cluster/contract";
 import type { AcmeStatus, ClusterStatus } from "../cluster/status";
 
 /** The facts that an operator needs for the certificate. */
-export interface CertificateWish {
+interface CertificateWish {
   domain: string;
   /** The addresses that the domain must lead to. */
   addresses: string[];

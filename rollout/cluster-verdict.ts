@@ -1,7 +1,8 @@
 /** Judges the statuses of all balancers for a rollout. Pure functions. */
 import { deadSeconds } from "../cluster/contract";
 import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../cluster/status";
-import { full, inWhichState, judge, notUp, warningsOf } from "./verdict";
+import { summaryOf } from "./summary";
+import { judge, notUp, warningsOf } from "./verdict";
 
 /** The state that a rollout waits for. */
 export interface WantedBalancers {
@@ -20,7 +21,7 @@ export interface WantedBalancers {
 /** The kinds of things that are waited for. Each has its own deadline. */
 export type Clock = "rollout" | "drain" | "leave";
 
-export interface ClusterVerdict {
+interface ClusterVerdict {
   done: boolean;
   /** Waiting does not help. */
   failed: boolean;
@@ -205,17 +206,4 @@ function notFound(
   return hasLoadBalancer
     ? `${beginning}${wanted} is not known to ${instance} yet`
     : `another machine answers: ${instance}, not ${wanted}`;
-}
-
-/** The nodes that are full, and how many are in which state. The agents tell every balancer the same. */
-function summaryOf([first, ...others]: Status[], wanted: WantedBalancers): string[] {
-  if (!first) return [];
-  const { revision, servers, furtherServers } = wanted;
-  const where = others.length > 0 ? ` by ${others.length + 1} balancers` : "";
-  return [
-    ...full(first, [...servers, ...furtherServers]).map(
-      (reason) => `${reason}; it takes no new clients until it is below`,
-    ),
-    `revision ${revision} is applied${where}, ${inWhichState(first, servers)}`,
-  ];
 }

@@ -2,12 +2,6 @@
 
 import type { StatusAccess } from "./status-client";
 
-/** How long such a program waits, in seconds, unless a wait has its own deadline. */
-export const deadlineSeconds = Number(process.env.DEADLINE_SECONDS ?? 900);
-
-/** How long to wait for servers that this stack does not make, before a warning. */
-export const furtherSeconds = 20;
-
 /** @throws Error when the variable is not set */
 export function required(name: string): string {
   const value = process.env[name];

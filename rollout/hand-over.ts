@@ -12,10 +12,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Identity, Status } from "../cluster/status";
 import { askMachine } from "./ask-machine";
+import { deadlineSeconds, furtherSeconds } from "./deadlines";
 import {
   accessTo,
-  deadlineSeconds,
-  furtherSeconds,
   names,
   required,
   runProgram,
@@ -41,7 +40,7 @@ const shortMilliseconds = 5000;
 const silenceSeconds = 10;
 
 /** How long something has lasted, in seconds. */
-export interface Waited {
+interface Waited {
   /** Nothing answers at the Elastic IP. */
   silent: number;
   /** No balancer of this stack answers there. */
@@ -51,9 +50,9 @@ export interface Waited {
 }
 
 /** The new machine, and what it has to serve. */
-export type WantedMachine = Wanted & WantedState;
+type WantedMachine = Wanted & WantedState;
 
-export type Step =
+type Step =
   /**
    * The address can move. Before that the machine that has it is asked to close its sockets: until it does so, or only
    * once if it does not answer as a balancer, or not at all if it is the new machine.

@@ -1,7 +1,7 @@
 /** Judges a balancer's status for a rollout. Pure functions. */
-import type { NodeStatus, RemovedServer, Status } from "../cluster/status";
+import type { RemovedServer, Status } from "../cluster/status";
 
-export interface Verdict {
+interface Verdict {
   done: boolean;
   /** Waiting does not help. */
   failed: boolean;
@@ -36,30 +36,6 @@ export function removedServer({ state, reason, secondsLeft, held, lastResort }: 
   if (lastResort)
     return `${serves ? "takes clients" : `${state}${why}; stays`} while every wanted node is down, ${left}`;
   return `${left}${why}`;
-}
-
-/** The servers that are full, with the threshold that each has reached. */
-export function full(status: Status, servers: string[]): string[] {
-  return status.nodes
-    .filter(({ server, state }) => state === "full" && servers.includes(server))
-    .map(({ server, reason }) => `${server}: full${reason ? `: ${reason}` : ""}`);
-}
-
-/** Counts the nodes by their state, for the end of a rollout. */
-export function inWhichState(status: Status, servers: string[]): string {
-  const count = (state: NodeStatus["state"]) =>
-    status.nodes.filter((node) => node.state === state && servers.includes(node.server)).length;
-  const verb = (number: number) => (number === 1 ? "is" : "are");
-  const others = [
-    ["full", "full"],
-    ["maint", "in maintenance"],
-  ] as const;
-  return [
-    `${count("up")} of ${servers.length} nodes ${verb(count("up"))} up`,
-    ...others.map(([state, words]) => (count(state) ? `${count(state)} ${verb(count(state))} ${words}` : "")),
-  ]
-    .filter(Boolean)
-    .join(", ");
 }
 
 /** The machine, revision and servers that a rollout waits for. */

@@ -8,17 +8,18 @@
  * that this stack does not make), TRUSTED (PEM of the CA of the status), STATUS_TOKEN, DEADLINE_SECONDS (default 900,
  * without the time in which only drains and balancers that leave are waited for), DRAIN_TIMEOUT_SECONDS, LEAVE_SECONDS
  * (how long a balancer that leaves keeps serving before its drain), ACME_DOMAIN (set when balancers order a certificate
- * for it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record).
+ * for it), MAKES_RECORD (true or false: whether the stack makes that domain's DNS record), UNTIL (`serving`: it is enough
+ * that the wanted balancers serve; without it every removed node must be drained, too, and every other balancer must have
+ * left).
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { ClusterStatus } from "../cluster/status";
 import { pendingCertificateWarnings } from "./certificate-warning";
 import { type Clock, judgeCluster, type WantedBalancers } from "./cluster-verdict";
+import { deadlineSeconds, drainMarginSeconds, furtherSeconds, leaveMarginSeconds } from "./deadlines";
 import {
   accessTo,
-  deadlineSeconds,
-  furtherSeconds,
   names,
   nothingAnswered,
   required,
@@ -30,10 +31,6 @@ import {
 import { type Answer, askCluster, type StatusAccess } from "./status-client";
 
 const pollMilliseconds = 2000;
-/** How long after the drain time-out the balancer may still close sockets. */
-const drainMarginSeconds = 60;
-/** More time for leaving: AWS deregisters slowly, and single new clients prolong the wait for a quiet minute. */
-const leaveMarginSeconds = 600;
 
 /** Asks one address after the other until a balancer answers; otherwise gives the first reason. */
 async function askAny(accesses: StatusAccess[]): Promise<Answer<ClusterStatus>> {

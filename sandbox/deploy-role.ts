@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { clientPathsOf } from "../cluster/entry";
 import type { Entry } from "../config/schema";
 import { accountId, region, vpcId } from "./account";
-import type { Caller } from "./cloud/caller";
-import { type Statement, statementsOf } from "./cloud/policy";
 import { programRoot } from "./paths";
+import type { Caller } from "./rights/caller";
+import { type Statement, statementsOf } from "./rights/policy";
 
 /** The policies of docs/ci. They contain names in capitals, which a person replaces to set up a stack. */
 export const policyFiles = [

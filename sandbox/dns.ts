@@ -5,7 +5,7 @@ const label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
 const domainPattern = new RegExp(`^${label}(\\.${label})+$`);
 
 /** The task of `dns`. */
-export type DnsCommand =
+type DnsCommand =
   | { kind: "list" }
   | { kind: "put"; name: string; addresses: string[] }
   | { kind: "remove"; name: string };

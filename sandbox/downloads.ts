@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import {
   chmodSync,
   copyFileSync,
-  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -13,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { downloadsHost } from "./addresses";
 import { cached, projectRoot } from "./paths";
@@ -109,13 +108,4 @@ let wcs: Download | undefined;
 export function wcsPackage(): Download {
   wcs ??= packWcs();
   return wcs;
-}
-
-/** The real WebSDK, from npm, in the layout of the guide's bundle: two leading folders. */
-export function webSdkBundle(packageName = "@flashphoner/websdk"): Download {
-  const manifest = require.resolve(`${packageName}/package.json`, { paths: [projectRoot] });
-  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
-  return pack(`flashphoner-api-${version}`, version, (folder) => {
-    cpSync(dirname(manifest), join(folder, "flashphoner_client/wcs_api-2.0"), { recursive: true });
-  });
 }

@@ -1,5 +1,5 @@
 import { httpsPort, nodeStatisticsPort, statisticsPort } from "../cluster/contract";
-import { examplePage } from "../userdata/balancer";
+import { examplePage } from "../cluster/haproxy-config";
 import { CloudClient } from "./cloud/client";
 import { connectToInternet, forward } from "./forward";
 import { nameOption, type SandboxPaths } from "./paths";

@@ -11,10 +11,10 @@ import {
 } from "../cluster/contract";
 import { type ClusterDescription, delaysOf, describeCluster } from "../cluster/description";
 import { renderDesiredState, sha256 } from "../cluster/desired-state";
+import type { PackageSources } from "../cluster/downloads";
 import { renderIngressRules } from "../cluster/firewall";
 import { furtherBackends, renderHaproxyConfig, serverName } from "../cluster/haproxy-config";
 import { type MachineKind, machineSoftware, packMachineSoftware } from "../cluster/machine-software";
-import type { PackageSources } from "../cluster/packages";
 import { sizeProblems } from "../cluster/sizes";
 import { packWebSdk } from "../cluster/websdk";
 import { certificatesIn } from "../config/certificate";
@@ -96,7 +96,7 @@ function packagesOf(
  * The description of a stack's cluster, by the values of its file and by this environment. For a user-supplied certificate
  * only the issuer matters.
  */
-export function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
+function describeStack(stack: string, values: Record<string, unknown>): ClusterDescription {
   const own = values.nodeAmi || values.wcsPackage ? {} : madeUp;
   const { tlsCertificate, tlsChain: _chain, tlsPrivateKey: _key, ...others } = values;
   const config = parseConfig({ ...own, ...others }, isSecretKey, new Date(), sizeProblems);

@@ -9,7 +9,7 @@ import { ObjectStore } from "../sandbox/cloud/objects";
 import { boundaryArn } from "../sandbox/deploy-role";
 import { assetMark } from "../sandbox/provider/asset";
 import { awsInvokes } from "../sandbox/provider/aws";
-import type { ApiCall } from "../sandbox/provider/calls";
+import type { ApiCall } from "../sandbox/rights/calls";
 
 type Inputs = Record<string, unknown>;
 

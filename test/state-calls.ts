@@ -1,4 +1,4 @@
-import { type ApiCall, on } from "../sandbox/provider/calls";
+import { type ApiCall, on } from "../sandbox/rights/calls";
 
 /** Where the state of a stack is, as in `pulumi login s3://BUCKET/PREFIX`. */
 interface StatePlace {

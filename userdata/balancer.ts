@@ -1,5 +1,6 @@
 import { balancerShellSettingsFile, certificatePath, syncSettingsFile } from "../cluster/contract";
-import { machineFile, shellSettings } from "./files";
+import { machineFile } from "./machine-file";
+import { shellSettings } from "./shell-settings";
 import { type Package, renderUserData } from "./user-data";
 
 export interface BalancerSettings {
@@ -28,9 +29,6 @@ export interface BalancerPackages {
   software: Package;
   websdk: Package;
 }
-
-/** Where the guide's test begins: the Two Way Streaming page of the WebSDK. */
-export const examplePage = "/wcs/examples/demo/streaming/two_way_streaming/two_way_streaming.html";
 
 /** User-data of the balancer: no certificate, no nodes, no secret. It fetches those, and never changes with them. */
 export function renderBalancerUserData(settings: BalancerSettings, fetched: BalancerPackages): string {

@@ -1,5 +1,6 @@
 import { nodeSettingsFile, nodeShellSettingsFile } from "../cluster/contract";
-import { machineFile, shellSettings } from "./files";
+import { machineFile } from "./machine-file";
+import { shellSettings } from "./shell-settings";
 import { type Package, renderUserData } from "./user-data";
 
 type AgentListener = "xinetd" | "systemd";

@@ -1,7 +1,7 @@
 import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
 import { setupLibrary, setupSettingsFile } from "../cluster/contract";
-import { machineFile } from "./files";
+import { machineFile } from "./machine-file";
 
 /** A file that cloud-init writes before packages are installed. */
 interface MachineFile {

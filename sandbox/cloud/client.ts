@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { request } from "node:http";
 import { nameOption, type SandboxPaths } from "../paths";
-import type { Caller } from "./caller";
+import type { ResourceMethods } from "../provider/resource-type";
 
 export interface MachineStatus {
   id: string;
@@ -80,22 +80,8 @@ export interface Faults {
 }
 
 /** The methods of the sandbox's cloud, with the types of their arguments and results. */
-export interface CloudMethods {
+export interface CloudMethods extends ResourceMethods {
   ping: { args: Record<string, never>; result: { pid: number } };
-  create: {
-    args: { kind: string; inputs: Record<string, unknown>; caller?: Caller };
-    result: { id: string; outputs: Record<string, unknown> };
-  };
-  update: {
-    args: { kind: string; id: string; inputs: Record<string, unknown>; caller?: Caller };
-    result: Record<string, unknown>;
-  };
-  remove: { args: { kind: string; id: string; caller?: Caller }; result: undefined };
-  /** The resource as it is now; undefined when it does not exist. */
-  read: {
-    args: { kind: string; id: string; caller?: Caller };
-    result: { inputs: Record<string, unknown>; outputs: Record<string, unknown> } | undefined;
-  };
   /** Puts a managed policy into the account, as an administrator does. */
   putManagedPolicy: { args: { arn: string; document: string }; result: undefined };
   stopInstance: { args: { id: string }; result: undefined };

@@ -3,6 +3,8 @@ import { accountId, findSubnet, region, type Subnet, subnets, vpcId } from "../a
 import * as addresses from "../addresses";
 import type { Asset } from "../provider/asset";
 import { awsTypes } from "../provider/aws";
+import { iamArn } from "../provider/iam-calls";
+import { authorize, type Caller } from "../rights/caller";
 import {
   type ApiCall,
   arnOf,
@@ -10,9 +12,8 @@ import {
   type ResourceCalls,
   type Subject,
   type Tags,
-} from "../provider/calls";
-import { iamArn } from "../provider/iam-calls";
-import { authorize, type Caller } from "./caller";
+} from "../rights/calls";
+import { checkBucketPolicy, type Rights } from "../rights/policy";
 import type { Faults, LoadBalancerStatus, MachineStatus, ObjectFault } from "./client";
 import { type Delays, parseDelays } from "./delays";
 import { type FirewallModel, type Interface, type Rule, renderFirewall } from "./firewall";
@@ -42,7 +43,6 @@ import {
 } from "./load-balancing-rules";
 import type { Machines } from "./machine";
 import type { ObjectStore } from "./objects";
-import { checkBucketPolicy, type Rights } from "./policy";
 import type { DescribedInstance } from "./query-api";
 import { type StoredObject, s3Host } from "./s3";
 import type { Credentials } from "./signature";

@@ -1,12 +1,7 @@
 import { accountId, vpcId } from "../account";
-import { everywhere } from "../provider/calls";
-import {
-  type DescribedInstance,
-  elements,
-  type Parameters,
-  QueryError,
-  type QueryService,
-} from "./query-api";
+import { everywhere } from "../rights/calls";
+import { type DescribedInstance, type Parameters, QueryError, type QueryService } from "./query-api";
+import { elements } from "./xml";
 
 const stateCodes = { running: 16, terminated: 48, stopped: 80 };
 const mostResults = 1000;

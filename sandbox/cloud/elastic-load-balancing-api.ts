@@ -1,6 +1,7 @@
-import { type ApiCall, everywhere, on, resourceTags } from "../provider/calls";
+import { type ApiCall, everywhere, on, resourceTags } from "../rights/calls";
 import type { TargetHealth, TargetId } from "./load-balancing";
-import { elements, type Parameters, type QueryAccount, QueryError, type QueryService } from "./query-api";
+import { type Parameters, type QueryAccount, QueryError, type QueryService } from "./query-api";
+import { elements } from "./xml";
 
 const service = "elasticloadbalancing";
 

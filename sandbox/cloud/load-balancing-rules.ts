@@ -57,7 +57,7 @@ interface Stored {
 }
 
 /** The resources of a kind. */
-export type All = (kind: string) => Stored[];
+type All = (kind: string) => Stored[];
 
 const listeners = (all: All) =>
   all("listener").map(({ id, inputs }) => ({ id, ...(inputs as unknown as ListenerInputs) }));

@@ -3,7 +3,7 @@ import type { HealthReport, Target, TargetGroup, ZoneConfig } from "../load-bala
 import type { Delays } from "./delays";
 
 /** A load balancer's part in one zone. */
-export interface BalancerZone {
+interface BalancerZone {
   zone: string;
   address: string;
 }
@@ -27,7 +27,7 @@ export interface GroupModel {
   crossZone?: boolean;
 }
 
-export interface TargetModel {
+interface TargetModel {
   address: string;
   zone: string;
   isRunning: boolean;
@@ -324,7 +324,7 @@ export class LoadBalancing {
 }
 
 /** The name of a load balancer's part in a zone. */
-export function zoneKey(balancer: string, zone: string): string {
+function zoneKey(balancer: string, zone: string): string {
   return `${balancer}@${zone}`;
 }
 

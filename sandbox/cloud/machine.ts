@@ -62,7 +62,10 @@ const fullDiskMount = `--tmpfs=${setupFolder}:mode=0755,size=16k`;
 
 /** systemd-nspawn ends with this status when the machine inside asks for a reboot. */
 const rebootStatus = 133;
-const shutdownSeconds = 15;
+/** It takes seconds. The disk of a busy computer may need many more. */
+const shutdownSeconds = 90;
+/** A machine that is removed is not waited for: some tests let its programs hang. */
+const removalSeconds = 15;
 
 interface Running {
   process: ChildProcess;
@@ -84,16 +87,16 @@ export class NspawnMachines implements Machines {
     this.boot(spec.id, spec.fullDisk);
   }
 
-  async stop(id: string): Promise<void> {
+  async stop(id: string, seconds = shutdownSeconds): Promise<void> {
     const machine = this.running.get(id);
     if (machine?.state !== "running") return;
     machine.stopping = true;
     // systemd-nspawn passes this on as an orderly shutdown.
     machine.process.kill("SIGTERM");
-    const deadline = Date.now() + shutdownSeconds * 1000;
+    const deadline = Date.now() + seconds * 1000;
     const isStopped = () => machine.state === "stopped";
     while (!isStopped()) {
-      if (Date.now() > deadline) throw new Error(`${id} does not shut down within ${shutdownSeconds} s`);
+      if (Date.now() > deadline) throw new Error(`${id} does not shut down within ${seconds} s`);
       await sleep(50);
     }
   }
@@ -111,7 +114,7 @@ export class NspawnMachines implements Machines {
 
   async remove(id: string): Promise<void> {
     // If the machine does not shut down, removeMachine ends it.
-    await this.stop(id).catch(() => {});
+    await this.stop(id, removalSeconds).catch(() => {});
     const folder = join(this.paths.machines, id);
     unmountAll(folder);
     // Most of the work is asynchronous, so that the cloud can answer other machines meanwhile.
@@ -218,7 +221,7 @@ export function endCgroup(cgroup: string): void {
   const { unified, all } = cgroupRoots();
   if (existsSync(join(cgroup, "cgroup.kill"))) {
     writeFileSync(join(cgroup, "cgroup.kill"), "1");
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 60_000;
     while (/^populated 1/m.test(readFileSync(join(cgroup, "cgroup.events"), "utf8"))) {
       if (Date.now() > deadline) throw new Error(`processes in ${cgroup} do not end`);
       run("sleep", ["0.05"]);

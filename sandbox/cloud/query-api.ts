@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { accountId, region, type Subnet } from "../account";
-import type { ApiCall, Tags } from "../provider/calls";
+import type { ApiCall, Tags } from "../rights/calls";
+import { judge, type Rights, refusal } from "../rights/policy";
 import type { TargetHealth, TargetId } from "./load-balancing";
-import { judge, type Rights, refusal } from "./policy";
 import { type Credentials, SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 /** An instance as DescribeInstances tells it. */
@@ -94,19 +94,6 @@ export interface QueryService {
 }
 
 const clockSkewMilliseconds = 5 * 60_000;
-
-/** Text as the content of an XML element. */
-export function escapeXml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-}
-
-/** XML elements of these names; those without a value are left out. */
-export function elements(values: Record<string, string | number | boolean | undefined>): string {
-  return Object.entries(values)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `<${name}>${escapeXml(String(value))}</${name}>`)
-    .join("");
-}
 
 function authenticate(request: IncomingMessage, body: string, service: QueryService, account: QueryAccount) {
   try {

@@ -4,9 +4,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { accountId, region } from "../account";
+import { judge, type Rights, refusal } from "../rights/policy";
 import type { ObjectFault } from "./client";
-import { judge, type Rights, refusal } from "./policy";
 import { type Credentials, SignatureError, type SignatureFault, verifySignature } from "./signature";
+import { escapeXml } from "./xml";
 
 export const s3Host = `s3.${region}.amazonaws.com`;
 
@@ -160,10 +161,6 @@ async function send({ file, hash, contentType }: StoredObject, response: ServerR
   });
   const content = createReadStream(file);
   await (corrupt ? pipeline(content, corruptor(), response) : pipeline(content, response));
-}
-
-function escapeXml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
 /**

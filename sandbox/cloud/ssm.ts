@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { z } from "zod";
-import { arnOf } from "../provider/calls";
+import { arnOf } from "../rights/calls";
+import { judge, type Rights, refusal } from "../rights/policy";
 import type { Cloud } from "./cloud";
-import { judge, type Rights, refusal } from "./policy";
 import { SignatureError, type SignatureFault, verifySignature } from "./signature";
 
 /** A refusal as SSM words it. */

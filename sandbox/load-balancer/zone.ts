@@ -21,7 +21,7 @@ export interface TargetGroup {
   targets: Record<string, Target>;
 }
 
-export interface Listener {
+interface Listener {
   port: number;
   group: string;
   idleSeconds: number;

@@ -2,7 +2,7 @@ import * as ipaddr from "ipaddr.js";
 import { z } from "zod";
 import { accountId, region, subnetIds, subnets, vpcId } from "../account";
 import { vpcNetwork } from "../addresses";
-import { arnOf, everywhere, on } from "./calls";
+import { arnOf, everywhere, on } from "../rights/calls";
 import { dnsRecordCalls } from "./dns-record-calls";
 import {
   egressRuleCalls,

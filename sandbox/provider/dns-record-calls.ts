@@ -1,4 +1,4 @@
-import { type ApiCall, on, type ResourceCalls, type Subject } from "./calls";
+import { type ApiCall, on, type ResourceCalls, type Subject } from "../rights/calls";
 
 function change(action: "CREATE" | "UPSERT" | "DELETE") {
   return ({ inputs }: Subject): ApiCall[] => {

@@ -14,7 +14,7 @@ import {
   type Tags,
   type Target,
   tagsOf,
-} from "./calls";
+} from "../rights/calls";
 
 type Ec2Type =
   | "elastic-ip"

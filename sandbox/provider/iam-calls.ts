@@ -1,4 +1,3 @@
-import type { Context } from "../cloud/policy";
 import {
   type ApiCall,
   arnOf,
@@ -10,7 +9,8 @@ import {
   type Subject,
   type Target,
   tagsOf,
-} from "./calls";
+} from "../rights/calls";
+import type { Context } from "../rights/policy";
 
 /** The ARN of a role or instance profile, which holds its path. */
 export function iamArn(

@@ -12,7 +12,7 @@ import {
   type Tags,
   type Target,
   tagsOf,
-} from "./calls";
+} from "../rights/calls";
 
 const action = (name: string) => `elasticloadbalancing:${name}`;
 

@@ -7,7 +7,7 @@ import {
   retagged,
   type Subject,
   tagsOf,
-} from "./calls";
+} from "../rights/calls";
 
 const parameter = ({ inputs }: Subject) => ({ resource: arnOf("ssm", `parameter${inputs.name}`) });
 const put = (subject: Subject) => on(parameter(subject), "ssm:PutParameter");

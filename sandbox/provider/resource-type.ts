@@ -1,14 +1,38 @@
 import type { z } from "zod";
-import type { Caller } from "../cloud/caller";
-import type { CloudClient } from "../cloud/client";
-import type { ApiCall, ResourceCalls } from "./calls";
+import type { Caller } from "../rights/caller";
+import type { ApiCall, ResourceCalls } from "../rights/calls";
 import type { Values } from "./values";
 
 /** The placeholder for a value that is not known until its resource exists. */
 export const unknownValue = "04da6b54-80e4-46f7-96ec-b56ff0331ba9";
 
+/** The methods of a cloud that resources live in, with the types of their arguments and results. */
+export interface ResourceMethods {
+  create: {
+    args: { kind: string; inputs: Values; caller?: Caller };
+    result: { id: string; outputs: Values };
+  };
+  update: { args: { kind: string; id: string; inputs: Values; caller?: Caller }; result: Values };
+  remove: { args: { kind: string; id: string; caller?: Caller }; result: undefined };
+  /** The resource as it is now; undefined when it does not exist. */
+  read: {
+    args: { kind: string; id: string; caller?: Caller };
+    result: { inputs: Values; outputs: Values } | undefined;
+  };
+}
+
+/** What the provider needs of the sandbox's cloud. */
+interface Cloud {
+  /** Where local programs run. */
+  readonly internetNamespace: string;
+  call<Method extends keyof ResourceMethods>(
+    method: Method,
+    args: ResourceMethods[Method]["args"],
+  ): Promise<ResourceMethods[Method]["result"]>;
+}
+
 export interface Context {
-  cloud: CloudClient;
+  cloud: Cloud;
   /** The caller of the cloud. @default a caller that may do everything */
   caller?: Caller;
   /** The engine shows the message under the resource that is being changed. */

@@ -7,7 +7,7 @@ import {
   type Subject,
   type Target,
   tagsOf,
-} from "./calls";
+} from "../rights/calls";
 
 const arn = (name: unknown) => `arn:aws:s3:::${name}`;
 const bucketOf = ({ inputs }: Subject): Target => ({ resource: arn(inputs.bucket) });

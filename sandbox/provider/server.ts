@@ -4,7 +4,7 @@ import * as grpc from "@grpc/grpc-js";
 import { Empty } from "google-protobuf/google/protobuf/empty_pb";
 import { type JavaScriptValue, Struct } from "google-protobuf/google/protobuf/struct_pb";
 import { ZodError, type z } from "zod";
-import { authorize } from "../cloud/caller";
+import { authorize } from "../rights/caller";
 import { assetHash } from "./asset";
 import { type Context, type Invoke, type ResourceType, unknownValue } from "./resource-type";
 import type { Values } from "./values";

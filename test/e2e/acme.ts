@@ -19,7 +19,7 @@ import {
 } from "./cluster";
 
 /** Balancers take turns after seconds instead of minutes. */
-export const quick = {
+const quick = {
   WCS_BALANCER_ACME: "turn=20,check=2,fail=4",
   WCS_BALANCER_LEAVE: "tail=6,quiet=3",
 };
@@ -38,15 +38,18 @@ export const withAcme = (settings: { profile?: string } = { profile }, ...more: 
   ...["--config", `acme=${JSON.stringify({ email: "operator@example.com", ...settings })}`, ...more],
 ];
 
+/** The same where only balancer-1 is to order, however long the machine takes until it does. */
+export const onlyFirstOrders = { ...quick, WCS_BALANCER_ACME: "turn=600,check=2,fail=4" };
+
 /** Brings the stack up; gives the output. */
-export async function upQuickly(args: string[]): Promise<string> {
-  const { status, output } = await startSandbox(args, quick).ended;
+export async function upQuickly(args: string[], delays = quick): Promise<string> {
+  const { status, output } = await startSandbox(args, delays).ended;
   expect(status, output.slice(-3000)).toBe(0);
   return output;
 }
 
 /** The ledger of orders, which the balancers share. */
-export interface Ledger {
+interface Ledger {
   certificate: { pem: string; by: string; at: number; profile: string | null } | null;
   order: { by: string; at: number } | null;
   issued: number[];

@@ -20,7 +20,7 @@ def ask() -> None:
     global slowest, late
     began = time.monotonic()
     try:
-        with socket.create_connection((host, 9707), timeout=15) as connection:
+        with socket.create_connection((host, 9707), timeout=60) as connection:
             connection.sendall(b"cpu 90 publishers 100;")
             line = connection.makefile().readline().strip()
     except OSError as error:

@@ -49,7 +49,7 @@ export async function clusterOn(id: string): Promise<ClusterStatus> {
  * @param up a running `up` that changes the document
  */
 export async function spoilDocument(up: Running): Promise<() => Promise<void>> {
-  await eventually(() => expect(up.output).toContain("desired-state-document updated"), 60);
+  await eventually(() => expect(up.output).toContain("desired-state-document updated"), 180);
   const document = { kind: "parameter", id: "/wcs-balancer/dev/desired-state" };
   const { inputs } = (await cloud.call("read", document)) ?? {};
   const write = async (insecureValue: unknown) => {

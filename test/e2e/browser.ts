@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
+import { examplePage } from "../../cluster/haproxy-config";
 import { run } from "../../sandbox/shell";
-import { examplePage } from "../../userdata/balancer";
 import { DebianRoot } from "../debian-root";
 import { authority, balancerAddress, domain, eventually } from "./cluster";
 
@@ -75,6 +75,7 @@ export class TwoWayStreaming {
 
   static async open(browser: Browser, site = `https://${domain}`): Promise<TwoWayStreaming> {
     const context = await browser.newContext({ ignoreHTTPSErrors: !site.includes(domain) });
+    context.setDefaultTimeout(120_000);
     const page = await context.newPage();
     // The page keeps its connections to itself; where media goes is asked of them.
     await page.addInitScript(() => {
@@ -97,7 +98,7 @@ export class TwoWayStreaming {
       const address = await this.page.inputValue("#urlServer");
       expect(address).not.toBe("");
       return address;
-    }, 20);
+    }, 90);
   }
 
   /** Gives the session's state. */
@@ -134,6 +135,19 @@ export class TwoWayStreaming {
     } catch {
       return false;
     }
+  }
+
+  /** What the page says of its streams, and the states of all connections for media that it has ever made. */
+  async mediaState(): Promise<{ playing: string | null; publishing: string | null; connections: string[] }> {
+    const connections = await this.page.evaluate(() => {
+      const { connections } = window as unknown as { connections: RTCPeerConnection[] };
+      return connections.map(({ connectionState }) => connectionState);
+    });
+    const [playing, publishing] = [
+      await this.page.textContent("#playStatus"),
+      await this.page.textContent("#publishStatus"),
+    ];
+    return { playing, publishing, connections };
   }
 
   /** Where this window's media goes: address and UDP port of the other side. */
@@ -189,7 +203,7 @@ export class TwoWayStreaming {
       const text = await this.page.textContent(status);
       if (!text || text === before) throw new Error(`${status} stays "${before}" after a click on ${button}`);
       return text;
-    }, 20);
+    }, 90);
     const reason = info ? await this.page.textContent(info) : "";
     return state === "FAILED" && reason ? `${state}: ${reason}` : state;
   }

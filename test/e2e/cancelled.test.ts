@@ -21,7 +21,7 @@ describe("an up that is cancelled while a node drains", () => {
         });
         first.interrupt();
         // At once: not when the drain's ten minutes are over.
-        await eventually(() => expect(took).toBeLessThan(10_000), 10);
+        await eventually(() => expect(took).toBeLessThan(60_000), 60);
         console.log(`Ctrl-C while a node drains: ended after ${took / 1000} s`);
         const second = startSandbox(["up", ...withNodes(3)]);
         const { status, output } = await second.ended;
@@ -51,7 +51,7 @@ describe("an up that is cancelled while a node drains", () => {
         expect((await first.ended).status).not.toBe(0);
         expect((await machine("wcs-3")).state).toBe("running");
         const second = startSandbox(["up", ...withNodes(2, "--config", 'checks={"cpu":85}')]);
-        await eventually(() => expect(second.output).toContain(`${leaving} to drain`), 60);
+        await eventually(() => expect(second.output).toContain(`${leaving} to drain`), 180);
         await sleep(3000);
         expect((await machine("wcs-3")).state).toBe("running");
         await fleet.close((server) => server === leaving);

@@ -7,9 +7,19 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { projectRoot } from "../../sandbox/paths";
 import { base, draining, during, status, upWith, withNodes, workers } from "./changes";
 import { cloud, connect, eventually, machine, sandboxName, serverName, startSandbox } from "./cluster";
-import { serverOf } from "./fleet";
+import { type Fleet, serverOf } from "./fleet";
 
 beforeAll(() => upWith(2));
+
+/** Waits until a server drains, and has no sockets but the fleet's: new clients of before have left. Gives their number. */
+async function drainingFleet(server: string, fleet: Fleet): Promise<number> {
+  await draining(server);
+  return eventually(async () => {
+    const { sockets } = (await status()).draining.find((candidate) => candidate.server === server) ?? {};
+    expect(sockets).toBe(fleet.perServer()[server]);
+    return sockets ?? 0;
+  });
+}
 
 describe("nodes", () => {
   test("another order of the nodes, a newer default AMI, and an up from another machine replace nothing", () => {
@@ -17,7 +27,8 @@ describe("nodes", () => {
     try {
       cpSync(projectRoot, copy, {
         recursive: true,
-        filter: (path) => !/node_modules|\.git($|\/)/.test(path.slice(projectRoot.length)),
+        // Other tests write their results meanwhile.
+        filter: (path) => !/node_modules|test-results|\.git($|\/)/.test(path.slice(projectRoot.length)),
       });
       symlinkSync(join(projectRoot, "node_modules"), join(copy, "node_modules"));
       const args = ["preview", "--name", sandboxName, ...base, "--config", 'nodes=["wcs-2","wcs-1"]'];
@@ -40,8 +51,10 @@ describe("nodes", () => {
       async meanwhile(_, up, newcomers) {
         await up.ended;
         // The command ends when the cluster serves, not earlier.
-        const states = (await status()).nodes.map(({ state }) => state);
-        expect(states).toEqual(["up", "up", "up", "up"]);
+        await eventually(async () => {
+          const states = (await status()).nodes.map(({ state }) => state);
+          expect(states).toEqual(["up", "up", "up", "up"]);
+        }, 10);
         const added = await Promise.all(["wcs-3", "wcs-4"].map(serverName));
         await eventually(() =>
           expect(newcomers.landings.map(({ server }) => server)).toEqual(expect.arrayContaining(added)),
@@ -58,8 +71,7 @@ describe("nodes", () => {
       name: "scale in by one node",
       args: withNodes(3),
       async meanwhile(fleet, up, newcomers) {
-        const sockets = await draining(leaving);
-        expect(sockets).toBe(fleet.perServer()[leaving]);
+        const sockets = await drainingFleet(leaving, fleet);
         const changed = Date.now();
         for (let count = 0; count < 5; count++) {
           const client = await connect({ Cookie: `SERVERID=${leaving}` });
@@ -87,11 +99,19 @@ describe("nodes", () => {
         await first.ended;
         sockets = fleet.perServer()[leaving] ?? 0;
         expect(sockets).toBeGreaterThan(0);
-        const args = withNodes(2, "--config", "algorithm=leastconn", "--config", "drainTimeoutSeconds=8");
+        const args = withNodes(2, "--config", "algorithm=leastconn", "--config", "drainTimeoutSeconds=20");
         const second = startSandbox(["up", ...args]);
-        expect(await draining(leaving)).toBe(sockets);
-        await sleep(5000);
-        expect(fleet.perServer()[leaving]).toBe(sockets);
+        expect(await drainingFleet(leaving, fleet)).toBe(sockets);
+        let looks = 0;
+        while (true) {
+          const open = fleet.perServer()[leaving];
+          const row = (await status()).draining.find(({ server }) => server === leaving);
+          if (!row || row.secondsLeft < 2) break;
+          expect(open).toBe(sockets);
+          looks++;
+          await sleep(500);
+        }
+        expect(looks).toBeGreaterThan(0);
         expect((await second.ended).status).toBe(0);
         expect(fleet.ended("orderly", leaving)).toBe(sockets);
         expect(fleet.ended("broken")).toBe(0);

@@ -72,10 +72,10 @@ describe("a change that cannot be applied", () => {
       const { output } = await during({
         name: "a parameter that is cut in half",
         args: withNodes(2, "--config", 'checks={"cpu":80}'),
-        variables: { DEADLINE_SECONDS: "10" },
+        variables: { DEADLINE_SECONDS: "20" },
         fails: true,
       });
-      expect(output).toMatch(/rollout failed: not done after 10 s: .*the desired state cannot be read/);
+      expect(output).toMatch(/rollout failed: not done after 20 s: .*the desired state cannot be read/);
     } finally {
       await cloud.call("setFaults", {});
     }
@@ -151,7 +151,7 @@ describe("settings", () => {
         );
       },
     });
-    expect(times.seen).toBeLessThan(20);
+    expect(times.seen).toBeLessThan(60);
     expect(await workers()).toBe(before);
     expect((await cloud.call("machines", {})).map(({ id }) => id)).toEqual(machines.map(({ id }) => id));
   });
@@ -180,7 +180,7 @@ describe("settings", () => {
         [full, ""],
         [dead, await serverName("wcs-1")],
       ]) {
-        const client = await connect({ Cookie: `SERVERID=${server}` });
+        const client = await eventually(() => connect({ Cookie: `SERVERID=${server}` }));
         expect(serverOf(client)).toBe(landing);
         await client.close();
       }

@@ -142,7 +142,7 @@ export async function during(change: Change): Promise<Outcome> {
   expect(tally.lost).toBe(0);
   if (change.closes !== "any") expect(tally.closed).toBe(change.closes ?? 0);
   expect(tally.messages).toBeGreaterThan(tally.sockets);
-  if (!change.outage) expect(newcomers.failures).toEqual([]);
+  if (!change.outage) expect(await newcomers.countedFailures()).toEqual([]);
   expect(newcomers.landings.length).toBeGreaterThan(0);
   return outcome;
 }
@@ -176,5 +176,5 @@ export async function draining(server: string): Promise<number> {
     expect(found?.held).toBe(false);
     expect(found?.sockets).toBeGreaterThan(0);
     return found?.sockets ?? 0;
-  }, 120);
+  }, 300);
 }

@@ -41,7 +41,7 @@ export function rawAnswer(port: number, bytes: string): Promise<string> {
     socket.setEncoding("latin1").on("data", (part: string) => {
       answer += part;
     });
-    socket.setTimeout(10_000, () => socket.destroy(new Error(`nothing more within 10 s after: ${answer}`)));
+    socket.setTimeout(30_000, () => socket.destroy(new Error(`nothing more within 30 s after: ${answer}`)));
     socket.on("close", () => resolve(answer)).on("error", reject);
     socket.end(bytes);
   });

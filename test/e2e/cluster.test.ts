@@ -66,8 +66,9 @@ describe("the open ports", () => {
   test("the internet reaches 443 and 80 of the balancer, and only the ports for clients of a node", async () => {
     const { publicAddress = "" } = await machine("wcs-1");
     const open = (address: string, ports: number[]) => ports.filter((port) => canConnect(address, port));
-    expect(open(balancerAddress, [22, 80, 443, 8180, 8181, 8404])).toEqual([80, 443]);
-    expect(open(publicAddress, [22, 8080, 8081, 8443, 9707, 50999])).toEqual([8443]);
+    // A closed port never looks open; an open one may be late on a busy machine.
+    await eventually(() => expect(open(balancerAddress, [22, 80, 443, 8180, 8181, 8404])).toEqual([80, 443]));
+    await eventually(() => expect(open(publicAddress, [22, 8080, 8081, 8443, 9707, 50999])).toEqual([8443]));
   });
 
   test("a client that connects directly to a node, on 8443, speaks to WCS", async () => {
@@ -95,9 +96,9 @@ describe("the open ports", () => {
       );
       return results.filter(Boolean);
     };
-    expect(await open("balancer")).toEqual([8080, 9707]);
+    await eventually(async () => expect(await open("balancer")).toEqual([8080, 9707]));
     expect(await open("wcs-2")).toEqual([]);
-    expect(await open("wcs-1")).toEqual([8080, 8081, 9707]);
+    await eventually(async () => expect(await open("wcs-1")).toEqual([8080, 8081, 9707]));
   });
 
   test("nginx answers on the balancer itself and to no other machine", async () => {
@@ -109,14 +110,19 @@ describe("the open ports", () => {
     expect(local.output).toBe("200");
     const listening = await onMachine("balancer", "ss -Htln 'sport = :8180' | awk '{ print $4 }'");
     expect(listening.output.trim()).toBe("127.0.0.1:8180");
-    expect((await onMachine("wcs-1", `curl -s -m 1 http://${privateAddress}:8180/`)).status).not.toBe(0);
+    // Curl's own word for no answer in time: a machine without curl would fail as well.
+    const noAnswer = 28;
+    expect((await onMachine("wcs-1", `curl -s -m 1 http://${privateAddress}:8180/`)).status).toBe(noAnswer);
   });
 });
 
 describe("a node, as the guide sets it up", () => {
   test("telnet localhost 9707 shows its state", async () => {
-    const { output } = await onMachine("wcs-1", "sleep 1 | telnet localhost 9707");
-    expect(output).toMatch(/^up \d+%( #[a-z-]+ \d+ of \d+)?\r?$/m);
+    await eventually(async () => {
+      // The telnet client ends when its input does, with or without an answer.
+      const { output } = await onMachine("wcs-1", "sleep 3 | telnet localhost 9707");
+      expect(output).toMatch(/^up \d+%( #[a-z-]+ \d+ of \d+)?\r?$/m);
+    });
   });
 
   test("the agent's port stands in /etc/services", async () => {
@@ -290,5 +296,5 @@ test("after a reboot the balancer serves again by itself", async () => {
     expect(status).toBe(200);
     const client = await connect();
     await client.close();
-  }, 60);
+  }, 240);
 });

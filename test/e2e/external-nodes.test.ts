@@ -93,8 +93,8 @@ describe("nodes that the stack does not make", () => {
     await eventually(async () => expect(await states()).toEqual({ ...allUp, "wcs-1": full }));
     // Asked, this agent would say the same.
     const ask = "exec 3<>/dev/tcp/127.0.0.1/9707; printf 'connections 1;' >&3; cat <&3";
-    expect((await onMachine("edge-1", ask)).output).toBe(`up 0% #${full}\n`);
-    expect(await states()).toEqual({ ...allUp, "wcs-1": full });
+    await eventually(async () => expect((await onMachine("edge-1", ask)).output).toBe(`up 0% #${full}\n`));
+    await eventually(async () => expect(await states()).toEqual({ ...allUp, "wcs-1": full }));
 
     for (const client of clients) (await client).close();
     await eventually(async () => expect(await states()).toEqual(allUp));

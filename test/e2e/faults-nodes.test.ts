@@ -8,6 +8,7 @@ import {
   connect,
   eventually,
   get,
+  logged,
   lose8080,
   losePackets,
   onMachine,
@@ -15,10 +16,11 @@ import {
   serverName,
   up,
   upgrade,
+  whileAllUp,
 } from "./cluster";
 import { serverOf } from "./fleet";
 
-/** Other tests may need the processors, too. */
+/** Other tests may need the processors, too. The times are those in HAProxy's log. */
 const busyMilliseconds = 1000;
 /** The promise to a client whose node is gone, or hangs. Without these time-outs it would wait 5 s and 60 s. */
 const goneMilliseconds = 2000 + busyMilliseconds;
@@ -29,11 +31,10 @@ beforeAll(() => up("--config", "stickiness=true"));
 const wcs = (node: string, signal: "STOP" | "CONT") =>
   onMachine(node, `systemctl kill --signal=${signal} webcallserver`);
 
-/** Asks for a WebSocket, and gives the answer with how long it took. */
+/** Asks for a WebSocket, and gives the answer with how long HAProxy took. */
 async function ask(server = "") {
-  const began = Date.now();
   const answer = await get("/", server ? { ...upgrade, Cookie: `SERVERID=${server}` } : upgrade);
-  return { ...answer, milliseconds: Date.now() - began };
+  return { ...answer, ...(await logged(answer)) };
 }
 
 /** Clients that come at the same moment: new ones and one that was on a server before. */
@@ -47,19 +48,21 @@ test("a node that hangs: clients get another node within 5 s, and open silent so
   const hanging = await serverName("wcs-1");
   let closed = 0;
   for (const { socket } of clients) socket.on("close", () => closed++);
-  await wcs("wcs-1", "STOP");
-  try {
-    const { before, all } = await askTogether(hanging);
-    expect(all.map((answer) => answer.status)).toEqual(all.map(() => 101));
-    // So HAProxy asked the hanging node first.
-    expect(before.milliseconds).toBeGreaterThan(4000);
-    for (const { milliseconds } of all) expect(milliseconds).toBeLessThan(hangsMilliseconds);
-    // Be silent for longer than the time-out.
-    await sleep(1000);
-    expect(closed).toBe(0);
-  } finally {
-    await wcs("wcs-1", "CONT");
-  }
+  await whileAllUp(2, async () => {
+    await wcs("wcs-1", "STOP");
+    try {
+      const { before, all } = await askTogether(hanging);
+      expect(all.map((answer) => answer.status)).toEqual(all.map(() => 101));
+      // So HAProxy asked the hanging node first. It does not, if the agent was faster to say that WCS hangs.
+      expect(before.milliseconds).toBeGreaterThan(4000);
+      for (const { milliseconds } of all) expect(milliseconds).toBeLessThan(hangsMilliseconds);
+      // Be silent for longer than the time-out.
+      await sleep(1000);
+    } finally {
+      await wcs("wcs-1", "CONT");
+    }
+  });
+  expect(closed).toBe(0);
   const silent = clients.filter((client) => serverOf(client) === hanging);
   expect(silent.length).toBeGreaterThan(0);
   for (const { socket } of silent) {
@@ -140,10 +143,13 @@ describe("the reason of a node that is down is the same in every answer", () => 
     try {
       for (const [node, fault] of faults) await fault.break(node);
       await eventually(async () => expect(notUp(await status(), servers)).toEqual(expected));
-      for (let look = 0; look < 12; look++) {
-        expect(notUp(await status(), servers)).toEqual(expected);
-        await sleep(150);
-      }
+      // A busy machine may be late with an answer, which is another reason for a second.
+      await eventually(async () => {
+        for (let look = 0; look < 12; look++) {
+          expect(notUp(await status(), servers)).toEqual(expected);
+          await sleep(150);
+        }
+      });
     } finally {
       for (const [node, fault] of faults) await fault.mend(node);
     }
@@ -183,34 +189,38 @@ describe("with haproxy.cfg changed by hand", () => {
     "first",
   ])("a node that is unreachable, with %s: clients get another one within 2 s", async (algorithm) => {
     await change(`s/^    balance .*/    balance ${algorithm}/`);
-    const restore = await losePackets("wcs-1");
-    try {
-      const { before, newcomers, all } = await askTogether(await serverName("wcs-1"));
-      expect(all.map((answer) => answer.status)).toEqual(all.map(() => 101));
-      // So HAProxy asked the lost node first, also for some of the new clients.
-      expect(before.milliseconds).toBeGreaterThan(1000);
-      expect(Math.max(...newcomers.map(({ milliseconds }) => milliseconds))).toBeGreaterThan(1000);
-      for (const { milliseconds } of all) expect(milliseconds).toBeLessThan(goneMilliseconds);
-    } finally {
-      restore();
-    }
+    await whileAllUp(2, async () => {
+      const restore = await losePackets("wcs-1");
+      try {
+        const { before, newcomers, all } = await askTogether(await serverName("wcs-1"));
+        expect(all.map((answer) => answer.status)).toEqual(all.map(() => 101));
+        // So HAProxy asked the lost node first, also for some of the new clients.
+        expect(before.milliseconds).toBeGreaterThan(1000);
+        expect(Math.max(...newcomers.map(({ milliseconds }) => milliseconds))).toBeGreaterThan(1000);
+        for (const { milliseconds } of all) expect(milliseconds).toBeLessThan(goneMilliseconds);
+      } finally {
+        restore();
+      }
+    });
   });
 
   test("no node answers, though all accept connections: the busy page, with Retry-After", async () => {
     await change("s/timeout server 4500ms/timeout server 500ms/");
     const nodes = ["wcs-1", "wcs-2"];
     // The request is lost, the handshake before it is not.
-    const restores = await Promise.all(nodes.map((node) => lose8080(node, "meta length > 100")));
-    try {
-      const answer = await ask();
-      expect(answer.status).toBe(504);
-      expect(answer.headers["retry-after"]).toBe("10");
-      expect(answer.body).toContain("All servers are busy");
-      // One try on each of two nodes.
-      expect(answer.milliseconds).toBeLessThan(1000 + busyMilliseconds);
-    } finally {
-      for (const restore of restores) restore();
-    }
+    await whileAllUp(2, async () => {
+      const restores = await Promise.all(nodes.map((node) => lose8080(node, "meta length > 100")));
+      try {
+        const answer = await ask();
+        expect(answer.status).toBe(504);
+        expect(answer.headers["retry-after"]).toBe("10");
+        expect(answer.body).toContain("All servers are busy");
+        // One try on each of two nodes.
+        expect(answer.milliseconds).toBeLessThan(1000 + busyMilliseconds);
+      } finally {
+        for (const restore of restores) restore();
+      }
+    });
   });
 });
 

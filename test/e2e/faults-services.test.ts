@@ -10,7 +10,7 @@ beforeAll(() => up());
 /** Kills a service's main process again and again, each time as soon as there is another one. */
 const killTwentyTimes = (service: string) => `
   for i in {1..20}; do
-    for try in {1..100}; do
+    for try in {1..600}; do
       pid=$(systemctl show --property=MainPID --value ${service})
       [[ $pid == 0 || $pid == "\${last-}" ]] || break
       sleep 0.1
@@ -18,7 +18,7 @@ const killTwentyTimes = (service: string) => `
     kill -KILL "$pid" || { echo "${service} did not come back for kill $i"; exit 1; }
     last=$pid
   done
-  for try in {1..100}; do
+  for try in {1..600}; do
     pid=$(systemctl show --property=MainPID --value ${service})
     [[ $pid == 0 || $pid == "$last" ]] || exit 0
     sleep 0.1
@@ -63,7 +63,7 @@ test(
     expect((await askAgent("wcs-1")).output).toMatch(/^(up|down)/);
     await eventually(async () => expect((await status()).applied).toBe(true));
   },
-  2 * minute,
+  6 * minute,
 );
 
 test(
@@ -74,12 +74,17 @@ test(
     const client = await connect();
     const frozenAt = Date.now();
     await onMachine("balancer", "kill -STOP $(systemctl show --property=MainPID --value wcs-balancer-sync)");
-    await eventually(async () => expect((await status()).applied).toBe(true), 60);
-    expect(Date.now() - frozenAt).toBeLessThan(55_000);
-    expect((await starts()).output).not.toBe(before);
+    await eventually(async () => expect((await starts()).output).not.toBe(before), 120);
+    await eventually(async () => expect((await status()).applied).toBe(true), 120);
+    const { output: startedAt } = await onMachine(
+      "balancer",
+      "systemctl show --property=ExecMainStartTimestamp --value --timestamp=unix wcs-balancer-sync",
+    );
+    // A machine is taken for dead after 60 s. How fast this one starts a program is not asked here.
+    expect(Number(startedAt.trim().replace("@", "")) * 1000 - frozenAt).toBeLessThan(55_000);
     await client.close();
   },
-  2 * minute,
+  6 * minute,
 );
 
 describe("a WCS that cannot start yet", () => {
@@ -94,7 +99,7 @@ describe("a WCS that cannot start yet", () => {
     await cloud.call("setFaults", { metadata: "away" });
     await onMachine("wcs-1", `${stop}; systemctl start --no-block webcallserver`);
     // As often as would have ended it for ever.
-    await eventually(async () => expect(Number((await failures()).output)).toBeGreaterThan(5), 60);
+    await eventually(async () => expect(Number((await failures()).output)).toBeGreaterThan(5), 150);
     await cloud.call("setFaults", {});
     await eventually(async () => expect(await isActive()).toBe("active\n"));
     await allUp(2);
@@ -111,7 +116,7 @@ describe("a WCS that cannot start yet", () => {
       cat /dev/zero >${wcs}/conf/zeros
       systemctl start --no-block webcallserver`;
     await onMachine("wcs-1", full);
-    await eventually(async () => expect(Number((await failures()).output)).toBeGreaterThan(5), 60);
+    await eventually(async () => expect(Number((await failures()).output)).toBeGreaterThan(5), 150);
     expect((await onMachine("wcs-1", `cat ${wcs}/conf/wcs-core.properties`)).output).toContain("-Xmx1m\n");
     expect((await onMachine("wcs-1", "journalctl --unit=webcallserver")).output).toMatch(
       /wcs-configure: .*No space left on device/,

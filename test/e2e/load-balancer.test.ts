@@ -47,7 +47,7 @@ async function socketsOf(name: string): Promise<number> {
 beforeAll(() => up("--nodes", "2", ...base));
 
 describe("from one balancer to two", () => {
-  test("no socket is lost and nobody is refused, and no node is replaced", within(300), async () => {
+  test("no socket is lost and nobody is refused, and no node is replaced", within(700), async () => {
     const nodes = await nodeIds();
     const [first] = await balancerIds();
     const { output } = await during({ name: "a second balancer", args: cluster(2, 2), variables: leave });
@@ -97,7 +97,7 @@ describe("from one balancer to two", () => {
 });
 
 describe("every balancer is replaced, and a node is added, in one up", () => {
-  test("no socket is closed before the drain time-out, no new client is refused", within(400), async () => {
+  test("no socket is closed before the drain time-out, no new client is refused", within(700), async () => {
     const nodes = await nodeIds();
     const old = await balancerIds();
     const fleet = await Fleet.open(few, entry);
@@ -111,13 +111,13 @@ describe("every balancer is replaced, and a node is added, in one up", () => {
         ),
       );
       expect(phases).toEqual(["draining", "draining"]);
-    }, 180 + slowerSeconds);
+    }, 500 + slowerSeconds);
     expect(fleet.ended("broken") + fleet.ended("orderly")).toBe(0);
     await newcomers.stop();
     const tally = await fleet.finish();
     expect(tally).toMatchObject({ sockets: few, lost: 0, closed: 0 });
     expect(tally.messages).toBeGreaterThan(few);
-    expect(newcomers.failures).toEqual([]);
+    expect(await newcomers.countedFailures()).toEqual([]);
     expect(newcomers.landings.length).toBeGreaterThan(0);
     const { status, output } = await replacing.ended;
     expect(status, output.slice(-3000)).toBe(0);
@@ -162,12 +162,12 @@ describe.each(long ? deaths : deaths.slice(0, 1))("a balancer that %s", (what, k
     await eventually(async () => {
       const { status } = (await seen())["balancer-2"] ?? {};
       expect(status).toMatchObject({ applied: true, target: { state: "healthy" } });
-    }, 90 + slowerSeconds);
+    }, 240 + slowerSeconds);
   });
 
   test(
     "the other one's sockets stay, its own clients are back through the other one, and the status names it",
-    within(180),
+    within(500),
     async () => {
       const kept = await eventually(async () => {
         const counts = [await socketsOf("balancer-1"), await socketsOf("balancer-2")] as const;
@@ -180,22 +180,22 @@ describe.each(long ? deaths : deaths.slice(0, 1))("a balancer that %s", (what, k
         // Who sends nothing does not learn that the balancer is dead.
         clients.speak();
         expect(clients.ends).toBe(few - kept);
-      }, 60 + slowerSeconds);
-      await eventually(() => expect(clients.open).toBe(few), 60);
+      }, 150 + slowerSeconds);
+      await eventually(() => expect(clients.open).toBe(few), 150);
       measured(`a balancer ${what}`, clients);
       expect(clients.kept.silent + clients.kept.talking).toBe(kept);
       await eventually(async () => {
         const { status, reason } = (await seen())["balancer-2"] ?? {};
         expect(status).toBeNull();
         expect(reason).not.toBe("");
-      }, 20 + slowerSeconds);
+      }, 90 + slowerSeconds);
       expect(await clients.finish()).toBe(0);
     },
   );
 });
 
 describe("when every node is full", () => {
-  test("no balancer becomes unhealthy, and no socket ends", within(180), async () => {
+  test("no balancer becomes unhealthy, and no socket ends", within(400), async () => {
     const fleet = await Fleet.open(few, entry);
     const full = startSandbox(["up", ...cluster(2, 3, ...anImage, "--config", 'checks={"cpu":1}')], leave);
     const { status, output } = await full.ended;

@@ -1,21 +1,10 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import { balancerIds } from "./balancers";
-import { cloud, eventually, long, machine, onMachine, paths, sandbox, startSandbox } from "./cluster";
+import { cloud, long, onMachine, paths, sandbox, startSandbox } from "./cluster";
+import { consoleNames } from "./console";
 
 afterAll(() => cloud.call("setFaults", {}));
-
-/** The last line on the console of a machine. */
-async function lastConsoleLine(name: string): Promise<string> {
-  const { id } = await machine(name);
-  return (
-    readFileSync(join(paths.machines, id, "console.log"), "utf8")
-      .trim()
-      .split("\n")
-      .at(-1) ?? ""
-  );
-}
 
 describe("a machine's role may read", () => {
   /** Asks for an object, or a parameter, with the machine's own code. */
@@ -81,8 +70,7 @@ test("up's message names the failed step of each machine", async () => {
     "wcs-6": /software-checksum failed: the SHA-256 is [0-9a-f]{64}/,
     "wcs-7": /software-download failed: .*No space left on device/,
   };
-  for (const [name, reason] of Object.entries(reasons))
-    await eventually(async () => expect(await lastConsoleLine(name)).toMatch(reason), 120);
+  for (const [name, reason] of Object.entries(reasons)) await consoleNames(name, reason);
   const { status, output } = sandbox(...nodes);
   expect(status).toBe(1);
   const failure = output.match(/rollout failed: .*/)?.[0] ?? "";
@@ -93,7 +81,7 @@ test("up's message names the failed step of each machine", async () => {
     ["wcs-7", "software-download"],
   ])
     expect(failure).toMatch(new RegExp(`${name}-[0-9a-f]{8}: its set-up failed at step ${step}`));
-  const { output: cloudInit } = await onMachine("wcs-6", "cloud-init status --long");
+  const { output: cloudInit } = await onMachine("wcs-6", "cloud-init status --wait --long");
   expect(cloudInit).toContain("status: error");
   expect(cloudInit).toContain("02-software-checksum");
   // No unverified file is on the machine.
@@ -110,9 +98,7 @@ test("a balancer that cannot fetch its software: up names the command for the co
   // The old one serves on.
   const [, coming = "none"] = await balancerIds();
   expect(output).toContain(`aws ec2 get-console-output --latest --output text --instance-id ${coming}`);
-  await eventually(async () =>
-    expect(await lastConsoleLine(coming)).toMatch(/step software-checksum failed: the SHA-256 is/),
-  );
+  await consoleNames(coming, /software-checksum failed: the SHA-256 is/);
 });
 
 test("a destroy leaves no machine, no bucket and no object of any version", async () => {

@@ -118,7 +118,7 @@ describe("without the WebSDK bundle", () => {
     expect(page).toContain("The pages are not here yet");
     const status_ = await onMachine(
       coming,
-      "wcs-balancer status; ls -A /usr/share/nginx/html; cloud-init status",
+      "wcs-balancer status; ls -A /usr/share/nginx/html; cloud-init status --wait",
     );
     expect(status_.output).toContain(
       "set-up       it failed at step websdk-download; see: cloud-init status --long",

@@ -18,16 +18,16 @@ describe("outages", () => {
       const { times } = await during({
         name: `SSM and metadata away for ${outageSeconds} s`,
         args: withNodes(2, "--config", 'checks={"cpu":75}'),
-        variables: { DEADLINE_SECONDS: String(outageSeconds + 90) },
+        variables: { DEADLINE_SECONDS: String(outageSeconds + 300) },
         async meanwhile() {
           await cloud.call("setFaults", { ssm: "away", metadata: "away" });
           await sleep(outageSeconds * 1000);
           await cloud.call("setFaults", {});
         },
       });
-      expect(times.seen).toBeLessThan(outageSeconds + 20);
+      expect(times.seen).toBeLessThan(outageSeconds + 90);
     },
-    (outageSeconds + 150) * 1000,
+    (outageSeconds + 500) * 1000,
   );
 
   test("a reboot of the balancer meanwhile: it comes up with the last good state from its disk", async () => {
@@ -40,7 +40,7 @@ describe("outages", () => {
       await eventually(async () => {
         await (await connect()).close();
         expect((await status()).revision).toBe(revision);
-      }, 60);
+      }, 240);
       await eventually(async () =>
         expect((await status()).error).toMatch(/instance metadata cannot be reached/),
       );

@@ -1,9 +1,9 @@
 import { connect as connectTls } from "node:tls";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { examplePage } from "../../userdata/balancer";
+import { examplePage } from "../../cluster/haproxy-config";
 import { DebianRoot } from "../debian-root";
-import { authority, balancerAddress, domain, get, onMachine } from "./cluster";
+import { authority, balancerAddress, domain, eventually, get, onMachine } from "./cluster";
 
 /** A client's machine on the internet, with tools of its own. */
 let debian: DebianRoot;
@@ -61,14 +61,16 @@ describe("pages", () => {
 });
 
 test("wcs-balancer status shows the facts that an operator needs first", async () => {
-  const { status, output } = await onMachine("balancer", "wcs-balancer status");
-  expect(output).toMatch(
-    /^revision {5}[0-9a-f]{12} \(applied\)\ninstance {5}i-[0-9a-f]{17}\ncertificate {2}36\d days left\n/,
-  );
-  expect(
-    output.match(/^wcs-([12]) \(wcs-\1-[0-9a-f]{8}\) {2}up .* sockets( {2}\w+ \d+ of \d+)?$/gm),
-  ).toHaveLength(2);
-  expect(status).toBe(0);
+  await eventually(async () => {
+    const { status, output } = await onMachine("balancer", "wcs-balancer status");
+    expect(output).toMatch(
+      /^revision {5}[0-9a-f]{12} \(applied\)\ninstance {5}i-[0-9a-f]{17}\ncertificate {2}36\d days left\n/,
+    );
+    expect(
+      output.match(/^wcs-([12]) \(wcs-\1-[0-9a-f]{8}\) {2}up .* sockets( {2}\w+ \d+ of \d+)?$/gm),
+    ).toHaveLength(2);
+    expect(status).toBe(0);
+  });
 });
 
 describe("TLS", () => {

@@ -12,7 +12,7 @@ import {
   startSandbox,
 } from "./cluster";
 import { Newcomers } from "./fleet";
-import { MoveWatch, measured, Returning, refusal, returningSize } from "./returning";
+import { isExpected, MoveWatch, measured, Returning, returningSize } from "./returning";
 
 /** 200 sockets need more than the default has room for. */
 const another = [...(long ? base : []), "--config", "balancerInstanceType=c7i.large"];
@@ -41,10 +41,10 @@ describe("a new balancer comes first", () => {
         expect(up.output).toMatch(
           /the new balancer: .*runs no revision yet: the desired state cannot be read/,
         ),
-      90,
+      300,
     );
     await newcomers.stop();
-    expect(newcomers.failures).toEqual([]);
+    expect(await newcomers.countedFailures()).toEqual([]);
     expect(newcomers.landings.length).toBeGreaterThan(0);
     expect(clients.ends).toBe(0);
     const both = await balancerIds();
@@ -52,7 +52,7 @@ describe("a new balancer comes first", () => {
     expect((await machine("balancer")).id).toBe(before.balancer);
     coming = both.find((id) => id !== before.balancer) ?? "none";
     await putRight();
-  }, 300_000);
+  }, 600_000);
 
   test("a failure between the end of the sockets and the move: up fails, and the old one serves again", async () => {
     const { status, output } = await up.ended;
@@ -61,12 +61,12 @@ describe("a new balancer comes first", () => {
     expect(output).toContain(`the old balancer closed ${returningSize} sockets`);
     expect(output).toMatch(/AssociateAddress.*InternalError/);
     expect(clients.kept).toEqual({ silent: 0, talking: 0 });
-    await eventually(() => expect(clients.open).toBe(returningSize), 20);
-    expect(clients.unexpected).toEqual([]);
+    await eventually(() => expect(clients.open).toBe(returningSize), 120);
+    expect(clients.unexpected()).toEqual([]);
     measured("the move fails, hand-over of 5 s", clients, { millisecondsAfterUp: Date.now() - ended });
     expect(await balancerIds()).toEqual([before.balancer, coming]);
     expect((await machine("balancer")).id).toBe(before.balancer);
-  }, 300_000);
+  }, 600_000);
 
   test(`the next up moves the address: all ${returningSize} sockets end, half of them silent, and every client comes back`, async () => {
     await cloud.call("setFaults", {});
@@ -74,15 +74,19 @@ describe("a new balancer comes first", () => {
     const move = await MoveWatch.start();
     const newcomers = new Newcomers();
     const { status: end, output } = await startSandbox(["up", ...another]).ended;
-    await eventually(() => expect(clients.open).toBe(returningSize), 20);
+    const ended = Date.now();
+    await eventually(() => expect(clients.open).toBe(returningSize), 120);
+    // The one that was connecting during the move has given up.
+    await eventually(() => expect(newcomers.landings.at(-1)?.at).toBeGreaterThan(ended));
     await Promise.all([move.stop(), newcomers.stop()]);
     expect(end, output.slice(-3000)).toBe(0);
     // The old balancer closes each one itself, before the move: a silent client would never notice that.
     expect(clients.kept).toEqual({ silent: 0, talking: 0 });
     expect(clients.ends).toBe(returningSize);
-    expect(clients.lastEnd).toBeLessThanOrEqual(move.at ?? 0);
-    expect(clients.unexpected).toEqual([]);
-    expect(newcomers.failures.map(({ error }) => error).filter((error) => !refusal.test(error))).toEqual([]);
+    // If this process is late, it sees both at once.
+    expect(clients.lastEnd).toBeLessThanOrEqual((move.at ?? 0) + 1000);
+    expect(clients.unexpected(move.at)).toEqual([]);
+    expect(newcomers.failures.filter((failure) => !isExpected(failure, move.at))).toEqual([]);
     expect(newcomers.landings.at(-1)?.at).toBeGreaterThan(newcomers.failures.at(-1)?.at ?? 0);
     measured(`replaced under ${returningSize} sockets`, clients, {
       lastEndBeforeMove: (move.at ?? 0) - clients.lastEnd,
@@ -94,7 +98,7 @@ describe("a new balancer comes first", () => {
     expect((await machine("balancer")).publicAddress).toBe(balancerAddress);
     expect(await nodeIds()).toEqual(before.nodes);
     expect((await status()).handedOver).toBeNull();
-  }, 300_000);
+  }, 600_000);
 
   test("then a refresh and a preview find nothing to do, but to wait once more for a document that was changed by hand", () => {
     const refresh = sandbox("refresh");
@@ -104,5 +108,5 @@ describe("a new balancer comes first", () => {
     expect(preview.status, preview.output.slice(-3000)).toBe(0);
     expect(preview.output).toMatch(/~ command:local:Command: \(update\)/);
     expect(preview.output).toMatch(/Resources:\n\s+~ 1 to update\n\s+\d+ unchanged/);
-  }, 180_000);
+  }, 400_000);
 });

@@ -3,7 +3,7 @@ import type { Client } from "./client";
 
 /** A client that connects again when its socket ends. Without vitest, for other processes. */
 
-export interface ReturningClientOptions {
+interface ReturningClientOptions {
   /** Opens a session. */
   connect(): Promise<Client>;
   /** How often it sends a message. @default it sends nothing by itself, as the WebSDK's sockets do */
@@ -25,8 +25,15 @@ export interface ClientReport {
   back?: number;
   /** How often its sockets ended. */
   ends: number;
-  /** Why its attempts have failed. */
-  failures: string[];
+  /** Why its attempts have failed, with the moments at which they began. */
+  failures: Failure[];
+}
+
+/** An attempt to connect that has failed. */
+export interface Failure {
+  error: string;
+  /** In milliseconds since the epoch. */
+  began: number;
 }
 
 export class ReturningClient {
@@ -86,10 +93,11 @@ export class ReturningClient {
   private async comeBack(): Promise<void> {
     while (!this.isOver) {
       await sleep(this.options.pause());
+      const began = Date.now();
       try {
         this.client = await this.options.connect();
       } catch (error) {
-        this.report.failures.push((error as Error).message);
+        this.report.failures.push({ error: (error as Error).message, began });
         continue;
       }
       this.watch();

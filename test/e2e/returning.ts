@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { balancerAddress, clientAddress, cloud, connect, long, machine } from "./cluster";
+import { balancerAddress, clientAddress, cloud, connect, eventually, long, machine } from "./cluster";
 import { serverOf } from "./fleet";
-import { type ClientReport, ReturningClient } from "./returning-client";
+import { type ClientReport, type Failure, ReturningClient } from "./returning-client";
 
 /** Sockets that are open while the balancer is replaced. */
 export const returningSize = long ? 200 : 40;
@@ -13,11 +13,19 @@ const againMilliseconds = 300;
 const batchSize = 20;
 
 /** What a client may be told while an address moves: a 503, or a connection that ends at once. */
-export const refusal =
+const refusal =
   /Unexpected server response: 503|ECONNRESET|ECONNREFUSED|EHOSTUNREACH|socket hang up|socket disconnected before|closed before there was a session/;
 
+/**
+ * Whether this design knows a failure.
+ * @param movedAt when the address moved: an attempt that had begun before may be told nothing at all
+ */
+export function isExpected({ error, began }: Failure, movedAt = 0): boolean {
+  return refusal.test(error) || (began < movedAt && error.startsWith("no session within "));
+}
+
 /** Milliseconds, of the clients in the middle and of the last one. */
-export interface Spread {
+interface Spread {
   median: number;
   last: number;
 }
@@ -38,8 +46,10 @@ export class Returning {
       const localAddress = clientAddress(1 + first / batchSize);
       const options = { connect: () => connect({}, localAddress, address), pause: () => againMilliseconds };
       const opened = Array.from({ length: Math.min(batchSize, count - first) }, (_, index) =>
-        ReturningClient.open(
-          index % 2 === 0 ? options : { ...options, talkMilliseconds: intervalMilliseconds },
+        eventually(() =>
+          ReturningClient.open(
+            index % 2 === 0 ? options : { ...options, talkMilliseconds: intervalMilliseconds },
+          ),
         ),
       );
       members.push(...(await Promise.all(opened)));
@@ -82,15 +92,16 @@ export class Returning {
     return Math.max(...this.reports.map(({ ended }) => ended ?? 0));
   }
 
-  /** Answers that are neither a session nor a refusal that this design knows. */
-  get unexpected(): string[] {
-    return this.reports.flatMap(({ failures }) => failures.filter((text) => !refusal.test(text)));
+  /** Answers that are neither a session nor a failure that this design knows, see `isExpected`. */
+  unexpected(movedAt?: number): string[] {
+    const failures = this.reports.flatMap(({ failures }) => failures);
+    return failures.filter((failure) => !isExpected(failure, movedAt)).map(({ error }) => error);
   }
 
   get refusals(): Record<string, number> {
     const counts: Record<string, number> = {};
-    for (const text of this.reports.flatMap(({ failures }) => failures))
-      counts[text] = (counts[text] ?? 0) + 1;
+    for (const { error } of this.reports.flatMap(({ failures }) => failures))
+      counts[error] = (counts[error] ?? 0) + 1;
     return counts;
   }
 
@@ -119,7 +130,7 @@ export class Returning {
           member.stopTalking();
           if (!member.isOpen) return resolve(false);
           const { socket } = member.client;
-          const deadline = setTimeout(() => resolve(false), 5000);
+          const deadline = setTimeout(() => resolve(false), 30_000);
           socket.on("pong", (data) => {
             if (data.toString() !== "last") return;
             clearTimeout(deadline);

@@ -18,7 +18,7 @@ beforeAll(async () => {
   if (!sandboxName)
     throw new Error("this needs a sandbox of its own; start it with: npm test -- --only NAME");
   await allUp(2);
-  await eventually(async () => expect((await status()).revision).not.toBeNull(), 60);
+  await eventually(async () => expect((await status()).revision).not.toBeNull(), 180);
 });
 
 beforeEach(() => {

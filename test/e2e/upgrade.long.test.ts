@@ -108,7 +108,7 @@ test("under 200 WebSockets: nodes and balancer are replaced in one up, and socke
   await eventually(() => expect([clients.ends, clients.open]).toEqual([200, 200]), 30);
   // Once each: no node went with clients on it.
   expect(clients.ends).toBe(200);
-  expect(clients.unexpected).toEqual([]);
+  expect(clients.unexpected(move.at)).toEqual([]);
   expect(await clients.finish()).toBe(0);
   await (await connect({}, undefined, address)).close();
 

@@ -12,4 +12,4 @@ test("HAProxy answers challenges by itself, and makes browsers remember TLS only
     "browsers are told to remember TLS only while the certificate is public",
     "both outlive a reload and a start of HAProxy",
   ]);
-}, 120_000);
+}, 600_000);

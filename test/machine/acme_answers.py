@@ -27,7 +27,7 @@ PROXY = b"PROXY TCP4 192.0.2.7 127.0.0.1 1234 80\r\n"
 
 def asked(path, method="GET", port=80, proxy=b""):
     """The status, and the place that it redirects to or the text."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.connect()
     connection.sock.sendall(proxy)
     connection.request(method, path, headers={"Host": "wcs.example.com"})
@@ -47,7 +47,7 @@ def everywhere(path, method="GET"):
 def remembers_tls():
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=5, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=20, context=context)
     connection.request("GET", "/wcs/", headers={"Host": "wcs.example.com"})
     answer = connection.getresponse()
     connection.close()

@@ -112,6 +112,32 @@ async function askAll(test: Case): Promise<Answer> {
   };
 }
 
+/** Also the answer when the stand-in for WCS does not get a processor in time. */
+const wcsHangs = "down #WCS hangs: no answer on port 8081\n";
+const neverHang: Wcs["kind"][] = ["answers", "endless", "refuses"];
+
+/** In seconds: after that HAProxy would no longer wait. */
+const inTime = 1;
+
+const tries = 5;
+
+/** HAProxy's health check, which the launcher answers at once: what it costs here to start anything. */
+const noWork: Case = { name: "no work", wcs: { kind: "refuses" }, args: [], request: ";" };
+
+/** Asks again, up to five times, as long as an answer only shows that the machine is busy. */
+async function askPatiently(test: Case): Promise<Answer> {
+  for (let left = tries; ; left--) {
+    const answer = await askAll(test);
+    const isLate = answer.seconds >= inTime && test.askers === undefined;
+    if (isLate) answer.seconds -= (await ask(noWork)).seconds;
+    const isBusy =
+      (isLate && answer.seconds >= inTime) ||
+      (neverHang.includes(test.wcs.kind) && answer.output === wcsHangs) ||
+      (test.restInTime !== undefined && !answer.output.startsWith(test.restInTime));
+    if (!isBusy || left === 1) return answer;
+  }
+}
+
 async function main(): Promise<void> {
   run("ip", ["link", "set", "lo", "up"]);
   const load = join(root, "loadavg");
@@ -128,7 +154,7 @@ async function main(): Promise<void> {
       writeFileSync(state, test.setup);
     }
     const stop = await play(test.wcs);
-    answers.push(await askAll(test));
+    answers.push(await askPatiently(test));
     await stop();
   }
   process.stdout.write(JSON.stringify(answers));

@@ -26,6 +26,8 @@ export interface Case {
   request?: string;
   /** What follows the request 0.3 s later. */
   rest?: string;
+  /** What the answer begins with if this came in time. On a busy machine it may not: then the lab asks again. */
+  restInTime?: string;
   /** How many ask at the same time; the answer is what all of them got, each once. @default 1 */
   askers?: number;
 }
@@ -34,6 +36,7 @@ export interface Answer {
   output: string;
   error: string;
   status: number | null;
+  /** Until the answer. If the machine was busy, without the time that an answer without any work takes. */
   seconds: number;
 }
 

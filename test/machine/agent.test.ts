@@ -508,11 +508,15 @@ const requests: Row[] = [
   ],
   ["two lines", full, { wcs: fiftyHls, args: [], request: "cpu 90\nhls 1;" }],
 
-  ["a question in two parts", "up 50%", { wcs: fiftyHls, args: [], request: "cpu 90 hl", rest: "s 100;" }],
+  [
+    "a question in two parts",
+    "up 50%",
+    { wcs: fiftyHls, args: [], request: "cpu 90 hl", rest: "s 100;", restInTime: "up 50%" },
+  ],
   [
     "a question in two parts, of a full node",
     full,
-    { wcs: fiftyHls, args: [], request: "cpu 90 hl", rest: "s 50;" },
+    { wcs: fiftyHls, args: [], request: "cpu 90 hl", rest: "s 50;", restInTime: full },
   ],
   [
     "a question that never ends: what is whole",
@@ -611,7 +615,7 @@ const answerTo = (row: Row) => results[rows.indexOf(row)] as Answer;
 
 beforeAll(async () => {
   results = await answersOf(rows.map(([name, , test]) => ({ name, ...test })));
-});
+}, 900_000);
 
 describe.each([
   ["the agent", states],

@@ -42,7 +42,7 @@ beforeAll(async () => {
   // Where the node's scripts look for their modules when they are processes of their own.
   for (const name of ["setup/aws_instance.py", "node/wcs_user.py"])
     debian.copy(join(machines, name), `usr/local/lib/wcs-setup/${name.replace(/.*\//, "")}`);
-});
+}, 600_000);
 
 afterAll(() => debian?.remove());
 
@@ -92,6 +92,62 @@ test("the balancer's two commands find the package where it lands", () => {
   succeeds("python3", "/usr/local/sbin/wcs-balancer", "help");
   const { output } = debian.exec("python3", "/usr/local/sbin/wcs-balancer-sync");
   expect(output).toContain("No such file or directory: '/etc/wcs-balancer/sync.json'");
+});
+
+describe("a command of a machine that is called in a wrong way prints its usage, and does nothing:", () => {
+  /** The first line of each usage, and wrong arguments. */
+  const commands: Record<string, { usage: string; wrong: string[][] }> = {
+    "/usr/local/sbin/wcs-balancer": {
+      usage: "Usage: wcs-balancer status | take-back | save-server-states",
+      wrong: [[], ["state"], ["status", "now"]],
+    },
+    "/usr/local/sbin/wcs-license": {
+      usage: "Activates and gives back this node's WCS licence: wcs-license activate|deactivate",
+      wrong: [[], ["help"], ["activate", "now"]],
+    },
+    "/usr/local/bin/haproxy-agent-check.sh": {
+      usage: "Usage: haproxy-agent-check.sh [CHECK [THRESHOLD]]...",
+      wrong: [["memory"], ["cpu", "90", "%"]],
+    },
+    "/usr/local/lib/wcs-setup/fetch.py": {
+      usage: "Fetches or checks what /etc/wcs-setup.json names: fetch.py download|checksum NAME",
+      wrong: [[], ["download"], ["unpack", "software"]],
+    },
+  };
+  /** Started by systemd or xinetd, without arguments of a person. */
+  const services = [
+    "/usr/local/bin/haproxy-agent-check-launch.sh",
+    "/usr/local/sbin/wcs-balancer-sync",
+    "/usr/local/sbin/wcs-configure",
+  ];
+  const software = { ...machineSoftware("balancer"), ...machineSoftware("node") };
+
+  beforeAll(() => {
+    for (const [path, content] of Object.entries(software).filter(([path]) => path.startsWith("/usr/local/")))
+      debian.write(path.slice(1), content);
+    for (const name of ["aws_instance.py", "step.py"])
+      debian.copy(join(machines, "setup", name), `usr/local/lib/wcs-setup/${name}`);
+  });
+
+  test.each(
+    Object.entries(commands).flatMap(([path, { usage, wrong }]) =>
+      wrong.map((words) => [path, words.join(" "), usage] as const),
+    ),
+  )("%s %s", (path, words, usage) => {
+    const [interpreter = ""] = software[path]?.slice(2).split("\n") ?? [];
+    const { status, output } = debian.exec(interpreter, path, ...words.split(" ").filter(Boolean));
+    expect(output.split("\n")[0]).toBe(usage);
+    expect(output.split("\n").length).toBeGreaterThan(3);
+    expect(status).toBe(2);
+  });
+
+  test("no command is left out", () => {
+    const executable = Object.keys(software).filter(
+      (path) =>
+        software[path]?.startsWith("#!") && /^\/usr\/local\/(s?bin|lib\/wcs-setup)\/[^/]+$/.test(path),
+    );
+    expect([...Object.keys(commands), ...services].sort()).toEqual(executable.sort());
+  });
 });
 
 test.each(["node", "balancer"])("cloud-init accepts the user-data of the %s", (kind) => {
@@ -161,7 +217,7 @@ describe("HAProxy", () => {
       "-c",
       "for file in /tmp/matrix/*.cfg; do haproxy -c -dW -f $file || { cat $file; exit 1; }; done",
     );
-  }, 120_000);
+  }, 600_000);
 
   test("refuses a wrong server line, so the check above can fail", () => {
     debian.write("tmp/bad.cfg", `${rendered["balancer/haproxy.cfg"]}    server wcs-9 nowhere:port\n`);

@@ -6,7 +6,10 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { contractJson } from "../../cluster/machine-software";
-import { machineFile, machineFolder } from "../../userdata/files";
+import { projectRoot } from "../../sandbox/paths";
+import { machineFile } from "../../userdata/machine-file";
+
+const machineFolder = join(projectRoot, "machines");
 
 function writeFilled(target: string): void {
   const names = readdirSync(machineFolder, { recursive: true, withFileTypes: true })

@@ -141,4 +141,4 @@ test("no up and no refresh writes an older certificate back, also when a later v
 
   await latest.destroy();
   expect([...parameters]).toEqual([]);
-}, 120_000);
+}, 600_000);

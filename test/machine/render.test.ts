@@ -53,7 +53,7 @@ function render(project: string, node: string, environment: string[]): Record<st
 function copyProject(): string {
   const copy = temporary("/dev/shm");
   for (const name of readdirSync(projectRoot).filter(
-    (entry) => !/^(node_modules|build|\.git)$/.test(entry),
+    (entry) => !/^(node_modules|build|test-results|\.git)$/.test(entry),
   )) {
     cpSync(join(projectRoot, name), join(copy, name), { recursive: true });
   }
@@ -68,7 +68,7 @@ function filesBelow(folder: string): string[] {
 }
 
 /** User-data names the archives of machine software by their SHA-256. */
-describe("the same bytes come from", () => {
+describe("the same bytes come from", { timeout: 240_000 }, () => {
   const here = render(projectRoot, process.execPath, ["TZ=UTC", "LANG=C.UTF-8"]);
 
   test("this computer, with all files and both archives", () => {

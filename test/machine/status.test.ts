@@ -18,7 +18,7 @@ beforeAll(async () => {
       .map((line) => JSON.parse(line))
       .map(({ name, status }) => [name, status]),
   );
-}, 300_000);
+}, 600_000);
 
 const statusIn = (state: string) => parseStatus(JSON.stringify(answers.get(state)));
 const node = (number: number, more: object) =>

@@ -23,8 +23,8 @@ import sync_acme
 import sync_lab as lab
 from filled_machines import MACHINES
 from sync_lab import NODES, Client, Nodes, eventually, fresh, haproxy, packed, parameters, through_load_balancer
-from sync_paths import GROUPS, INSTANCE, OTHER, Account
-from wcs_balancer import paths, server
+from sync_client_paths import GROUPS, INSTANCE, OTHER, Account
+from wcs_balancer import client_paths, server
 from wcs_balancer.errors import AwsError
 from wcs_balancer.hand_over import HandOverRequest
 from wcs_balancer.places import AGENT_PORT, BACKEND, PAGES_PORT, SETUP_STATE, SETUP_WORDS, STATUS_PORT, TOKEN
@@ -69,7 +69,7 @@ class Lab:
     def show(self, name):
         print(json.dumps({"name": name, "status": self.ask()}), flush=True)
 
-    def show_when(self, name, condition, seconds=20):
+    def show_when(self, name, condition, seconds=60):
         """Rounds of the service until the status says so; shows that."""
         status = {}
 
@@ -369,7 +369,7 @@ def main():
     few = lab.target(few, lab.new_pem("wcs.example.com", "-days", "10"), "few connections", status)
     # How long a node has to be up is for another test.
     lab.last_resort.PROOF_SECONDS = 1
-    paths.COUNT_SECONDS = 0
+    client_paths.COUNT_SECONDS = 0
     there = Lab()
     TOKEN.parent.mkdir(parents=True, exist_ok=True)
     TOKEN.write_text("token")

@@ -24,4 +24,4 @@ test("balancers get and renew certificates by ACME, whatever goes wrong", async 
     "another profile is ordered while the old one serves; from ACME to a user's certificate and back",
     "a user-supplied certificate that browsers trust serves on until the first one by ACME has come",
   ]);
-}, 610_000);
+}, 1_100_000);

@@ -42,7 +42,7 @@ export function config(nodes: number[], values: Record<string, unknown> = {}): s
 }
 
 /** What a script of the lab has printed: the promises that held, and the statuses that it has seen. */
-export interface Kept {
+interface Kept {
   promises: string[];
   statuses: Status[];
   clusters: ClusterStatus[];
@@ -70,7 +70,7 @@ export async function inLab(script: string, configs: string[], ...rest: string[]
     for (const [index, text] of configs.entries()) debian.write(`${index}.cfg`, text);
     const command = ["python3", `/project/test/machine/${script}`, ...files, ...rest];
     const { stdout } = await promisify(execFile)("unshare", ["--net", "chroot", debian.root, ...command], {
-      timeout: 600_000,
+      timeout: 1_080_000,
     });
     return stdout;
   } finally {

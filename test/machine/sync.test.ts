@@ -18,7 +18,7 @@ test.concurrent.each([
       /killed before step 0\n[\s\S]*all \d+ steps\n$/,
     );
   },
-  610_000,
+  1_100_000,
 );
 
 test.concurrent("new nodes die, a worker hangs, HAProxy is dead: clients are served, and the drain waits", async () => {
@@ -37,7 +37,7 @@ test.concurrent("new nodes die, a worker hangs, HAProxy is dead: clients are ser
     "the last resort outlives a start of HAProxy",
     "a document of a newer contract changes the servers, nothing else, and no socket is lost",
   ]);
-}, 610_000);
+}, 1_100_000);
 
 test.concurrent("the status has its own certificate, and answers from the first moment on", async () => {
   const { promises, statuses } = readKept(await inLab("sync_status.py", [config([1, 2])]));
@@ -55,10 +55,10 @@ test.concurrent("the status has its own certificate, and answers from the first 
     "another certificate and token come into force without a reload, even beside a document that is refused",
     "a reboot without AWS comes back the same, and a document of an older contract takes no socket",
   ]);
-}, 610_000);
+}, 1_100_000);
 
 test.concurrent("a balancer registers with the load balancer, and leaves each way of clients by itself", async () => {
-  const { promises, statuses, clusters } = readKept(await inLab("sync_paths.py", [config([1, 2])]));
+  const { promises, statuses, clusters } = readKept(await inLab("sync_client_paths.py", [config([1, 2])]));
   expect(statuses.length).toBeGreaterThan(5);
   const [all, withoutService] = clusters.map(({ balancers }) =>
     balancers.map(({ name, status, haproxyAnswers }) => [name, status?.instance, haproxyAnswers]),
@@ -82,7 +82,7 @@ test.concurrent("a balancer registers with the load balancer, and leaves each wa
     "so it leaves its own address, and the clients of the load balancer stay",
     "any balancer shows all, with the reason of each that does not answer",
   ]);
-}, 610_000);
+}, 1_100_000);
 
 test.concurrent("a hand-over closes every client's socket and refuses new ones, until its time is over", async () => {
   const { promises, statuses } = readKept(await inLab("sync_hand_over.py", [config([1, 2])]));
@@ -102,4 +102,4 @@ test.concurrent("a hand-over closes every client's socket and refuses new ones, 
     "a worker that does not answer is named, and no success claimed",
     "many are closed at once",
   ]);
-}, 610_000);
+}, 1_100_000);

@@ -21,7 +21,7 @@ from wcs_balancer.service import LOOK_SECONDS
 OLD, NEW = NODES[:2], NODES[2]
 
 
-def look_until(balancer, condition, what, seconds=20):
+def look_until(balancer, condition, what, seconds=60):
     """Rounds at the service's own pace, without AWS."""
 
     def done():
@@ -86,10 +86,10 @@ def new_nodes_die(nodes, before, after):
     since = {name: server.since for name, server in balancer.changes.leaving.items()}
     nodes.kill(NEW)
     died = time.monotonic()
-    eventually(lambda: balancer.look() or refused(), "a client without a node", 5, 0.1)
+    eventually(lambda: balancer.look() or refused(), "a client without a node", 20, 0.1)
     look_until(balancer, serves, "the last resort")
     took = time.monotonic() - died
-    assert took < 8, took
+    assert took < 20, took
     for client in clients:
         client.talk()
     [warning] = shows(balancer, "warnings")[:1]
@@ -102,13 +102,13 @@ def new_nodes_die(nodes, before, after):
     held("a service that was killed meanwhile goes on with it")
 
     haproxy.reload()
-    look_until(balancer, serves, "the last resort after a reload", 5)
+    look_until(balancer, serves, "the last resort after a reload", 20)
     for client in clients:
         client.talk()
     held("so does one whose HAProxy was reloaded")
 
     nodes.kill(OLD[0])
-    eventually(lambda: balancer.look() or (status("wcs-1") or "").startswith("DOWN"), "the end of an old node", 10, 0.2)
+    eventually(lambda: balancer.look() or (status("wcs-1") or "").startswith("DOWN"), "the end of an old node", 30, 0.2)
     for _ in range(4):
         assert serves()
     held("an old one that dies itself takes nobody")
@@ -211,7 +211,7 @@ def haproxy_dies_while_new_nodes_are_dead(nodes, before, after):
     look_until(balancer, lambda: balancer.changes.last_resort and serves(), "the last resort")
     lab.stop_haproxy()
     lab.start_haproxy()
-    look_until(balancer, lambda: balancer.changes.last_resort and serves(), "the last resort after a start", 15)
+    look_until(balancer, lambda: balancer.changes.last_resort and serves(), "the last resort after a start", 30)
     for client in clients:
         client.socket.close()
     nodes.revive(NEW)

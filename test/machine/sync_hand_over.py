@@ -37,7 +37,7 @@ def lets_in():
 
 def is_closed(client):
     """Whether the other side has ended a socket on which nobody says anything."""
-    client.socket.settimeout(15)
+    client.socket.settimeout(30)
     try:
         while client.socket.recv(65536):
             pass
@@ -49,7 +49,7 @@ def is_closed(client):
 
 
 def eventually_lets_in(what):
-    eventually(lambda: details(TARGET)["handedOver"] is None, what, 40, 0.2)
+    eventually(lambda: details(TARGET)["handedOver"] is None, what, 90, 0.2)
     assert lets_in()
 
 
@@ -181,11 +181,11 @@ def ends_by_itself(process):
     """Whatever happens to the service meanwhile: HAProxy compares the times."""
     for what, hinder in (("hangs", signal.SIGSTOP), ("dies", signal.SIGKILL)):
         began = time.time()
-        assert hand_over(5).code == 200
+        assert hand_over(15).code == 200
         process.signal(hinder)
         assert not lets_in()
-        eventually(lets_in, f"the end, while the service {what}", 20, 0.1)
-        assert time.time() - began >= 4
+        eventually(lets_in, f"the end, while the service {what}", 60, 0.1)
+        assert time.time() - began >= 14
         if hinder == signal.SIGSTOP:
             process.signal(signal.SIGCONT)
             eventually(lambda: details(TARGET)["handedOver"] is None, "the service")
@@ -218,7 +218,8 @@ def waits_for_every_worker():
     finally:
         os.kill(old, signal.SIGCONT)
     assert answer.code == 500 and f"HAProxy's worker {old} does not answer" in answer.text, answer.text
-    assert 9 < took < 25, took
+    # Without an end it would wait for ever.
+    assert 9 < took < 60, took
     # The service itself may have closed them by now: the first hand-over still holds.
     answer = hand_over(1)
     assert answer.code == 200, answer.text

@@ -110,7 +110,7 @@ class Client:
     def __init__(self, port=443, proxy=b""):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=20)
         plain.sendall(proxy)
         self.socket = context.wrap_socket(plain)
         self.socket.sendall(
@@ -119,7 +119,9 @@ class Client:
         )
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
-            answer += self.socket.recv(1)
+            part = self.socket.recv(1)
+            assert part, f"ended after {answer!r}"
+            answer += part
         assert answer.startswith(b"HTTP/1.1 101"), answer
 
     def talk(self):
@@ -136,12 +138,12 @@ def served_to(name):
     """The certificate that HAProxy serves to who asks for a name."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", 443), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", 443), timeout=20) as plain:
         with context.wrap_socket(plain, server_hostname=name) as client:
             return ssl.DER_cert_to_PEM_cert(client.getpeercert(True))
 
 
-def eventually(condition, what, seconds=20, pause=0.05):
+def eventually(condition, what, seconds=60, pause=0.05):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"

@@ -5,6 +5,7 @@ that held, and the statuses that it has seen.
 """
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -44,7 +45,7 @@ def put_state(target):
 class Asked:
     """An answer on port 443, from who asks for the status's name and trusts the status's certificate alone."""
 
-    def __init__(self, trusted, path=STATUS, method="GET", token=None, name=STATUS_NAME, seconds=30):
+    def __init__(self, trusted, path=STATUS, method="GET", token=None, name=STATUS_NAME, seconds=60):
         context = ssl.create_default_context(cadata=trusted) if trusted else ssl._create_unverified_context()
         with (
             socket.create_connection(("127.0.0.1", 443), timeout=seconds) as plain,
@@ -87,14 +88,14 @@ def shows(target, token="token", **wanted):
 
 def eventually_shows(target, what, token="token", **wanted):
     try:
-        eventually(lambda: shows(target, token, **wanted), what, 20, 0.1)
+        eventually(lambda: shows(target, token, **wanted), what, 60, 0.1)
     except AssertionError as error:
         raise AssertionError(f"{error}; {details(target, token)}; {LOG.read_text()[-2000:]}") from error
 
 
 def listens(port):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=20).close()
         return True
     except ConnectionRefusedError:
         return False
@@ -202,7 +203,9 @@ def applies(target):
     assert listens(80) and listens(8404)
     eventually(lab.all_up, "the nodes")
     lab.Client().talk()
-    assert not logged("does not answer: its sockets"), "a worker that is just ending is no silent one"
+    # One that goes on was late on a busy machine.
+    for pid in re.findall(r"worker (\d+) does not answer: its sockets", LOG.read_text()):
+        assert Path(f"/proc/{pid}").exists(), "a worker that is just ending is no silent one"
     held("when a state is applied clients get their certificate, and the status its own")
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from unittest import mock
 
 import filled_machines  # noqa: F401
-from wcs_balancer import haproxy_runtime, paths
+from wcs_balancer import client_paths, haproxy_runtime
+from wcs_balancer.client_paths import ClientPaths, Record, read_record, write_record
 from wcs_balancer.document import Entry, TargetGroup
 from wcs_balancer.errors import HaproxyError
 from wcs_balancer.leaving import Facts, closes_sockets, has_new_client, is_wanted, next_phase, shown
-from wcs_balancer.paths import Paths, Record, read_record, write_record
 from wcs_balancer.targets import Health, Seen, Targets, Task
 
 GROUPS = (TargetGroup("arn:https", 10443), TargetGroup("arn:http", 10080))
@@ -145,7 +145,7 @@ class Notes(unittest.TestCase):
                 text.replace("300", "null"),
             ):
                 file.write_text(wrong)
-                record = Paths(file, Targets(None), print).record
+                record = ClientPaths(file, Targets(None), print).record
                 self.assertIn(record, (Record(), self.record), wrong)
                 self.assertNotEqual(text, wrong)
 
@@ -162,8 +162,8 @@ class OnAMachine(unittest.TestCase):
         self.silent = []
         self.health = {}
         patches = [
-            mock.patch.object(paths.time, "monotonic", lambda: self.monotonic),
-            mock.patch.object(paths.time, "time", lambda: self.clock),
+            mock.patch.object(client_paths.time, "monotonic", lambda: self.monotonic),
+            mock.patch.object(client_paths.time, "time", lambda: self.clock),
             mock.patch.object(haproxy_runtime, "clients", self.clients),
             mock.patch.object(haproxy_runtime, "last_clients", lambda _: dict(self.moments)),
             mock.patch.object(haproxy_runtime, "close_sessions", lambda pid, found: self.closed.extend(found)),
@@ -182,7 +182,7 @@ class OnAMachine(unittest.TestCase):
         self.counts = 0
         self.targets = Targets(None)
         self.reports = []
-        self.paths = Paths(self.file, self.targets, self.reports.append)
+        self.paths = ClientPaths(self.file, self.targets, self.reports.append)
 
     def reboot(self):
         self.monotonic = 5.0
@@ -358,7 +358,7 @@ class OnAMachine(unittest.TestCase):
 
     def test_on_a_full_disk_it_still_registers_and_leaves_nothing(self):
         self.paths.obey(ENTRY)
-        with mock.patch.object(paths.files, "replace_file", side_effect=OSError("no room")):
+        with mock.patch.object(client_paths.files, "replace_file", side_effect=OSError("no room")):
             with self.assertRaises(OSError):
                 self.round()
         self.assertEqual(self.targets.task.action, "register")
@@ -366,7 +366,7 @@ class OnAMachine(unittest.TestCase):
     def test_on_a_full_disk_it_stays_in_its_phase_and_goes_on_when_there_is_room(self):
         self.to("tail")
         self.reports.clear()
-        with mock.patch.object(paths.files, "replace_file", side_effect=OSError("no room")):
+        with mock.patch.object(client_paths.files, "replace_file", side_effect=OSError("no room")):
             for _ in range(5):
                 with self.assertRaises(OSError):
                     self.round(400)

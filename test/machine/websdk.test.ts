@@ -1,13 +1,12 @@
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pagesPort } from "../../cluster/contract";
+import { examplePage } from "../../cluster/haproxy-config";
 import { packWebSdk } from "../../cluster/websdk";
-import { webSdkBundle } from "../../sandbox/downloads";
-import { examplePage } from "../../userdata/balancer";
-import { shellSettings } from "../../userdata/files";
+import { shellSettings } from "../../userdata/shell-settings";
 import { DebianRoot } from "../debian-root";
 import { filledMachines } from "./filled-machines";
 
@@ -58,8 +57,23 @@ function statuses(paths: string[]): Record<string, string> {
   return Object.fromEntries(answers.map(([, status = "", path = ""]) => [decodeURI(path), status]));
 }
 
-/** A tarball with two leading folders, as the guide's. */
-const oldBundle = () => readFileSync(webSdkBundle("websdk-2.0.218").path);
+let packed: Uint8Array | undefined;
+
+/** An older WebSDK from npm as a tarball with two leading folders, as the guide's. */
+function oldBundle(): Uint8Array {
+  packed ??= execFileSync(
+    "tar",
+    [
+      "--create",
+      "--gzip",
+      `--directory=${dirname(require.resolve("websdk-2.0.218/package.json"))}`,
+      "--transform=s,^\\.,flashphoner_client/wcs_api-2.0,",
+      ".",
+    ],
+    { maxBuffer: 1 << 28 },
+  );
+  return packed;
+}
 
 describe.each([
   ["the npm package", () => packWebSdk().bytes, 0],

@@ -23,7 +23,7 @@ beforeAll(async () => {
   debian = await DebianRoot.with("shellcheck");
   writeFileSync(shellcheck, `#!/bin/sh\nexec chroot ${debian.root} shellcheck "$@"\n`);
   chmodSync(shellcheck, 0o755);
-});
+}, 600_000);
 
 afterAll(() => {
   debian?.remove();
@@ -74,12 +74,12 @@ describe("render-diff.sh, on a branch of a clone", () => {
     expect(diff).toMatch(/^-\s+balance roundrobin\n\+\s+balance first$/m);
     expect(diff).not.toContain("base64");
     expect(here("scripts/render-diff.sh", "HEAD", "staging")).toBe("");
-  });
+  }, 240_000);
 
   test("shows a new stack whole", () => {
     run("cp", ["Pulumi.dev.yaml", "Pulumi.new.yaml"], { cwd: clone });
     expect(here("scripts/render-diff.sh", "HEAD", "new")).toContain("+++ after/node/user-data.yaml");
-  });
+  }, 240_000);
 
   test("leaves no worktree behind", () => {
     expect(here("git", "worktree", "list").trim().split("\n")).toHaveLength(1);

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { agentPort } from "../../cluster/contract";
 import { run } from "../../sandbox/shell";
-import { shellSettings } from "../../userdata/files";
+import { shellSettings } from "../../userdata/shell-settings";
 import { DebianRoot } from "../debian-root";
 import { filledMachines } from "./filled-machines";
 

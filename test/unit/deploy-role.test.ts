@@ -5,8 +5,6 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { debianAccount } from "../../components/instance-image";
 import { rolePath } from "../../components/instance-role";
 import { accountId, region, subnetIds, vpcId } from "../../sandbox/account";
-import { authorize, type Caller } from "../../sandbox/cloud/caller";
-import { type Context, judge, type Statement, statementsOf } from "../../sandbox/cloud/policy";
 import {
   boundaryArn,
   deployer,
@@ -19,7 +17,9 @@ import {
 } from "../../sandbox/deploy-role";
 import { projectRoot } from "../../sandbox/paths";
 import { awsInvokes } from "../../sandbox/provider/aws";
-import { type ApiCall, arnOf, requestTags, resourceTags } from "../../sandbox/provider/calls";
+import { authorize, type Caller } from "../../sandbox/rights/caller";
+import { type ApiCall, arnOf, requestTags, resourceTags } from "../../sandbox/rights/calls";
+import { type Context, judge, type Statement, statementsOf } from "../../sandbox/rights/policy";
 import { callsOfDeployment, callsOfLoadBalancer, callsToRemoveInterface, domain, zone } from "../deployment";
 import { callsToReadState, callsToWriteState } from "../state-calls";
 

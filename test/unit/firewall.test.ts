@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type FirewallSettings, type Group, ingressRules, renderIngressRules } from "../../cluster/firewall";
+import { type Group, ingressRules, renderIngressRules } from "../../cluster/firewall";
 import type { Entry } from "../../config/schema";
 
 const settings = {
@@ -8,7 +8,7 @@ const settings = {
   balancerCidrs: [],
   directAccess: false,
   openPorts: [],
-} satisfies Partial<FirewallSettings>;
+} satisfies Partial<Parameters<typeof ingressRules>[0]>;
 
 /** The open ports of a kind of machine, one line each. */
 function open(group: Group, balancers: number, entry: Entry): string[] {

@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { unknownCheckingProxy } from "@pulumi/policy";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { type FirewallSettings, ingressRules } from "../../cluster/firewall";
+import { ingressRules } from "../../cluster/firewall";
 import { knownTypes } from "../../policy/known-types";
 import { policies } from "../../policy/policies";
 import { awsTypes } from "../../sandbox/provider/aws";
@@ -187,6 +187,7 @@ test.each([
 });
 
 describe("what the program opens", () => {
+  type FirewallSettings = Parameters<typeof ingressRules>[0];
   const everything: FirewallSettings = {
     clientCidrs: ["0.0.0.0/0"],
     adminCidrs: ["198.51.100.0/24"],

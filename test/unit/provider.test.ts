@@ -6,7 +6,6 @@ import * as grpc from "@grpc/grpc-js";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { subnetIds, vpcId } from "../../sandbox/account";
-import type { Caller } from "../../sandbox/cloud/caller";
 import { type CloudClient, findMachine } from "../../sandbox/cloud/client";
 import { Cloud, type SavedCloud } from "../../sandbox/cloud/cloud";
 import type { Machines } from "../../sandbox/cloud/machine";
@@ -17,6 +16,7 @@ import { commandTypes } from "../../sandbox/provider/command";
 import { unknownValue } from "../../sandbox/provider/resource-type";
 import { serveProvider } from "../../sandbox/provider/server";
 import { tlsTypes } from "../../sandbox/provider/tls";
+import type { Caller } from "../../sandbox/rights/caller";
 
 const { ResourceProviderClient } = require("@pulumi/pulumi/proto/provider_grpc_pb");
 const messages = require("@pulumi/pulumi/proto/provider_pb");

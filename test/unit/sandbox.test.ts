@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { renderFirewall } from "../../sandbox/cloud/firewall";
-import { type Context, judge } from "../../sandbox/cloud/policy";
 import { awsTypes } from "../../sandbox/provider/aws";
 import { tlsTypes } from "../../sandbox/provider/tls";
+import { type Context, judge } from "../../sandbox/rights/policy";
 import { capabilitiesOutside } from "../../sandbox/shell";
 
 describe("the stand-in for AWS refuses what the real provider refuses", () => {

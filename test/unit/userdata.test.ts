@@ -5,7 +5,6 @@ import { parse } from "yaml";
 import { acmeSource, defaultAcmeDelays } from "../../cluster/acme";
 import { defaultDelays, describeCluster } from "../../cluster/description";
 import {
-  type DesiredStateContent,
   deriveStatusToken,
   renderDesiredState,
   renderPem,
@@ -20,8 +19,8 @@ import { parseConfig } from "../../config/parse";
 import { isSecretKey } from "../../config/schema";
 import { renderStack } from "../../scripts/render";
 import { renderBalancerUserData } from "../../userdata/balancer";
-import { shellSettings } from "../../userdata/files";
 import { propertyWarnings, renderNodeUserData } from "../../userdata/node";
+import { shellSettings } from "../../userdata/shell-settings";
 import { encodeUserData, patienceSecondsOf, userDataLimitBytes } from "../../userdata/user-data";
 import { ownCertificate } from "../own-certificate";
 
@@ -324,7 +323,7 @@ const acmeConfig = {
 
 describe("the desired state", () => {
   test("has a revision that changes with the configuration and with either certificate", () => {
-    const state: DesiredStateContent = {
+    const state: Parameters<typeof renderDesiredState>[0] = {
       haproxyBase: "a",
       backends: [],
       serverSettings: { checks: { cpu: 90 }, stickiness: false },
@@ -336,7 +335,7 @@ describe("the desired state", () => {
       targetGroups: [],
       leave: defaultLeave,
     };
-    const changes: Partial<DesiredStateContent>[] = [
+    const changes: Partial<typeof state>[] = [
       {},
       { haproxyBase: "b" },
       { certificateHash: "y" },

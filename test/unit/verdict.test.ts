@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { Status } from "../../cluster/status";
-import { full, inWhichState, judge as judgeWanted, removedServer, warningsOf } from "../../rollout/verdict";
+import { full, inWhichState } from "../../rollout/summary";
+import { judge as judgeWanted, removedServer, warningsOf } from "../../rollout/verdict";
 import { exampleNode, exampleRemoved, exampleStatus } from "../example-status";
 
 const status = (nodes: Status["nodes"], more: Partial<Status> = {}): Status => ({

@@ -33,7 +33,7 @@ disk, files         the applied state on disk
 haproxy_runtime     HAProxy's sockets
 haproxy_service     HAProxy as a service of systemd
 hand_over           closes clients' WebSockets and refuses new ones, while another balancer takes over
-paths               clients' ways to this machine: the load balancer, and its own address
+client_paths        clients' ways to this machine: the load balancer, and its own address
 leaving *           in which phases a way is given up
 targets             this machine as a target of the load balancer
 peers, cluster      the other balancers, and the statuses of all

@@ -83,14 +83,15 @@ def ask_status(address: str, instance: str, trusted: str, token: str, port: int 
                 response.begin()
                 return parse_status(response.status, response.read(MAX_ANSWER_BYTES), instance)
     except TimeoutError:
-        return Answer(None, silence("its wcs-balancer-sync" if haproxy_answers else "it"), haproxy_answers)
+        service = f"its wcs-balancer-sync does not answer within {ANSWER_SECONDS} s"
+        return Answer(None, service if haproxy_answers else silence(), haproxy_answers)
     except (OSError, HTTPException, ValueError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         return Answer(None, f"it does not answer: {why}", haproxy_answers)
 
 
-def silence(who: str = "it") -> str:
-    return f"{who} does not answer within {ANSWER_SECONDS} s"
+def silence() -> str:
+    return f"it does not answer within {ANSWER_SECONDS} s"
 
 
 def ask_all(ask: Callable[[str, str], Answer], peers: Mapping[str, str]) -> dict[str, Answer]:

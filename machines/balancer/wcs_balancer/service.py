@@ -21,6 +21,7 @@ from .acme import Orders
 from .acme_serving import AcmeServing
 from .apply import Applier
 from .aws import Aws, next_pause
+from .client_paths import ClientPaths
 from .cluster import Cluster
 from .desired_state import Answer, DesiredState
 from .disk import Disk
@@ -29,7 +30,6 @@ from .errors import RefusedError, in_words
 from .hand_over import HandOver, HandOverRequest, ask_loop
 from .haproxy_service import HaproxyService
 from .instance import Instance
-from .paths import Paths
 from .peers import Peers
 from .places import SETTINGS, STATUS_PORT
 from .removed_servers import RemovedServers
@@ -64,7 +64,7 @@ class Service:
         self.hand_over = HandOver(report)
         self.instance = Instance()
         self.targets = Targets(aws)
-        self.paths = Paths(disk.paths_file, self.targets, report)
+        self.paths = ClientPaths(disk.paths_file, self.targets, report)
         self.peers = Peers(aws, balancer_tags, self.paths.record.peers)
         self.wanted: str | None = None
         self.refused: str | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sync_lab as lab
 from sync_lab import CERTIFICATE, Client, Disk, Nodes, Service, eventually, haproxy, new_pem, status_secret, through_load_balancer
-from wcs_balancer import leaving, paths, peers, server
+from wcs_balancer import client_paths, leaving, peers, server
 from wcs_balancer.cluster import REUSE_SECONDS, Cluster
 from wcs_balancer.errors import AwsError
 from wcs_balancer.places import ADDRESS_FRONTEND, LAST_CLIENTS, LOAD_BALANCER_FRONTEND, STATE
@@ -103,7 +103,7 @@ def both(*names, address=True, config=None):
 ME, OTHER_ONE = ("balancer-1", INSTANCE), ("balancer-2", OTHER)
 
 
-def until(balancer, path, phase, seconds=20):
+def until(balancer, path, phase, seconds=60):
     """Rounds until a path is in a phase; gives how the status shows it. The service starts anew meanwhile."""
     shown = {}
 
@@ -293,7 +293,7 @@ def shows_all():
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     Nodes()
-    leaving.CLOSING_SECONDS, paths.COUNT_SECONDS = 2, 0
+    leaving.CLOSING_SECONDS, client_paths.COUNT_SECONDS = 2, 0
     with lab.haproxy_with(lab.target(CONFIG, PEM, "paths", STATUS)):
         eventually(lab.all_up, "the nodes")
         registers_before_it_serves()

@@ -1,5 +1,5 @@
 import { accountId, region } from "../account";
-import type { ApiCall } from "../provider/calls";
+import type { ApiCall } from "./calls";
 import { type Context, judge, type Rights, refusal } from "./policy";
 
 /** The caller of an AWS API: an assumed role. */

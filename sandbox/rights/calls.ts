@@ -1,6 +1,5 @@
 import { accountId, region } from "../account";
-import type { Context } from "../cloud/policy";
-import type { Values } from "./values";
+import type { Context } from "./policy";
 
 /**
  * A call to AWS's API that the real provider makes for a resource, with all facts that a policy can use. The sandbox
@@ -23,6 +22,9 @@ export interface Target {
 }
 
 export type Tags = Record<string, string>;
+
+/** Properties of a resource. */
+type Values = Record<string, unknown>;
 
 /** A resource that calls are made for. */
 export interface Subject {

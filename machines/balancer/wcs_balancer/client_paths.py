@@ -52,7 +52,7 @@ def read_record(text: str) -> Record:
     return Record(entry, tuple(saved["used"]), phases, {str(key): str(value) for key, value in saved["peers"].items()})
 
 
-class Paths:
+class ClientPaths:
     """The ways of clients to this machine. Only the loop uses it."""
 
     def __init__(self, file: File, targets: Targets, report: Callable[[str], None]):

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { filledOnMachine, placeholders } from "../cluster/contract";
 
 /** The folder of the files that land on machines. */
-export const machineFolder = join(__dirname, "../machines");
+const machineFolder = join(__dirname, "../machines");
 
 /**
  * Fills the facts of `cluster/contract.ts` into a machine file, in the place of placeholders such as `@AGENT_PORT@`.
@@ -29,11 +29,4 @@ export function fillIn(text: string, file: string): string {
  */
 export function machineFile(name: string): string {
   return fillIn(readFileSync(join(machineFolder, name), "utf8").replaceAll("\r\n", "\n"), name);
-}
-
-/** A file of `NAME='value'` lines that a shell script can source, whatever the values hold. */
-export function shellSettings(values: Record<string, string>): string {
-  return Object.entries(values)
-    .map(([name, value]) => `${name}='${value.replaceAll("'", "'\\''")}'\n`)
-    .join("");
 }
