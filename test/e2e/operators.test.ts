@@ -120,7 +120,9 @@ describe("without the WebSDK bundle", () => {
       coming,
       "wcs-balancer status; ls -A /usr/share/nginx/html; cloud-init status --wait",
     );
-    expect(status_.output).toContain("set-up       failed: websdk-download; see: cloud-init status --long");
+    expect(status_.output).toContain(
+      "set-up       it failed at step websdk-download; see: cloud-init status --long",
+    );
     expect(status_.output).not.toMatch(/^wcs$/m);
     expect(status_.output).toContain("status: error");
   });

@@ -449,7 +449,7 @@ class OtherBalancers(unittest.TestCase):
         unknown = json.dumps({"instance": None}).encode()
         self.assertEqual(parse_status(200, unknown, "i-2"), only_haproxy("it does not know its instance id yet"))
         for garbage in (b"", b"<html>", b"[]", b"7", b"null", b"{}", b"\xff", b"[" * 100_000):
-            self.assertEqual(parse_status(200, garbage, "i-2"), only_haproxy("it answers what cannot be read"))
+            self.assertEqual(parse_status(200, garbage, "i-2"), only_haproxy("it gives an answer that cannot be read"))
 
     def test_that_are_slow_delay_nobody(self):
         release = threading.Event()

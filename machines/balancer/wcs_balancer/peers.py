@@ -54,7 +54,7 @@ def parse_status(code: int, body: bytes, instance: str) -> Answer:
         status = json.loads(body)
         other = status["instance"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Answer(None, "it answers what cannot be read", haproxy_answers=True)
+        return Answer(None, "it gives an answer that cannot be read", haproxy_answers=True)
     if other is None:
         return Answer(None, "it does not know its instance id yet", haproxy_answers=True)
     if other != instance:

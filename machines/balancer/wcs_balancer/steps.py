@@ -1,8 +1,8 @@
 """The steps of each change to HAProxy's servers, and their order.
 
-The effects of a step are an argument: those on this machine (apply.py), or those on a model, in tests. What HAProxy is
-about to be told is noted on disk before, and the record is written last. So whatever step a run ends before, the next
-run completes the change.
+The effects of a step are an argument: those on this machine (apply.py), or those on a model, in tests. Commands to
+HAProxy are noted on disk first, and the record is written last. So if a run ends at any step, the next run completes
+the change.
 """
 
 from typing import Callable, Collection, Mapping, Protocol, Sequence
@@ -14,7 +14,7 @@ from .reconcile import Actions, LastResort, last_resort, prove, take_out
 
 
 class Effects(Protocol):
-    """What a step does."""
+    """The effects of a step."""
 
     @property
     def changes(self) -> Changes:
