@@ -39,8 +39,8 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
-          testTimeout: 10 * minute,
-          hookTimeout: 10 * minute,
+          testTimeout: 15 * minute,
+          hookTimeout: 15 * minute,
           setupFiles: ["test/e2e/setup.ts"],
         },
       },

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { machineSoftware, packMachineSoftware } from "../../cluster/machine-software";
 import { busyPage, certificatePath, statusCertificateFile } from "../../contract/facts";
+import { machineFile } from "../../contract/machine-file";
 import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificates";
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
@@ -110,7 +111,7 @@ describe("a command of a machine that is called in a wrong way prints its usage,
       wrong: [["memory"], ["cpu", "90", "%"]],
     },
     "/usr/local/lib/wcs-setup/fetch.py": {
-      usage: "Fetches or checks what /etc/wcs-setup.json names: fetch.py download|checksum NAME",
+      usage: "Fetches or checks a package of /etc/wcs-setup.json: fetch.py download|checksum NAME",
       wrong: [[], ["download"], ["unpack", "software"]],
     },
   };
@@ -126,7 +127,7 @@ describe("a command of a machine that is called in a wrong way prints its usage,
     for (const [path, content] of Object.entries(software).filter(([path]) => path.startsWith("/usr/local/")))
       debian.write(path.slice(1), content);
     for (const name of ["aws_instance.py", "step.py"])
-      debian.copy(join(machines, "setup", name), `usr/local/lib/wcs-setup/${name}`);
+      debian.write(`usr/local/lib/wcs-setup/${name}`, machineFile(`setup/${name}`));
   });
 
   test.each(

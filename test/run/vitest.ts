@@ -25,7 +25,7 @@ interface Command {
 }
 
 /** No file takes this long, not even a long examination. A file that does is hanging. */
-const deadlineMinutes = 20;
+const deadlineMinutes = 30;
 
 /** Process groups of the commands that run. */
 const running = new Set<number>();
