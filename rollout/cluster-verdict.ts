@@ -107,6 +107,20 @@ function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missin
 }
 
 /**
+ * Since when each balancer has been silent, by its instance id. One whose HAProxy answers is not silent, however long its
+ * wcs-balancer-sync is away: if HAProxy's answer is missing then, it may have got lost.
+ * @param before the same after the last answer
+ */
+export function silentSince<Moment>(
+  { balancers }: ClusterStatus,
+  before: ReadonlyMap<string | null, Moment>,
+  now: Moment,
+): Map<string | null, Moment> {
+  const silent = balancers.filter(({ leaving, haproxyAnswers }) => !leaving && !haproxyAnswers);
+  return new Map(silent.map(({ instance }) => [instance, before.get(instance) ?? now]));
+}
+
+/**
  * Judges the statuses of all balancers.
  * @param cluster the answer of any balancer
  * @param silentSeconds how long a balancer that does not answer has been silent

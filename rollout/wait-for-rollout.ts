@@ -16,7 +16,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { ClusterStatus } from "../contract/status";
 import { pendingCertificateWarnings } from "./certificate-warning";
-import { type Clock, judgeCluster, type WantedBalancers } from "./cluster-verdict";
+import { type Clock, judgeCluster, silentSince, type WantedBalancers } from "./cluster-verdict";
 import { deadlineSeconds, drainMarginSeconds, furtherSeconds, leaveMarginSeconds } from "./deadlines";
 import {
   accessTo,
@@ -78,17 +78,14 @@ async function main(): Promise<void> {
   let reached = false;
   const warned = new Set<string>();
   /** Since when each silent balancer has been silent, in milliseconds. */
-  let silentSince = new Map<string | null, number>();
+  let silent = new Map<string | null, number>();
   const silentSeconds = (instance: string | null) =>
-    (Date.now() - (silentSince.get(instance) ?? Date.now())) / 1000;
+    (Date.now() - (silent.get(instance) ?? Date.now())) / 1000;
   while (true) {
     const asked = Date.now();
     const answer = await askAny(accesses);
     reached ||= answer.kind === "status" || answer.kind === "foreign";
-    if (answer.kind === "status") {
-      const silent = answer.status.balancers.filter(({ leaving }) => !leaving);
-      silentSince = new Map(silent.map(({ instance }) => [instance, silentSince.get(instance) ?? asked]));
-    }
+    if (answer.kind === "status") silent = silentSince(answer.status, silent, asked);
     const verdict = answer.kind === "status" ? judgeCluster(answer.status, wanted, silentSeconds) : undefined;
     for (const warning of verdict?.warnings.filter((text) => !warned.has(text)) ?? []) {
       console.log(`warning: ${warning}`);

@@ -1,5 +1,6 @@
 """What the balancer asks AWS and other balancers, and what it makes of their answers."""
 
+import contextlib
 import json
 import socket
 import ssl
@@ -437,7 +438,7 @@ class OtherBalancers(unittest.TestCase):
 
     def test_answer_with_their_own_status_or_a_reason(self):
         good = json.dumps({"instance": "i-2", "applied": True}).encode()
-        self.assertEqual(parse_status(200, good, "i-2"), ({"instance": "i-2", "applied": True}, "", False))
+        self.assertEqual(parse_status(200, good, "i-2"), Answer({"instance": "i-2", "applied": True}, ""))
         other = Answer(None, "another machine answers at its address: i-2", haproxy_answers=False)
         self.assertEqual(parse_status(200, good, "i-3"), other)
 
@@ -474,8 +475,7 @@ class OtherBalancers(unittest.TestCase):
             subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
             return (Path(folder) / "c").read_text() + (Path(folder) / "k").read_text()
 
-    def test_whose_service_alone_is_frozen_or_dies_have_a_haproxy_that_answers(self):
-        pem = self.new_pem()
+    def new_server(self, pem):
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(pem)
             file.flush()
@@ -483,11 +483,36 @@ class OtherBalancers(unittest.TestCase):
             context.load_cert_chain(file.name)
         server = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
         self.addCleanup(server.close)
+        return server
+
+    def test_with_another_certificate_of_the_status_may_have_clients(self):
+        server = self.new_server(self.new_pem())
+
+        def refuse():
+            with contextlib.suppress(OSError):
+                server.accept()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        with mock.patch.object(peers, "STATUS_NAME", "s"):
+            answer = ask_status("127.0.0.1", "i-2", self.new_pem(), "token", server.getsockname()[1])
+        self.assertIn("another certificate of the status: ", answer.reason)
+        self.assertEqual((answer.status, answer.haproxy_answers), (None, True))
+        # Another machine at an old address is forgotten all the same.
+        found = Peers(None, {}, {"i-2": "10.0.0.2"})
+        with mock.patch.object(peers.time, "monotonic", return_value=100.0) as now:
+            for seconds in (0, peers.FORGET_SECONDS + 1):
+                now.return_value += seconds
+                found.note_silence({"i-2": answer}, [])
+        self.assertEqual(found.known, {})
+
+    def test_whose_service_alone_is_frozen_or_dies_have_a_haproxy_that_answers(self):
+        pem = self.new_pem()
+        server = self.new_server(pem)
         clients = []
         threading.Thread(target=lambda: clients.extend(server.accept()[0] for _ in range(1)), daemon=True).start()
         with mock.patch.object(peers, "ANSWER_SECONDS", 0.5), mock.patch.object(peers, "STATUS_NAME", "s"):
             answer = ask_status("127.0.0.1", "i-2", pem, "token", server.getsockname()[1])
-            self.assertEqual(answer, (None, "its wcs-balancer-sync does not answer within 0.5 s", True))
+            self.assertEqual(answer, Answer(None, "its wcs-balancer-sync does not answer within 0.5 s", True))
             threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
             answer = ask_status("127.0.0.1", "i-2", pem, "token", server.getsockname()[1])
             self.assertEqual((answer.status, answer.haproxy_answers), (None, True))

@@ -533,6 +533,19 @@ class Orders(unittest.TestCase):
         ledger = self.turn()
         self.assertEqual((len(ledger.issued), self.issued.exists(), self.orders.seen.reason), (1, False, ""))
 
+    def test_that_were_noted_without_an_answer_are_no_orders_that_failed(self):
+        def put(name, value):
+            self.ledger = value
+            raise AwsError("timed out")
+
+        self.aws.put_parameter.side_effect = put
+        for _ in range(3):
+            self.turn()
+            self.assertEqual(self.orders.seen.reason, "no order begins while the ledger is out of reach: timed out")
+        self.aws.put_parameter.side_effect = self.put
+        ledger = self.turn()
+        self.assertEqual((ledger.certificate.pem, self.orders.seen.reason), (self.answers[0], ""))
+
     def test_that_fail_keep_their_reason_while_the_ledger_is_away(self):
         self.answers.insert(0, OrderError("no route"))
         acme.Directory.return_value.order.side_effect = self.answers

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "vitest";
 import type { ClusterMember, ClusterStatus, LeavingPath, Status } from "../../contract/status";
-import { judgeCluster as judge, leavingPath, type WantedBalancers } from "../../rollout/cluster-verdict";
+import {
+  judgeCluster as judge,
+  leavingPath,
+  silentSince,
+  type WantedBalancers,
+} from "../../rollout/cluster-verdict";
 import { exampleNode, exampleRemoved, exampleStatus } from "../example-status";
 
 const healthy = { state: "healthy" as const, reason: "" };
@@ -192,6 +197,17 @@ describe("a balancer that is not wanted any more", () => {
       waitingFor: ["i-old: HTTP 503, so its HAProxy may have clients, but wcs-balancer-sync does not say so"],
       warnings: [],
     });
+  });
+
+  test("is not silent while its HAProxy answers: then one missing answer may have got lost", () => {
+    const withoutService = { ...silent(null, "i-old"), reason: "HTTP 503", haproxyAnswers: true };
+    const atFirst = silentSince(cluster(first, withoutService), new Map(), 0);
+    expect(silentSince(cluster(first, silent(null, "i-old")), atFirst, 300)).toEqual(
+      new Map([["i-old", 300]]),
+    );
+    const known = new Map([["i-old", 300]]);
+    expect(silentSince(cluster(first, silent(null, "i-old")), known, 302)).toEqual(known);
+    expect(silentSince(cluster(first, withoutService), known, 304)).toEqual(new Map());
   });
 
   test("is waited for when its answer is missing once: that may get lost", () => {

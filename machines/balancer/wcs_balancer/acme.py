@@ -6,6 +6,7 @@ parameter that all balancers read (renewal.py). This machine, too, serves it onl
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Mapping, NamedTuple
 
@@ -101,6 +102,8 @@ class Orders:
         """Why no order could begin in time, or why its result cannot be written."""
         self.again_at = 0.0
         """When that is tried again, by the monotonic clock."""
+        self.unsent: Order | None = None
+        """An order that AWS may have noted without an answer. The directory has not got it."""
         self.own, self.own_at = "", float("-inf")
         """The ledger as this thread has last read or written it, and when, by the monotonic clock. The loop's
         copy may be older."""
@@ -210,9 +213,14 @@ class Orders:
         if self.next_turn(ledger, task.acme, me).at > time.time():
             return None
         noted = begun(ledger, task.acme, me, time.time())
-        self.write(noted)
-        time.sleep(SETTLE_SECONDS)
-        return noted.order if self.fetch().order == noted.order else None
+        self.unsent = None
+        try:
+            self.write(noted)
+            time.sleep(SETTLE_SECONDS)
+            return noted.order if self.fetch().order == noted.order else None
+        except AwsError:
+            self.unsent = noted.order
+            raise
 
     def note_failure(self, task: Task, me: Me, order: Order, error: Exception) -> Seen:
         """Notes in the ledger that an order has failed. If that fails, too, the ledger has an order that never ends,
@@ -267,7 +275,8 @@ class Orders:
         """Raises SyncError: an order without the ledger may be one too many. Its text has nothing of the content, which
         has a private key."""
         try:
-            return read_ledger(text)
+            ledger = read_ledger(text)
+            return replace(ledger, order=None) if ledger.order and ledger.order == self.unsent else ledger
         except UNREADABLE as error:
             name = self.parameter
             raise SyncError(

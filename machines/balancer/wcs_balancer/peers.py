@@ -28,6 +28,9 @@ class Answer(NamedTuple):
     reason: str
     haproxy_answers: bool = False
     """Whether its HAProxy answers, though not with a status: it may have clients while wcs-balancer-sync is away."""
+    has_other_certificate: bool = False
+    """Whether something answers with a certificate that this machine does not trust: a balancer that has not read the
+    new one, any balancer while a clock is wrong, or another machine at the address."""
 
 
 def parse_instances(answer: Mapping[str, Any]) -> dict[str, str]:
@@ -87,6 +90,9 @@ def ask_status(address: str, instance: str, trusted: str, token: str, port: int 
         return Answer(None, service if haproxy_answers else silence(), haproxy_answers)
     except (OSError, HTTPException, ValueError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = f"it answers with another certificate of the status: {why}"
+            return Answer(None, reason, haproxy_answers=True, has_other_certificate=True)
         return Answer(None, f"it does not answer: {why}", haproxy_answers)
 
 
@@ -163,10 +169,12 @@ class Peers:
             self.pause = next_pause(self.pause, LOOK_SECONDS, [error])
 
     def note_silence(self, answers: Mapping[str, Answer], named: Iterable[str]) -> None:
-        """Forgets balancers that are not wanted and do not answer any more, while AWS is not asked for them."""
+        """Forgets balancers that are not wanted and do not answer any more, while AWS is not asked for them. (AWS may
+        have given such an address to another machine.)"""
         now = time.monotonic()
         for instance, answer in answers.items():
-            if answer.status is not None or answer.haproxy_answers or instance in named or self.asks:
+            lives = answer.status is not None or answer.haproxy_answers and not answer.has_other_certificate
+            if lives or instance in named or self.asks:
                 self.silent_since.pop(instance, None)
             elif now - self.silent_since.setdefault(instance, now) > FORGET_SECONDS:
                 self.known = {other: address for other, address in self.known.items() if other != instance}
