@@ -149,8 +149,7 @@ class Orders:
         if kept:
             return self.deliver(task, kept)
         if me is None or turn is None:
-            # A balancer that leaves orders nothing.
-            return Seen()
+            return Seen(reason="this machine is not one of the wanted balancers, so it orders nothing")
         if turn.at > time.time():
             return Seen(reason=turn.reason, next_try=turn.at)
         return self.order(task, me)
