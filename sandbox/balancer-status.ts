@@ -62,7 +62,9 @@ function describeBalancer({ status, reason }: ClusterMember): string {
   const serves = status.revision === null ? "serves only its status" : "serves";
   const target = status.target && `target ${status.target.state}`;
   // A balancer that is not wanted says so of the load balancer even if there is none.
-  const leaving = status.leaving.filter(({ path, phase }) => path === "address" || phase !== "left" || target);
+  const leaving = status.leaving.filter(
+    ({ path, phase }) => path === "address" || phase !== "left" || target,
+  );
   return [serves, target, ...leaving.map(leavingPath)].filter(Boolean).join(", ");
 }
 
