@@ -75,13 +75,16 @@ test("sandbox status says what each balancer does", () => {
     { target: null, leaving: [left] },
     { revision: null },
     null,
+    // The old balancer of a stack without a load balancer, before the Elastic IP moves.
+    { target: null, leaving: [{ ...left, path: "loadBalancer", sockets: null }] },
   );
-  expect([1, 2, 3, 4, 5].map((number) => inTheBalancers(all, `i-${number}`))).toEqual([
+  expect([1, 2, 3, 4, 5, 6].map((number) => inTheBalancers(all, `i-${number}`))).toEqual([
     "serves, target healthy",
     "serves, leaves the Elastic IP: 3 sockets left",
     "serves, leaves the Elastic IP: done",
     "serves only its status",
     "no answer within 3 s",
+    "serves",
   ]);
 });
 
