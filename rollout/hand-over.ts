@@ -139,7 +139,10 @@ async function handOver(access: StatusAccess, how: "insist" | "once"): Promise<A
  */
 export function explainHandOver(answer: Answer<HandedOver>, wasSilent: boolean): string {
   if (answer.kind === "status")
-    return `the old balancer closed ${answer.status.closed} sockets and refuses new ones`;
+    return (
+      `the old balancer closed ${answer.status.closed} sockets and refuses new ones for ${handOverSeconds} s. To end that ` +
+      "earlier if the address does not move, run on it: wcs-balancer take-back"
+    );
   const effect = "a client that sends nothing finds out only by its own time-out that its socket is dead";
   return wasSilent
     ? `warning: nothing answered for ${silenceSeconds} s at the Elastic IP (${answer.reason}), so the address moves ` +

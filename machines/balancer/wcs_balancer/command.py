@@ -70,6 +70,12 @@ def leaves(row: dict[str, Any]) -> str:
     return ", ".join(parts) + (f" ({row['reason']})" if row["reason"] else "")
 
 
+def leaving(status: dict[str, Any]) -> list[str]:
+    """What a balancer gives up, as texts. One that is not wanted says "left" of the load balancer even if there is none."""
+    rows = status.get("leaving", [])
+    return [leaves(row) for row in rows if row["path"] == "address" or row["phase"] != "left" or status.get("target")]
+
+
 def is_well(status: dict[str, Any]) -> bool:
     """Whether nothing is wrong with a balancer that serves."""
     wrong = [status.get(key) for key in ("error", "warnings", "setup", "away")]
@@ -148,7 +154,7 @@ def report(status: dict[str, Any]) -> tuple[list[str], bool]:
     rows = [("revision", revision(status)), ("instance", status.get("instance") or "not known yet")]
     if health := target(status):
         rows.append(("target", health))
-    rows += [("leaving", f"it {leaves(row)}") for row in status.get("leaving", [])] + notes(status)
+    rows += [("leaving", f"it {text}") for text in leaving(status)] + notes(status)
     lines = [f"{word:11}  {text}" for word, text in rows]
     return lines + node_lines(status.get("nodes", []), status.get("draining", [])), is_well(status)
 
@@ -186,8 +192,8 @@ def report_cluster(cluster: dict[str, Any]) -> tuple[list[str], bool]:
             lines.append(f"{name:{width}}  {row['reason']}")
             continue
         health = f"  target {text}" if (text := target(status)) else ""
-        leaving = "".join(f"  {leaves(path)}" for path in status.get("leaving", []))
-        lines.append(f"{name:{width}}  revision {revision(status)}{health}{leaving}")
+        gives_up = "".join(f"  {text}" for text in leaving(status))
+        lines.append(f"{name:{width}}  revision {revision(status)}{health}{gives_up}")
         further += [f"{name:{width}}  {word}: {text}" for word, text in notes(status)]
     # This balancer's own view comes first.
     ordered = sorted(zip(names, rows), key=lambda one: one[1]["instance"] != cluster["instance"])
