@@ -157,9 +157,13 @@ export class TwoWayStreaming {
       const reports = await Promise.all(connections.map((connection) => connection.getStats()));
       return reports.flatMap((report) => {
         const all = [...report.values()];
-        const pairs = all.filter(({ type, state }) => type === "candidate-pair" && state === "succeeded");
-        return pairs.map(({ remoteCandidateId }) => {
-          const { address, port, protocol } = all.find(({ id }) => id === remoteCandidateId);
+        const withId = (wanted: string) => all.find(({ id }) => id === wanted);
+        // Other pairs may have succeeded, too: the browser tries each of its addresses.
+        const used = all.filter(
+          ({ type, selectedCandidatePairId }) => type === "transport" && selectedCandidatePairId,
+        );
+        return used.map(({ selectedCandidatePairId }) => {
+          const { address, port, protocol } = withId(withId(selectedCandidatePairId).remoteCandidateId);
           return { address, port, protocol };
         });
       });
