@@ -11,6 +11,7 @@ import type { ObjectFault } from "../../sandbox/cloud/client";
 import { ObjectStore, shareObjects } from "../../sandbox/cloud/objects";
 import { answerS3, bucketOf, type S3Account } from "../../sandbox/cloud/s3";
 import { assetMark } from "../../sandbox/provider/asset";
+import { machineCredentials } from "../machine-credentials";
 
 const name = "wcs-balancer-dev-1";
 const host = `${name}.s3.eu-central-1.amazonaws.com`;
@@ -22,13 +23,7 @@ const store = new ObjectStore(join(folder, "objects"));
 const hash = createHash("sha256").update(content).digest("hex");
 const asset = { ...assetMark, hash, text: content };
 
-const credentials = {
-  role: "node",
-  accessKeyId: "ASIA0123456789ABCDEF",
-  secretAccessKey: "secret",
-  token: "token",
-  expiration: new Date(Date.now() + 3_600_000),
-};
+const credentials = machineCredentials("node");
 const { accessKeyId, secretAccessKey, token: sessionToken } = credentials;
 const mine = { accessKeyId, secretAccessKey, sessionToken };
 

@@ -6,17 +6,12 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Faults } from "../../sandbox/cloud/client";
 import type { Parameter } from "../../sandbox/cloud/cloud";
 import { answerSsm, type ParameterStore } from "../../sandbox/cloud/ssm";
+import { machineCredentials } from "../machine-credentials";
 
 const name = "/wcs-balancer/dev/acme-certificate";
 const host = "ssm.eu-central-1.amazonaws.com";
 
-const credentials = {
-  role: "balancer",
-  accessKeyId: "ASIA0123456789ABCDEF",
-  secretAccessKey: "secret",
-  token: "token",
-  expiration: new Date(Date.now() + 3_600_000),
-};
+const credentials = machineCredentials("balancer");
 
 const arn = `arn:aws:ssm:eu-central-1:123456789012:parameter${name}`;
 const allow = (...Action: string[]) =>

@@ -56,13 +56,17 @@ def seconds_of_date(text: str | None) -> float | None:
         return None
 
 
+def in_utc(seconds: float) -> str:
+    """A moment as an operator reads it."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
 def clock_problem(date: str | None, now: float) -> str | None:
     """Why this machine's clock cannot be right, by the directory's Date header."""
     moment = seconds_of_date(date)
     if moment is None or abs(now - moment) <= MAX_CLOCK_SECONDS:
         return None
-    own, other = (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one)) for one in (now, moment))
-    return f"this machine's clock says {own}, and the directory's {other}: set the clock (timedatectl)"
+    return f"this machine's clock says {in_utc(now)}, and the directory's {in_utc(moment)}: set the clock (timedatectl)"
 
 
 def choose_profile(offered: Collection[str], wanted: str | None) -> str | None:
@@ -216,7 +220,7 @@ def in_order_words(error: Exception, network: Any, url: str) -> OrderError:
     if isinstance(error, (errors.TimeoutError, requests.exceptions.Timeout)):
         return OrderError(f"{url} gives no answer in time", wait)
     if isinstance(error, requests.exceptions.SSLError):
-        now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        now = in_utc(time.time())
         return OrderError(one_line(f"{url} cannot be trusted (this machine's clock says {now}): {error}"))
     # python3-acme makes a ValueError of some of them.
     if isinstance(error, requests.exceptions.ConnectionError) or str(error).startswith("Requesting "):
