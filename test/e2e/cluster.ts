@@ -230,16 +230,20 @@ export async function allUp(count: number): Promise<void> {
 
 /**
  * Does something up to five times, each time with all nodes up, until it succeeds: for what HAProxy promises only while it
- * takes every node for up, and a busy machine can let a check be late.
+ * takes every node for up, and a busy machine can let a check be late. HAProxy's log of it is in the error.
  */
 export async function whileAllUp(count: number, what: () => Promise<void>): Promise<void> {
   for (let left = 5; ; left--) {
     await allUp(count);
+    const since = Math.floor(Date.now() / 1000);
     try {
       return await what();
     } catch (error) {
-      if (left === 1) throw error;
-      console.log(`once more: ${(error as Error).message.split("\n")[0]}`);
+      const log = `journalctl --unit=haproxy --no-pager --output=cat --since=@${since} | tail --lines=40`;
+      const failure = error as Error;
+      failure.message += `\nHAProxy's log: ${(await onMachine("balancer", log)).output}`;
+      if (left === 1) throw failure;
+      console.log(`once more: ${failure.message}`);
     }
   }
 }
