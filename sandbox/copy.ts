@@ -23,8 +23,9 @@ export async function hibernateSandbox(paths: SandboxPaths): Promise<void> {
 /**
  * Copies a hibernated sandbox in seconds. The copy continues where the original stopped: its machines boot from the
  * original's disks, and write to their own. One original can have several copies, and must stay as long as they do.
+ * @param layers folders over the image of the copy's new machines
  */
-export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise<void> {
+export async function copySandbox(from: SandboxPaths, to: SandboxPaths, layers: string[]): Promise<void> {
   removeSandbox(to);
   mkdirSync(to.state, { recursive: true, mode: 0o700 });
   for (const name of readdirSync(from.state)) {
@@ -37,5 +38,5 @@ export async function copySandbox(from: SandboxPaths, to: SandboxPaths): Promise
     symlinkSync(join(from.machines, id, "upper"), join(to.machines, id, originalDisk));
   }
   makeNetworks(to);
-  await startDaemon(to);
+  await startDaemon(to, layers);
 }

@@ -46,8 +46,11 @@ export async function startCloud(paths: SandboxPaths): Promise<CloudClient> {
   return startDaemon(paths);
 }
 
-/** Starts the process that plays the cloud, and waits until it answers. */
-export async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
+/**
+ * Starts the process that plays the cloud, and waits until it answers.
+ * @param layers folders over the machines' image, the first one on top; a new machine finds their files on its disk
+ */
+export async function startDaemon(paths: SandboxPaths, layers: string[] = []): Promise<CloudClient> {
   const cloud = new CloudClient(paths);
   const cgroup = join(paths.cgroup, "cloud");
   const logFile = join(paths.state, "cloud.log");
@@ -60,6 +63,7 @@ export async function startDaemon(paths: SandboxPaths): Promise<CloudClient> {
     "tsx",
     join(__dirname, "cloud/main.ts"),
     paths.name,
+    ...layers,
   ]);
   const child = spawn(command, args, { cwd: projectRoot, stdio: ["ignore", log, log], detached: true });
   closeSync(log);

@@ -1,45 +1,72 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { cache } from "./paths";
 
 /** The exit status of flock when another process has the lock. */
 const lockedStatus = 75;
-/** Names the lock that this process runs under. */
-const lockVariable = "WCS_SANDBOX_LOCKED";
+
+/** A shorter wait needs no message. */
+const quietMilliseconds = 1000;
+
+/** Ends a lock. */
+type Unlock = () => Promise<void>;
 
 /**
- * Runs a function under a lock: this command runs again under flock, so the lock ends with the process in any case.
- * @param busy the beginning of the message when another process has the lock
- * @throws Error when another process has the lock
+ * Takes a lock in the cache. It ends with this process in any case, since flock's command ends with its input.
+ * @returns undefined when another process has the lock, and flock's options say not to wait
+ * @throws Error when flock cannot lock
  */
-export async function underLock(name: string, busy: string, use: () => Promise<number>): Promise<number> {
-  if (process.env[lockVariable] === name) return use();
+async function lock(name: string, ...options: string[]): Promise<Unlock | undefined> {
   mkdirSync(cache, { recursive: true });
-  const flock = spawn(
-    "env",
-    [
-      // It holds the lock until the command has ended, also after Ctrl-C.
-      ...["--ignore-signal=INT", "flock"],
-      ...["--nonblock", "--close", "--conflict-exit-code", String(lockedStatus)],
-      ...[join(cache, `lock-${name}`), process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-    ],
-    { stdio: "inherit", env: { ...process.env, [lockVariable]: name } },
-  );
-  // Ctrl-C also reaches the command; this process waits until the command ends.
-  process.on("SIGINT", () => {});
-  for (const signal of ["SIGTERM", "SIGHUP"] as const)
-    process.on(signal, () => {
-      for (const child of childrenOf(flock.pid)) process.kill(child, signal);
-    });
-  const status = await new Promise<number>((resolve, reject) => {
-    flock.on("error", reject);
-    flock.on("close", (code) => resolve(code ?? 1));
+  const file = join(cache, `lock-${name}`);
+  const args = ["--conflict-exit-code", String(lockedStatus), ...options, file, "sh", "-c", "echo; exec cat"];
+  const holder = spawn("flock", args, {
+    stdio: ["pipe", "pipe", "inherit"],
+    // Ctrl-C must not end the lock before this process.
+    detached: true,
   });
-  if (status === lockedStatus) throw new Error(`${busy}; try again when it has ended`);
-  return status;
+  const ended = once(holder, "close").then(([status]) => status as number | null);
+  // flock may end before it has the lock.
+  const status = await Promise.race([once(holder.stdout, "data").then(() => 0), ended]);
+  if (status === lockedStatus) return;
+  if (status !== 0 || holder.exitCode !== null)
+    throw new Error(`flock ended with the status ${status}: the lock ${file} cannot be used`);
+  return async () => {
+    holder.stdin.end();
+    await ended;
+  };
 }
 
-function childrenOf(pid: number | undefined): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+/**
+ * Runs a function under a lock.
+ * @param busy the beginning of the message when another process has the lock
+ * @throws Error when another process has the lock, or flock cannot lock
+ */
+export async function underLock<T>(name: string, busy: string, use: () => Promise<T>): Promise<T> {
+  const unlock = await lock(name, "--nonblock");
+  if (!unlock) throw new Error(`${busy}; try again when it has ended`);
+  try {
+    return await use();
+  } finally {
+    await unlock();
+  }
+}
+
+/**
+ * Runs a function while no other process changes the cache. Waits for its turn.
+ * @throws Error when flock cannot lock
+ */
+export async function withCacheLock<T>(use: () => Promise<T>): Promise<T> {
+  const waiting = setTimeout(
+    () => console.log("Waiting for another command that prepares the sandbox's cache."),
+    quietMilliseconds,
+  );
+  const unlock = await lock("cache").finally(() => clearTimeout(waiting));
+  try {
+    return await use();
+  } finally {
+    await unlock?.();
+  }
 }

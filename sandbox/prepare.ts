@@ -1,10 +1,10 @@
 import { mkdirSync, statfsSync } from "node:fs";
 import { Listr } from "listr2";
 import { renderStack } from "../scripts/render";
-import { withCacheLock } from "./cache-lock";
 import { buildEngine, buildNeedsImage, engineIsReady } from "./engine";
 import { installPackages, missingPackages } from "./host-packages";
 import { buildImage, downloadPackages, imageIsReady, packagesAreReady, packagesOf } from "./image";
+import { withCacheLock } from "./lock";
 import { cache } from "./paths";
 import { buildPebble, pebbleIsReady } from "./pebble";
 import { stackSettings, stackValues } from "./stack";

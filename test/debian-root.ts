@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -40,13 +41,14 @@ async function install(root: string, packages: string[]): Promise<void> {
   const options = ["--quiet", "--yes", "--no-install-recommends"];
   await runAsync("chroot", [root, "apt-get", "update", "--quiet"]);
   await runAsync("chroot", [root, "apt-get", "install", ...options, ...packages]);
+  rmSync(policy);
 }
 
 /**
  * The folder with the files that these packages add to the machines' image. It is made once for each set of packages.
  * Another image or another version of a package needs a new folder.
  */
-async function layerOf(packages: string[]): Promise<string> {
+export async function layerOf(packages: string[]): Promise<string> {
   const there = ["image.key", "packages.key", "packages/Packages"].map((name) =>
     readFileSync(join(cache, name)),
   );

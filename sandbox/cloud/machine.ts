@@ -77,13 +77,16 @@ interface Running {
 export class NspawnMachines implements Machines {
   private readonly running = new Map<string, Running>();
 
-  constructor(private readonly paths: SandboxPaths) {
+  constructor(
+    private readonly paths: SandboxPaths,
+    private readonly layers: string[],
+  ) {
     allowManyMachines();
   }
 
   async start(spec: MachineSpec): Promise<void> {
     const folder = join(this.paths.machines, spec.id);
-    this.writeSeed(mountRoot(folder), spec);
+    this.writeSeed(mountRoot(folder, this.layers), spec);
     this.boot(spec.id, spec.fullDisk);
   }
 

@@ -82,11 +82,11 @@ async function publicServer(cloud: Cloud, authority: CertificateAuthority) {
   });
 }
 
-async function main(name: string): Promise<void> {
+async function main(name: string, layers: string[]): Promise<void> {
   const paths = sandboxPaths(name);
   const saved = existsSync(paths.savedCloud) ? JSON.parse(readFileSync(paths.savedCloud, "utf8")) : undefined;
   const cloud = new Cloud(
-    new NspawnMachines(paths),
+    new NspawnMachines(paths, layers),
     new ObjectStore(paths.objects),
     (script, moved) => {
       run("nft", ["--file", "-"], { input: script });
@@ -168,7 +168,8 @@ async function main(name: string): Promise<void> {
   }).listen(paths.socket);
 }
 
-main(process.argv[2] ?? "").catch((error: Error) => {
+const [sandbox = "", ...layers] = process.argv.slice(2);
+main(sandbox, layers).catch((error: Error) => {
   console.error(error);
   process.exit(1);
 });

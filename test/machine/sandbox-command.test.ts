@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { withCacheLock } from "../../sandbox/cache-lock";
 import { describeRemains } from "../../sandbox/lifecycle";
+import { withCacheLock } from "../../sandbox/lock";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
 import { run } from "../../sandbox/shell";
 

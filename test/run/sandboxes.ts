@@ -5,6 +5,7 @@ import { endCgroup, inCgroup } from "../../sandbox/cloud/machine";
 import { copySandbox, hibernateSandbox } from "../../sandbox/copy";
 import { removeSandbox } from "../../sandbox/lifecycle";
 import { cached, projectRoot, sandboxNames, sandboxPaths, testPrefix } from "../../sandbox/paths";
+import { layerOf } from "../debian-root";
 import { hasEvidence, keepEvidence } from "../e2e/evidence";
 import { type Outcome, runCheck } from "./vitest";
 
@@ -15,6 +16,12 @@ export const keptName = `${testPrefix}kept`;
 
 /** Whether a whole run has made a sandbox of this name, and may remove it. */
 export const isOfWholeRun = (name: string) => new RegExp(`^(${baseName}|${testPrefix}\\d+)$`).test(name);
+
+/**
+ * Packages without a service, whose installation takes half of a machine's set-up. In the copies new machines find them
+ * installed, as in an image that a team has made; the machines of the cluster that they are copied from install them.
+ */
+const libraries = ["default-jre-headless", "python3-acme", "python3-boto3"];
 
 /** Ends the tests that use a sandbox, with all that they have started, and removes it. */
 function removeTestSandbox(name: string): void {
@@ -45,6 +52,7 @@ async function makeBase(name: string, results: string): Promise<Outcome> {
 export class Sandboxes {
   private readonly base = sandboxPaths(baseName);
   private readonly used = new Set<string>();
+  private layers: string[] = [];
   private resolveReady: (ready: boolean) => void = () => {};
   private readonly ready = new Promise<boolean>((resolve) => {
     this.resolveReady = resolve;
@@ -54,6 +62,7 @@ export class Sandboxes {
     let outcome: Outcome | undefined;
     try {
       outcome = await makeBase(baseName, results);
+      this.layers = [await layerOf(libraries)];
       return outcome;
     } finally {
       this.resolveReady(outcome?.failed === 0);
@@ -74,7 +83,7 @@ export class Sandboxes {
     const began = new Date();
     let outcome: Outcome | undefined;
     try {
-      await copySandbox(this.base, paths);
+      await copySandbox(this.base, paths, this.layers);
       outcome = await use(name);
       return outcome;
     } finally {
@@ -139,7 +148,7 @@ export async function keptSandbox(results: string, say: (text: string) => void):
     writeFileSync(keyFile, key);
   }
   say("Copying the cluster that is kept: some seconds.");
-  await copySandbox(base, sandboxPaths(keptName));
+  await copySandbox(base, sandboxPaths(keptName), [await layerOf(libraries)]);
   return keptName;
 }
 
