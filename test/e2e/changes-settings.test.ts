@@ -65,73 +65,75 @@ describe("a change that cannot be applied", () => {
     await eventually(async () => expect((await status()).error).toBeNull());
   });
 
-  test("a parameter that is cut in half", async () => {
-    const before = await workers();
-    await cloud.call("setFaults", { ssm: "half" });
-    try {
-      const { output } = await during({
-        name: "a parameter that is cut in half",
-        args: withNodes(2, "--config", 'checks={"cpu":80}'),
-        variables: { DEADLINE_SECONDS: "20" },
-        fails: true,
-      });
-      expect(output).toMatch(/rollout failed: not done after 20 s: .*the desired state cannot be read/);
-    } finally {
-      await cloud.call("setFaults", {});
-    }
-    expect(await workers()).toBe(before);
-    await eventually(async () => expect((await status()).error).toBeNull());
-  });
-
-  test("a key that does not fit the certificate", async () => {
-    const { output: pem } = await onMachine("balancer", `cat /etc/pki/tls/${domain}/cert.pem`);
-    const { output: haproxyConfig } = await onMachine("balancer", "cat /etc/haproxy/haproxy.cfg");
-    const { output: statusSecret } = await onMachine("balancer", "cat /var/lib/wcs-balancer/status.json");
-    const wrong = pem.replace(/-----BEGIN (EC )?PRIVATE KEY-----[\s\S]*$/, (await newKeys()).pem);
-    expect(wrong).not.toBe(pem);
-    const write = (name: string, type: string, value: string) =>
-      cloud.call("update", {
-        kind: "parameter",
-        id: `/wcs-balancer/dev/${name}`,
-        inputs: { name: `/wcs-balancer/dev/${name}`, type, value },
-      });
-    const before = await workers();
-    await during({
-      name: "a key that does not fit",
-      args: withNodes(2, "--config", 'checks={"cpu":70}'),
-      async meanwhile(_, up) {
-        await up.ended;
-        await write("secret", "SecureString", JSON.stringify({ pem: wrong }));
-        const { document, revision } = renderDesiredState({
-          haproxyBase: haproxyConfig.replace(/( {4}server .*\n)+$/, ""),
-          backends: [...haproxyConfig.matchAll(/server (wcs-\S+) ([\d.]+):8080/g)].map(
-            ([, serverName = "", address = ""]) => ({
-              serverName,
-              address,
-              agentRequest: agentRequestVersion,
-            }),
-          ),
-          serverSettings: { checks: { cpu: 70 }, stickiness: false },
-          certificateHash: sha256(wrong),
-          statusHash: sha256(statusSecret),
-          drainTimeoutSeconds: 600,
-          balancerInstances: { "balancer-1": (await machine("balancer")).id },
-          paths: { address: true, loadBalancer: false },
-          targetGroups: [],
-          leave: defaultLeave,
+  if (long)
+    test("a parameter that is cut in half", async () => {
+      const before = await workers();
+      await cloud.call("setFaults", { ssm: "half" });
+      try {
+        const { output } = await during({
+          name: "a parameter that is cut in half",
+          args: withNodes(2, "--config", 'checks={"cpu":80}'),
+          variables: { DEADLINE_SECONDS: "20" },
+          fails: true,
         });
-        await write("desired-state", "String", document);
-        await eventually(async () => expect((await status()).refused).toBe(revision));
-        expect((await status()).error).toMatch(
-          /inconsistencies between private key and certificate|No Private Key|key values mismatch/i,
-        );
-        await certificate();
-      },
+        expect(output).toMatch(/rollout failed: not done after 20 s: .*the desired state cannot be read/);
+      } finally {
+        await cloud.call("setFaults", {});
+      }
+      expect(await workers()).toBe(before);
+      await eventually(async () => expect((await status()).error).toBeNull());
     });
-    expect(await workers()).toBe(before);
-    // The next change brings the document with it.
-    await write("secret", "SecureString", JSON.stringify({ pem }));
-  });
+
+  if (long)
+    test("a key that does not fit the certificate", async () => {
+      const { output: pem } = await onMachine("balancer", `cat /etc/pki/tls/${domain}/cert.pem`);
+      const { output: haproxyConfig } = await onMachine("balancer", "cat /etc/haproxy/haproxy.cfg");
+      const { output: statusSecret } = await onMachine("balancer", "cat /var/lib/wcs-balancer/status.json");
+      const wrong = pem.replace(/-----BEGIN (EC )?PRIVATE KEY-----[\s\S]*$/, (await newKeys()).pem);
+      expect(wrong).not.toBe(pem);
+      const write = (name: string, type: string, value: string) =>
+        cloud.call("update", {
+          kind: "parameter",
+          id: `/wcs-balancer/dev/${name}`,
+          inputs: { name: `/wcs-balancer/dev/${name}`, type, value },
+        });
+      const before = await workers();
+      await during({
+        name: "a key that does not fit",
+        args: withNodes(2, "--config", 'checks={"cpu":70}'),
+        async meanwhile(_, up) {
+          await up.ended;
+          await write("secret", "SecureString", JSON.stringify({ pem: wrong }));
+          const { document, revision } = renderDesiredState({
+            haproxyBase: haproxyConfig.replace(/( {4}server .*\n)+$/, ""),
+            backends: [...haproxyConfig.matchAll(/server (wcs-\S+) ([\d.]+):8080/g)].map(
+              ([, serverName = "", address = ""]) => ({
+                serverName,
+                address,
+                agentRequest: agentRequestVersion,
+              }),
+            ),
+            serverSettings: { checks: { cpu: 70 }, stickiness: false },
+            certificateHash: sha256(wrong),
+            statusHash: sha256(statusSecret),
+            drainTimeoutSeconds: 600,
+            balancerInstances: { "balancer-1": (await machine("balancer")).id },
+            paths: { address: true, loadBalancer: false },
+            targetGroups: [],
+            leave: defaultLeave,
+          });
+          await write("desired-state", "String", document);
+          await eventually(async () => expect((await status()).refused).toBe(revision));
+          expect((await status()).error).toMatch(
+            /inconsistencies between private key and certificate|No Private Key|key values mismatch/i,
+          );
+          await certificate();
+        },
+      });
+      expect(await workers()).toBe(before);
+      // The next change brings the document with it.
+      await write("secret", "SecureString", JSON.stringify({ pem }));
+    });
 });
 
 describe("settings", () => {

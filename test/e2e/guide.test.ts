@@ -160,10 +160,13 @@ describe("while a window plays its own stream", () => {
   });
   afterAll(() => window?.close());
 
-  test.each([
+  const changes: [string, Record<string, string>][] = [
     ["a third node is added", {}],
     ["the certificate is renewed", { WCS_SANDBOX_DATE: "2031-05-01" }],
-  ])("%s, and its picture does not stop", async (name, variables) => {
+  ];
+  test.each(
+    long ? changes : changes.slice(0, 1),
+  )("%s, and its picture does not stop", async (name, variables) => {
     const before = await window.mediaState();
     expect(before).toEqual({
       playing: "PLAYING",

@@ -9,6 +9,7 @@ import {
   eventually,
   get,
   http2PriorKnowledge,
+  long,
   onMachine,
   ownAddress,
   rawAnswer,
@@ -159,6 +160,7 @@ test("adminCidrs opens statistics, metrics and, with a key, SSH to those network
     );
     expect(output).toBe("root\n");
   }
+  if (!long) return;
   up("--config", 'adminCidrs=["192.0.2.0/24"]', "--config", `sshPublicKey=${publicKey}`);
   for (const port of [8404, 22]) expect(canConnect(balancerAddress, port)).toBe(false);
 });

@@ -7,9 +7,13 @@ const long = process.env.WCS_TEST_LONG === "1";
 test.concurrent.each([
   ["nodes, thresholds and both certificates", config([2, 3], { checks: { cpu: 50 } }), "status"],
   ["a reload", config([2, 3], { algorithm: "first" })],
-  ["a certificate by ACME and of nodes", config([2, 3], { acme }), "acme"],
-  // Only the nodes of this one count.
-  ...(long ? [["a document of a newer contract", config([2, 3], { algorithm: "first" }), "newer"]] : []),
+  ...(long
+    ? [
+        ["a certificate by ACME and of nodes", config([2, 3], { acme }), "acme"],
+        // Only the nodes of this one count.
+        ["a document of a newer contract", config([2, 3], { algorithm: "first" }), "newer"],
+      ]
+    : []),
 ])(
   "wcs-balancer-sync killed at every step of a change of %s: the next run completes it, no socket is lost",
   async (_, after = "", ...rest) => {
