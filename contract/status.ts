@@ -108,7 +108,12 @@ export const statusSchema = z.strictObject({
   away: z.array(z.string()),
   /** For how many more seconds it refuses clients after a hand-over; null when it takes them. */
   handedOver: count.nullable(),
-  /** Ways of clients that it gives up. Every version with this field keeps its form. */
+  /**
+   * Whether it is a wanted balancer; null while it does not know that. Versions before this field list the load balancer in
+   * `leaving` instead, even if they never had it.
+   */
+  named: z.boolean().nullable().optional(),
+  /** Ways of clients that it has had and gives up. Every version with this field keeps its form. */
   leaving: z.array(leavingSchema),
   /** Its health in the target groups, the worst of them; null without a load balancer. */
   target: targetSchema.nullable(),
@@ -177,6 +182,8 @@ export interface ClusterMember {
   haproxyAnswers: boolean;
   /** The ways of clients that it gives up. Balancers of other versions say it, too; null for those that do not. */
   leaving: LeavingPath[] | null;
+  /** Whether it is a wanted balancer by its own words; null when it does not know that, or is of a version that does not say it. */
+  named: boolean | null;
 }
 
 /** The statuses of all balancers, by one of them. */
@@ -260,6 +267,16 @@ function readMemberStatus(status: unknown, reason: string): Pick<ClusterMember, 
   }
 }
 
+/** The parts of a status that are read in any version. */
+const anyVersionSchema = z.object({
+  leaving: z.array(leavingSchema).nullable().catch(null),
+  named: z.boolean().nullable().catch(null),
+});
+
+function readAnyVersion(status: unknown): z.infer<typeof anyVersionSchema> {
+  return anyVersionSchema.safeParse(status).data ?? { leaving: null, named: null };
+}
+
 /**
  * Reads the statuses of all balancers. Balancers of other versions may be among them.
  * @throws StatusError
@@ -275,7 +292,7 @@ export function parseCluster(answer: string): ClusterStatus {
       address,
       ...readMemberStatus(status, reason),
       haproxyAnswers: haproxyAnswers && status === null,
-      leaving: z.object({ leaving: z.array(leavingSchema) }).safeParse(status).data?.leaving ?? null,
+      ...readAnyVersion(status),
     })),
   };
 }

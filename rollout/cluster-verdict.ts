@@ -94,12 +94,12 @@ function missingAt(instance: string, status: Status, wanted: WantedBalancers, be
 }
 
 /**
- * What is missing until a removed balancer can be deleted. Once it has read the document, its status names the load
- * balancer among the ways that it gives up, even after it has left.
+ * What is missing until a removed balancer can be deleted. Once it has read the document, its status says that it is not
+ * named. One of a version before that field names the load balancer among the ways that it gives up, even after it has left.
  */
 function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missing {
   const leaving = stillLeaving(member.leaving ?? []);
-  const knows = member.leaving?.some(({ path }) => path === "loadBalancer");
+  const knows = member.named === false || member.leaving?.some(({ path }) => path === "loadBalancer");
   const error = member.status?.error ? `: ${member.status.error}` : "";
   const unaware = hasLoadBalancer && !knows ? ["does not know yet that it is to leave"] : [];
   const reasons = [...unaware, ...leaving];

@@ -61,11 +61,7 @@ function describeBalancer({ status, reason }: ClusterMember): string {
   if (!status) return reason;
   const serves = status.revision === null ? "serves only its status" : "serves";
   const target = status.target && `target ${status.target.state}`;
-  // A balancer that is not wanted says so of the load balancer even if there is none.
-  const leaving = status.leaving.filter(
-    ({ path, phase }) => path === "address" || phase !== "left" || target,
-  );
-  return [serves, target, ...leaving.map(leavingPath)].filter(Boolean).join(", ");
+  return [serves, target, ...status.leaving.map(leavingPath)].filter(Boolean).join(", ");
 }
 
 /**

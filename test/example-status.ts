@@ -36,6 +36,7 @@ export const exampleStatus: Status = {
   setup: null,
   away: [],
   handedOver: null,
+  named: true,
   leaving: [],
   target: null,
   nodes: [exampleNode],

@@ -36,6 +36,7 @@ const states: [string, object][] = [
     "before HAProxy runs",
     {
       instance: null,
+      named: null,
       handedOver: null,
       leaving: [],
       target: null,
@@ -52,6 +53,7 @@ const states: [string, object][] = [
     "applied, and every node is up",
     {
       instance: "i-0123456789abcdef0",
+      named: true,
       handedOver: null,
       revision: "everybody",
       applied: true,
@@ -147,7 +149,10 @@ const states: [string, object][] = [
   ["its clients drain", leaving("loadBalancer", "draining")],
   [
     "it has left the load balancer",
-    { leaving: [{ path: "loadBalancer", phase: "left", reason: "", sockets: null, secondsLeft: null }] },
+    {
+      named: false,
+      leaving: [{ path: "loadBalancer", phase: "left", reason: "", sockets: null, secondsLeft: null }],
+    },
   ],
   ["a balancer that leaves its own address", leaving("address", "tail")],
   [

@@ -107,6 +107,7 @@ describe("the end of a rollout", () => {
     reason: "",
     haproxyAnswers: false,
     leaving: [],
+    named: true,
   });
   const cluster = (...acme: Status["acme"][]): ClusterStatus => ({
     instance: "i-1",

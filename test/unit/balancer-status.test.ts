@@ -15,6 +15,7 @@ const cluster = (...statuses: (Partial<Status> | null)[]): ClusterStatus => ({
     reason: status ? "" : "no answer within 3 s",
     haproxyAnswers: false,
     leaving: status ? [] : null,
+    named: status ? true : null,
   })),
 });
 
@@ -75,8 +76,8 @@ test("sandbox status says what each balancer does", () => {
     { target: null, leaving: [left] },
     { revision: null },
     null,
-    // The old balancer of a stack without a load balancer, before the Elastic IP moves.
-    { target: null, leaving: [{ ...left, path: "loadBalancer", sockets: null }] },
+    // The status lists only ways that the balancer has had.
+    { target: null, named: false },
   );
   expect([1, 2, 3, 4, 5, 6].map((number) => inTheBalancers(all, `i-${number}`))).toEqual([
     "serves, target healthy",

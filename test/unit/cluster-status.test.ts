@@ -22,21 +22,26 @@ describe("the statuses of all balancers", () => {
       instance: "i-new",
       complete: true,
       balancers: [
-        { ...member({}), leaving: [] },
-        { ...silent, leaving: null },
+        { ...member({}), leaving: [], named: true },
+        { ...silent, leaving: null, named: null },
       ],
     });
   });
 
   test("may have one of another version, of which only the ways that it leaves are read", () => {
-    const { handedOver: _, ...rest } = exampleStatus;
+    const { handedOver: _, named: __, ...rest } = exampleStatus;
     const leaving: Status["leaving"] = [
       { path: "loadBalancer", phase: "tail", reason: "", sockets: 3, secondsLeft: 200 },
     ];
     const older = member({ name: null, status: { ...rest, leaving, newField: 1 } });
     const [found] = parse(older).balancers;
-    expect(found).toMatchObject({ status: null, leaving });
+    expect(found).toMatchObject({ status: null, leaving, named: null });
     expect(found?.reason).toContain("handedOver is missing");
+    const newer = member({ status: { ...rest, named: false, newField: 1 } });
+    expect(parse(newer).balancers[0]).toMatchObject({ status: null, leaving: [], named: false });
+    // A form that this version does not know says nothing.
+    const strange = member({ status: { ...rest, named: "no", leaving: [{ path: "tunnel" }] } });
+    expect(parse(strange).balancers[0]).toMatchObject({ leaving: null, named: null });
     const first = member({ status: { revision: "r1" } });
     expect(parse(first).balancers[0]).toMatchObject({ status: null, leaving: null });
   });

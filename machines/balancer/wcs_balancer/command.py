@@ -71,9 +71,8 @@ def leaves(row: dict[str, Any]) -> str:
 
 
 def leaving(status: dict[str, Any]) -> list[str]:
-    """What a balancer gives up, as texts. One that is not wanted says "left" of the load balancer even if there is none."""
-    rows = status.get("leaving", [])
-    return [leaves(row) for row in rows if row["path"] == "address" or row["phase"] != "left" or status.get("target")]
+    """The ways of clients that a balancer gives up, as texts."""
+    return [leaves(row) for row in status.get("leaving", [])]
 
 
 def is_well(status: dict[str, Any]) -> bool:

@@ -44,6 +44,8 @@ class Snapshot:
     """Errors of AWS that are tried again, and do not concern the desired state."""
     acme: Mapping[str, Any] | None = None
     """The progress of the certificate by ACME; None without ACME."""
+    named: bool | None = None
+    """Whether this machine is a wanted balancer; None while that is not known."""
 
 
 class Served(NamedTuple):
@@ -225,6 +227,7 @@ def full(
     return {
         **brief(known, monotonic),
         "instance": known.instance,
+        "named": known.named,
         "handedOver": seconds_left(seen.refuses_until, now),
         "error": "; ".join([*errors, *problems]) or None,
         "refused": known.refused,
