@@ -11,12 +11,16 @@ const setupSchema = z.strictObject({
 
 const nodeStates = ["up", "full", "down", "maint", "unknown"] as const;
 
+const nodeTakenOut = z.enum(["maint", "drain"]).nullable();
+
 const nodeSchema = z.strictObject({
   server: z.string(),
   /** The node's name in the configuration. */
   node: z.string(),
   address: z.string(),
   state: z.enum(nodeStates),
+  /** How an operator has taken it out of this balancer. Versions before this field do not say it. */
+  takenOut: nodeTakenOut.optional(),
   /** Why the node is in this state; for a full node the threshold that it has reached. */
   reason: z.string(),
   /** Set while the node is down because its set-up is not complete. */
@@ -85,7 +89,16 @@ const identity = {
   instance: z.string().nullable(),
 };
 
-const identitySchema = z.object(identity);
+/** The nodes in a status of any version; none if they have a form that this version does not know. */
+const anyNodes = z
+  .array(
+    z.object({ server: z.string(), state: z.string(), takenOut: nodeTakenOut.optional().catch(undefined) }),
+  )
+  .catch([]);
+/** A node in a status of any version. */
+export type AnyNode = z.infer<typeof anyNodes>[number];
+
+const identitySchema = z.object({ ...identity, nodes: anyNodes });
 /** The machine that answers. */
 export type Identity = z.infer<typeof identitySchema>;
 
@@ -184,6 +197,8 @@ export interface ClusterMember {
   leaving: LeavingPath[] | null;
   /** Whether it is a wanted balancer by its own words; null when it does not know that, or is of a version that does not say it. */
   named: boolean | null;
+  /** The nodes in its status, which may be of another version. */
+  nodes: AnyNode[];
 }
 
 /** The statuses of all balancers, by one of them. */
@@ -271,10 +286,11 @@ function readMemberStatus(status: unknown, reason: string): Pick<ClusterMember, 
 const anyVersionSchema = z.object({
   leaving: z.array(leavingSchema).nullable().catch(null),
   named: z.boolean().nullable().catch(null),
+  nodes: anyNodes,
 });
 
 function readAnyVersion(status: unknown): z.infer<typeof anyVersionSchema> {
-  return anyVersionSchema.safeParse(status).data ?? { leaving: null, named: null };
+  return anyVersionSchema.safeParse(status).data ?? { leaving: null, named: null, nodes: [] };
 }
 
 /**

@@ -23,6 +23,8 @@ export type Clock = "rollout" | "drain" | "leave";
 
 interface ClusterVerdict {
   done: boolean;
+  /** Every wanted balancer serves. Others may still leave, and nodes drain. */
+  allServe: boolean;
   /** Waiting does not help. */
   failed: boolean;
   /** What is missing, in an operator's words; empty when done. */
@@ -184,6 +186,7 @@ export function judgeCluster(
   );
   return {
     done: waitingFor.length === 0,
+    allServe: missing.every(({ reasons, clock }) => reasons.length === 0 || clock !== "rollout"),
     failed: missing.some(({ failed }) => failed),
     waitingFor: [...new Set(waitingFor.flatMap(({ reasons }) => reasons))],
     clock: clocks.find((clock) => waitingFor.some((one) => one.clock === clock)) ?? "rollout",

@@ -10,7 +10,8 @@ interface View {
 }
 
 /** A node's state with its reason, or with the check that is nearest to its threshold. */
-function viewOfNode({ state, reason, setup, load, weight, sockets }: NodeStatus): View {
+function viewOfNode({ state, takenOut, reason, setup, load, weight, sockets }: NodeStatus): View {
+  if (takenOut === "drain") return { text: "an operator drains it", sockets };
   const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
   const why = setup ? setupProgress(setup) : reason;
   return { text: state === "up" ? up : `${state}${why ? `: ${why}` : ""}`, sockets };

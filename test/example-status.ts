@@ -6,6 +6,7 @@ export const exampleNode: NodeStatus = {
   node: "wcs-1",
   address: "10.0.1.1:8080",
   state: "up",
+  takenOut: null,
   reason: "",
   setup: null,
   load: "",

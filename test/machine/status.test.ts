@@ -59,7 +59,7 @@ const states: [string, object][] = [
       applied: true,
       away: [],
       error: null,
-      nodes: node(3, { state: "up", setup: null }),
+      nodes: node(3, { state: "up", takenOut: null, setup: null }),
       warnings: [],
     },
   ],
@@ -78,7 +78,8 @@ const states: [string, object][] = [
     { nodes: node(1, { state: "unknown", reason: expect.stringContaining("no answer from the agent") }) },
   ],
   ["a node that is gone", { nodes: node(1, { state: "down", setup: null }) }],
-  ["a node in maintenance", { nodes: node(1, { state: "maint" }) }],
+  ["a node in maintenance", { nodes: node(1, { state: "maint", takenOut: "maint" }) }],
+  ["a node that an operator drains", { nodes: node(1, { state: "up", takenOut: "drain" }) }],
   [
     "a node whose set-up failed",
     { nodes: node(3, { state: "down", setup: { state: "failed", step: "wcs-checksum" } }) },

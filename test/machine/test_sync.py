@@ -575,6 +575,12 @@ class ReportOfAll(unittest.TestCase):
         )
         self.assertTrue(self.report(self.row("balancer-2", "i-22", {**second, "applied": True}))[1])
 
+    def test_names_a_node_that_an_operator_drains(self):
+        drained = {**Report.node, "takenOut": "drain", "load": "cpu 9 of 90"}
+        lines, well = self.report(nodes=[drained])
+        self.assertTrue(lines[-1].endswith("3 of 100 sockets  an operator drains it: no new clients"), lines)
+        self.assertTrue(well)
+
     def test_names_a_balancer_that_sees_a_node_otherwise(self):
         down = {**self.own, "nodes": [{**Report.node, "state": "down", "reason": "does not answer on port 8080"}]}
         lines, well = self.report(self.row("balancer-2", "i-2", down))

@@ -108,6 +108,7 @@ describe("the end of a rollout", () => {
     haproxyAnswers: false,
     leaving: [],
     named: true,
+    nodes: [],
   });
   const cluster = (...acme: Status["acme"][]): ClusterStatus => ({
     instance: "i-1",

@@ -16,6 +16,7 @@ const cluster = (...statuses: (Partial<Status> | null)[]): ClusterStatus => ({
     haproxyAnswers: false,
     leaving: status ? [] : null,
     named: status ? true : null,
+    nodes: [],
   })),
 });
 
@@ -53,6 +54,8 @@ test("sandbox status says of a node whether it takes clients, and of another mac
   expect(inTheBalancers(cluster(failed), "i-00000001")).toBe(
     "down: its set-up failed at step wcs-checksum, 2 sockets",
   );
+  const drained = { nodes: [{ ...node, takenOut: "drain" as const }] };
+  expect(inTheBalancers(cluster(drained), "i-00000001")).toBe("an operator drains it, 2 sockets");
   expect(inTheBalancers(cluster(up), "i-00000001")).toBe("up, weight 90 (cpu 9 of 90), 2 sockets");
   expect(inTheBalancers(cluster(up), "i-00000002")).toBe("");
 });

@@ -15,6 +15,8 @@ const member = (more: object) => ({
 const parse = (...balancers: object[]) =>
   parseCluster(JSON.stringify({ instance: "i-new", complete: true, balancers }));
 
+const taken = (state: string, takenOut?: string | null) => ({ server: "wcs-1-00000001", state, takenOut });
+
 describe("the statuses of all balancers", () => {
   test("are read with the reason of each that gives none", () => {
     const silent = member({ name: null, instance: "i-old", status: null, reason: "it does not answer" });
@@ -22,8 +24,8 @@ describe("the statuses of all balancers", () => {
       instance: "i-new",
       complete: true,
       balancers: [
-        { ...member({}), leaving: [], named: true },
-        { ...silent, leaving: null, named: null },
+        { ...member({}), leaving: [], named: true, nodes: [taken("up", null)] },
+        { ...silent, leaving: null, named: null, nodes: [] },
       ],
     });
   });
@@ -44,6 +46,24 @@ describe("the statuses of all balancers", () => {
     expect(parse(strange).balancers[0]).toMatchObject({ leaving: null, named: null });
     const first = member({ status: { revision: "r1" } });
     expect(parse(first).balancers[0]).toMatchObject({ status: null, leaving: null });
+  });
+
+  test.each([
+    ["an earlier version", taken("maint"), [taken("maint")]],
+    ["a version with more", { ...taken("up", "drain"), more: 1 }, [taken("up", "drain")]],
+    ["a version with other words", taken("up", "parked"), [taken("up")]],
+    ["a version with another form", 7, []],
+  ])("of %s say which nodes are taken out, as far as they are understood", (_, node, nodes) => {
+    const other = member({ status: { ...exampleStatus, nodes: [node], newField: 1 } });
+    const [found] = parse(other).balancers;
+    expect(found?.status).toBeNull();
+    expect(found?.nodes).toEqual(nodes);
+  });
+
+  test("are understood without the fields that balancers of an earlier version do not send", () => {
+    const { named: _, nodes, ...rest } = exampleStatus;
+    const status = { ...rest, nodes: nodes.map(({ takenOut: _, ...node }) => node) };
+    expect(parse(member({ status })).balancers[0]).toMatchObject({ status, named: null });
   });
 
   test("say of each whether only its HAProxy answers", () => {

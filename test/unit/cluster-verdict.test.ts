@@ -38,6 +38,7 @@ function member(name: string | null, instance: string, status: Partial<Status> =
     haproxyAnswers: false,
     leaving: own.leaving,
     named: own.named ?? null,
+    nodes: own.nodes,
   };
 }
 
@@ -50,6 +51,7 @@ const silent = (name: string | null, instance: string): ClusterMember => ({
   haproxyAnswers: false,
   leaving: null,
   named: null,
+  nodes: [],
 });
 
 /** The verdict when whoever is silent has been so for long. */
@@ -189,8 +191,9 @@ describe("a balancer that is not wanted any more", () => {
   test("is not waited for where only the serving ones count, such as before the DNS record leads to them", () => {
     const serving = { ...two, untilServing: true };
     expect(judgeCluster(old({ leaving: [draining] }), serving).done).toBe(true);
+    expect(judgeCluster(old({ leaving: [draining] }), two)).toMatchObject({ done: false, allServe: true });
     const initial = member("balancer-1", "i-1", { target: { state: "initial", reason: "" } });
-    expect(judgeCluster(cluster(initial, second), serving).done).toBe(false);
+    expect(judgeCluster(cluster(initial, second), serving)).toMatchObject({ done: false, allServe: false });
   });
 
   test("is not waited for without a load balancer: the Elastic IP has moved", () => {

@@ -112,7 +112,9 @@ def set_up(setup: dict[str, Any]) -> str:
 
 
 def node_reason(node: dict[str, Any]) -> str:
-    """Why a node is in its state, as text; empty for a node that is up."""
+    """Why a node is in its state, as text; empty for a node that takes clients."""
+    if node.get("takenOut") == "drain":
+        return "an operator drains it: no new clients"
     return f"its set-up {set_up(setup)}" if (setup := node.get("setup")) else node["reason"]
 
 

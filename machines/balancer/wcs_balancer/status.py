@@ -71,6 +71,8 @@ class Seen(NamedTuple):
     """Client addresses that have tried to open too many connections in the last minute."""
     refuses_until: int = 0
     """After a hand-over HAProxy refuses clients until this moment, in seconds since the epoch."""
+    taken_out: Mapping[str, str] = {}
+    """The servers that an operator has taken out, `maint` or `drain`."""
 
 
 NOTHING_SEEN = Seen([], {}, [], None)
@@ -184,7 +186,11 @@ def details(
     """The part of the status about nodes and certificate."""
     return {
         "nodes": [
-            {**node, "sockets": seen.sockets.get(node["server"], node["sockets"])}
+            {
+                **node,
+                "takenOut": seen.taken_out.get(node["server"]),
+                "sockets": seen.sockets.get(node["server"], node["sockets"]),
+            }
             for node in seen.nodes
             if node["server"] not in leaving
         ],
