@@ -148,8 +148,8 @@ class ClientPaths:
     def tend_path(
         self, path: Path, entry: Entry, instance: str, obstacle: str, drain_timeout_seconds: float | None
     ) -> tuple[tuple[Phase, float], dict[str, Any]] | None:
-        """Moves one path to its next phase if it is time to. Returns the phase, with its beginning, and the path's row in
-        the status; None for a path that is in use, or was never used."""
+        """Moves one path to its next phase if it is time to. Returns the phase, with its beginning, and the path's row
+        in the status; None for a path that is in use, or was never used."""
         if is_wanted(path, entry, instance):
             self.forget(path)
             return None
