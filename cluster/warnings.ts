@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto";
+import { dayOf, validities } from "../config/certificate";
 import { shareOfAllAddresses } from "../config/networks";
 import type { PublicConfig } from "../config/schema";
 import { expiryWarningDays } from "../contract/facts";
@@ -22,14 +22,18 @@ export function warnings(config: PublicConfig, now: Date): string[] {
  * Warns when a user-supplied certificate ends soon. The balancer also warns, but a `pulumi up` without changes does not
  * ask it. `pulumi up` itself renews a certificate of the stack's own CA.
  */
-function certificateWarnings({ tlsCertificate }: PublicConfig, now: Date): string[] {
-  if (tlsCertificate === undefined) return [];
-  const end = new Date(new X509Certificate(tlsCertificate).validTo);
+function certificateWarnings(config: PublicConfig, now: Date): string[] {
+  const [first] = validities(config);
+  if (first === undefined) return [];
+  const { key, end } = first;
   const days = Math.floor((end.getTime() - now.getTime()) / 86_400_000);
   if (days > expiryWarningDays) return [];
+  const when =
+    end <= now
+      ? `${key} has ended, on ${dayOf(end)}: no client that checks it can connect`
+      : `${key} ends in ${days} days, on ${dayOf(end)}`;
   return [
-    `tlsCertificate ends in ${days} days, on ${end.toISOString().slice(0, 10)}. To renew it: ` +
-      "pulumi config set tlsCertificate < cert.pem, and with it tlsChain and tlsPrivateKey",
+    `${when}. To renew it: pulumi config set tlsCertificate < cert.pem, and with it tlsChain and tlsPrivateKey`,
   ];
 }
 

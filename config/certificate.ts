@@ -35,9 +35,7 @@ export function certificateProblems(config: ConfigValues, now: Date): string[] {
     }
     checkChain([certificate as X509Certificate, ...chain]);
     checkCertificate(certificate as X509Certificate, key, config.domain);
-    checkValidity("tlsCertificate", certificate as X509Certificate, now);
-    // Check the issuer alone: chains may end with expired roots on purpose, for old clients.
-    if (chain[0]) checkValidity("tlsChain", chain[0], now);
+    checkValidity(config, now);
     return [];
   } catch (error) {
     if (error instanceof ConfigError) return [error.message];
@@ -111,14 +109,54 @@ function checkCertificate(certificate: X509Certificate, key: KeyObject, domain: 
   }
 }
 
-/** Browsers refuse a certificate that has expired or is not valid yet, so no client could connect. */
-function checkValidity(key: CertificateKey, certificate: X509Certificate, now: Date): void {
-  const [begin, end] = [new Date(certificate.validFrom), new Date(certificate.validTo)];
-  if (begin <= now && now < end) return;
-  const when = begin > now ? `is valid only from ${begin.toISOString()} on` : `ended at ${end.toISOString()}`;
+interface Validity {
+  key: CertificateKey;
+  subject: string;
+  begin: Date;
+  end: Date;
+}
+
+/** The validity of the certificate and of its issuer, the one that ends first in front. None without a certificate. */
+export function validities({
+  tlsCertificate,
+  tlsChain,
+}: Pick<ConfigValues, "tlsCertificate" | "tlsChain">): Validity[] {
+  const first = (key: CertificateKey, pem: string | undefined) =>
+    certificatesIn(pem ?? "")
+      .slice(0, 1)
+      .map(({ subject, validFrom, validTo }) => ({
+        key,
+        subject,
+        begin: new Date(validFrom),
+        end: new Date(validTo),
+      }));
+  // The issuer alone: chains may end with expired roots on purpose, for old clients.
+  const found = [...first("tlsCertificate", tlsCertificate), ...first("tlsChain", tlsChain)];
+  return found.sort((one, other) => one.end.getTime() - other.end.getTime());
+}
+
+/** The day of a moment, as `expiredCertificate` names it. */
+export const dayOf = (moment: Date) => moment.toISOString().slice(0, 10);
+
+/**
+ * Browsers refuse a certificate that has expired or is not valid yet, so no client could connect. With a certificate that
+ * has expired in use an operator must still be able to act, so its day can be named.
+ */
+function checkValidity(config: ConfigValues, now: Date): void {
+  const all = validities(config);
+  const early = all.find(({ begin }) => begin > now);
+  const [ended] = all.filter(({ end }) => end <= now);
+  const wrong = early ?? ended;
+  if (!wrong || (wrong === ended && config.expiredCertificate === dayOf(ended.end))) return;
+  const { key, subject, begin, end } = wrong;
+  const when = early ? `is valid only from ${begin.toISOString()} on` : `ended at ${end.toISOString()}`;
+  const anyway = early
+    ? ""
+    : ". If it is in use, and something else cannot wait for a new one, go on with it: " +
+      `pulumi config set expiredCertificate ${dayOf(end)}`;
   throw new ConfigError(
-    `${key} (${show(certificate.subject)}) ${when}, and now it is ${now.toISOString()}; it must be valid now, or no ` +
+    `${key} (${show(subject)}) ${when}, and now it is ${now.toISOString()}; it must be valid now, or no ` +
       `client can connect. Set it with: ${fixCommand([key])}, or remove tlsCertificate, tlsChain and tlsPrivateKey ` +
-      "with pulumi config rm: the stack's own CA then signs a certificate",
+      `with pulumi config rm: the stack's own CA then signs a certificate${anyway}`,
   );
 }

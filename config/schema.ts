@@ -287,6 +287,14 @@ export const configSchema = z.strictObject({
     .refine((value) => !value.includes(" CERTIFICATE-----"), mustBe("a PEM PRIVATE KEY alone"))
     .optional()
     .meta({ description: "PEM private key of tlsCertificate, a secret", example: "< key.pem" }),
+  expiredCertificate: text(/^\d{4}-\d\d-\d\d$/, "the day of its end, such as 2026-11-30")
+    .optional()
+    .meta({
+      description:
+        "The day on which tlsCertificate has ended, to run `pulumi up` although no client can connect. It counts for a " +
+        "certificate that ended on this day alone. Default: an expired certificate is refused",
+      example: "2026-11-30",
+    }),
   acme: acme.optional().meta({
     description:
       "Public certificates: the balancers order and renew them automatically at an ACME directory, by default Let's " +

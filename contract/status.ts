@@ -11,12 +11,16 @@ const setupSchema = z.strictObject({
 
 const nodeStates = ["up", "full", "down", "maint", "unknown"] as const;
 
+const nodeTakenOut = z.enum(["maint", "drain"]).nullable();
+
 const nodeSchema = z.strictObject({
   server: z.string(),
   /** The node's name in the configuration. */
   node: z.string(),
   address: z.string(),
   state: z.enum(nodeStates),
+  /** How an operator has taken it out of this balancer. Versions before this field do not say it. */
+  takenOut: nodeTakenOut.optional(),
   /** Why the node is in this state; for a full node the threshold that it has reached. */
   reason: z.string(),
   /** Set while the node is down because its set-up is not complete. */
@@ -85,7 +89,16 @@ const identity = {
   instance: z.string().nullable(),
 };
 
-const identitySchema = z.object(identity);
+/** The nodes in a status of any version; none if they have a form that this version does not know. */
+const anyNodes = z
+  .array(
+    z.object({ server: z.string(), state: z.string(), takenOut: nodeTakenOut.optional().catch(undefined) }),
+  )
+  .catch([]);
+/** A node in a status of any version. */
+export type AnyNode = z.infer<typeof anyNodes>[number];
+
+const identitySchema = z.object({ ...identity, nodes: anyNodes });
 /** The machine that answers. */
 export type Identity = z.infer<typeof identitySchema>;
 
@@ -108,7 +121,12 @@ export const statusSchema = z.strictObject({
   away: z.array(z.string()),
   /** For how many more seconds it refuses clients after a hand-over; null when it takes them. */
   handedOver: count.nullable(),
-  /** Ways of clients that it gives up. Every version with this field keeps its form. */
+  /**
+   * Whether it is a wanted balancer; null while it does not know that. Versions before this field list the load balancer in
+   * `leaving` instead, even if they never had it.
+   */
+  named: z.boolean().nullable().optional(),
+  /** Ways of clients that it has had and gives up. Every version with this field keeps its form. */
   leaving: z.array(leavingSchema),
   /** Its health in the target groups, the worst of them; null without a load balancer. */
   target: targetSchema.nullable(),
@@ -177,6 +195,10 @@ export interface ClusterMember {
   haproxyAnswers: boolean;
   /** The ways of clients that it gives up. Balancers of other versions say it, too; null for those that do not. */
   leaving: LeavingPath[] | null;
+  /** Whether it is a wanted balancer by its own words; null when it does not know that, or is of a version that does not say it. */
+  named: boolean | null;
+  /** The nodes in its status, which may be of another version. */
+  nodes: AnyNode[];
 }
 
 /** The statuses of all balancers, by one of them. */
@@ -260,6 +282,17 @@ function readMemberStatus(status: unknown, reason: string): Pick<ClusterMember, 
   }
 }
 
+/** The parts of a status that are read in any version. */
+const anyVersionSchema = z.object({
+  leaving: z.array(leavingSchema).nullable().catch(null),
+  named: z.boolean().nullable().catch(null),
+  nodes: anyNodes,
+});
+
+function readAnyVersion(status: unknown): z.infer<typeof anyVersionSchema> {
+  return anyVersionSchema.safeParse(status).data ?? { leaving: null, named: null, nodes: [] };
+}
+
 /**
  * Reads the statuses of all balancers. Balancers of other versions may be among them.
  * @throws StatusError
@@ -275,7 +308,7 @@ export function parseCluster(answer: string): ClusterStatus {
       address,
       ...readMemberStatus(status, reason),
       haproxyAnswers: haproxyAnswers && status === null,
-      leaving: z.object({ leaving: z.array(leavingSchema) }).safeParse(status).data?.leaving ?? null,
+      ...readAnyVersion(status),
     })),
   };
 }

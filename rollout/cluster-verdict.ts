@@ -23,6 +23,8 @@ export type Clock = "rollout" | "drain" | "leave";
 
 interface ClusterVerdict {
   done: boolean;
+  /** Every wanted balancer serves. Others may still leave, and nodes drain. */
+  allServe: boolean;
   /** Waiting does not help. */
   failed: boolean;
   /** What is missing, in an operator's words; empty when done. */
@@ -94,12 +96,12 @@ function missingAt(instance: string, status: Status, wanted: WantedBalancers, be
 }
 
 /**
- * What is missing until a removed balancer can be deleted. Once it has read the document, its status names the load
- * balancer among the ways that it gives up, even after it has left.
+ * What is missing until a removed balancer can be deleted. Once it has read the document, its status says that it is not
+ * named. One of a version before that field names the load balancer among the ways that it gives up, even after it has left.
  */
 function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missing {
   const leaving = stillLeaving(member.leaving ?? []);
-  const knows = member.leaving?.some(({ path }) => path === "loadBalancer");
+  const knows = member.named === false || member.leaving?.some(({ path }) => path === "loadBalancer");
   const error = member.status?.error ? `: ${member.status.error}` : "";
   const unaware = hasLoadBalancer && !knows ? ["does not know yet that it is to leave"] : [];
   const reasons = [...unaware, ...leaving];
@@ -184,6 +186,7 @@ export function judgeCluster(
   );
   return {
     done: waitingFor.length === 0,
+    allServe: missing.every(({ reasons, clock }) => reasons.length === 0 || clock !== "rollout"),
     failed: missing.some(({ failed }) => failed),
     waitingFor: [...new Set(waitingFor.flatMap(({ reasons }) => reasons))],
     clock: clocks.find((clock) => waitingFor.some((one) => one.clock === clock)) ?? "rollout",

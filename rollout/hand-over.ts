@@ -22,6 +22,7 @@ import {
   type WantedState,
   wantedState,
 } from "./environment";
+import { takenOutElsewhere } from "./maintenance";
 import { type Answer, askIdentity, askToHandOver, type HandedOver, type StatusAccess } from "./status-client";
 import { judge, notUp, type Wanted } from "./verdict";
 
@@ -92,6 +93,17 @@ export function nextStep(
   return nobodyServes || (entry.kind === "foreign" && waited.foreign >= silenceSeconds)
     ? { kind: "move", handOver: "once", warnings }
     : { kind: "wait", reason: `the old balancer: ${entry.reason}` };
+}
+
+/** The nodes that an operator has taken out of the old balancer and not of the new one. */
+export function takenOutBefore(wanted: WantedState, entry: Answer<Identity>, next: Answer<Status>): string[] {
+  if (entry.kind !== "status" || next.kind !== "status") return [];
+  const view = (which: string, { instance, nodes }: Identity) => ({
+    balancer: `the ${which} balancer (${instance})`,
+    nodes,
+  });
+  const servers = [...wanted.servers, ...wanted.furtherServers];
+  return takenOutElsewhere(servers, [view("new", next.status)], [view("old", entry.status)]);
 }
 
 /** Whether a machine serves with every node that this stack makes. */
@@ -180,7 +192,9 @@ async function main(): Promise<void> {
       if (answer?.kind === "refused") {
         step = { kind: "wait", reason: `the old balancer: ${answer.reason}` };
       } else {
-        for (const warning of step.warnings) console.log(`warning: ${warning}`);
+        // With a load balancer the rollout knows the old balancer, too, and says it.
+        const takenOut = loadBalancer.length > 0 ? [] : takenOutBefore(wanted, current, coming);
+        for (const warning of [...step.warnings, ...takenOut]) console.log(`warning: ${warning}`);
         if (answer) console.log(explainHandOver(answer, current.kind === "silent"));
         console.log(`${wanted.instance} serves: ${entry.address} moves to it`);
         return;

@@ -28,6 +28,7 @@ import {
   throughLoadBalancer,
   wantedState,
 } from "./environment";
+import { takenOutInPart } from "./maintenance";
 import { type Answer, askCluster, type StatusAccess } from "./status-client";
 
 const pollMilliseconds = 2000;
@@ -77,6 +78,7 @@ async function main(): Promise<void> {
   let last = "";
   let reached = false;
   const warned = new Set<string>();
+  let comparedNodes = false;
   /** Since when each silent balancer has been silent, in milliseconds. */
   let silent = new Map<string | null, number>();
   const silentSeconds = (instance: string | null) =>
@@ -90,6 +92,11 @@ async function main(): Promise<void> {
     for (const warning of verdict?.warnings.filter((text) => !warned.has(text)) ?? []) {
       console.log(`warning: ${warning}`);
       warned.add(warning);
+    }
+    // Once, when new clients may come to every wanted balancer. The removed balancers still run then.
+    if (answer.kind === "status" && verdict?.allServe && !wanted.untilServing && !comparedNodes) {
+      for (const warning of takenOutInPart(answer.status, wanted)) console.log(`warning: ${warning}`);
+      comparedNodes = true;
     }
     const mayEnd = verdict?.done && (verdict.furtherDown.length === 0 || patience.further <= 0);
     if (answer.kind === "status" && verdict && mayEnd) {

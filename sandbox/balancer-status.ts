@@ -10,7 +10,8 @@ interface View {
 }
 
 /** A node's state with its reason, or with the check that is nearest to its threshold. */
-function viewOfNode({ state, reason, setup, load, weight, sockets }: NodeStatus): View {
+function viewOfNode({ state, takenOut, reason, setup, load, weight, sockets }: NodeStatus): View {
+  if (takenOut === "drain") return { text: "an operator drains it", sockets };
   const up = `up, weight ${weight}${load ? ` (${load})` : ""}`;
   const why = setup ? setupProgress(setup) : reason;
   return { text: state === "up" ? up : `${state}${why ? `: ${why}` : ""}`, sockets };
@@ -61,11 +62,7 @@ function describeBalancer({ status, reason }: ClusterMember): string {
   if (!status) return reason;
   const serves = status.revision === null ? "serves only its status" : "serves";
   const target = status.target && `target ${status.target.state}`;
-  // A balancer that is not wanted says so of the load balancer even if there is none.
-  const leaving = status.leaving.filter(
-    ({ path, phase }) => path === "address" || phase !== "left" || target,
-  );
-  return [serves, target, ...leaving.map(leavingPath)].filter(Boolean).join(", ");
+  return [serves, target, ...status.leaving.map(leavingPath)].filter(Boolean).join(", ");
 }
 
 /**

@@ -36,6 +36,7 @@ const states: [string, object][] = [
     "before HAProxy runs",
     {
       instance: null,
+      named: null,
       handedOver: null,
       leaving: [],
       target: null,
@@ -52,12 +53,13 @@ const states: [string, object][] = [
     "applied, and every node is up",
     {
       instance: "i-0123456789abcdef0",
+      named: true,
       handedOver: null,
       revision: "everybody",
       applied: true,
       away: [],
       error: null,
-      nodes: node(3, { state: "up", setup: null }),
+      nodes: node(3, { state: "up", takenOut: null, setup: null }),
       warnings: [],
     },
   ],
@@ -76,7 +78,8 @@ const states: [string, object][] = [
     { nodes: node(1, { state: "unknown", reason: expect.stringContaining("no answer from the agent") }) },
   ],
   ["a node that is gone", { nodes: node(1, { state: "down", setup: null }) }],
-  ["a node in maintenance", { nodes: node(1, { state: "maint" }) }],
+  ["a node in maintenance", { nodes: node(1, { state: "maint", takenOut: "maint" }) }],
+  ["a node that an operator drains", { nodes: node(1, { state: "up", takenOut: "drain" }) }],
   [
     "a node whose set-up failed",
     { nodes: node(3, { state: "down", setup: { state: "failed", step: "wcs-checksum" } }) },
@@ -147,7 +150,10 @@ const states: [string, object][] = [
   ["its clients drain", leaving("loadBalancer", "draining")],
   [
     "it has left the load balancer",
-    { leaving: [{ path: "loadBalancer", phase: "left", reason: "", sockets: null, secondsLeft: null }] },
+    {
+      named: false,
+      leaving: [{ path: "loadBalancer", phase: "left", reason: "", sockets: null, secondsLeft: null }],
+    },
   ],
   ["a balancer that leaves its own address", leaving("address", "tail")],
   [

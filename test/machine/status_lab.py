@@ -142,6 +142,8 @@ def nodes_in_every_state(there, nodes):
     nodes.revive(NODES[0])
     haproxy.tell(f"set server {BACKEND}/wcs-1-00000001 state maint")
     there.show_when("a node in maintenance", is_in("maint"))
+    haproxy.tell(f"set server {BACKEND}/wcs-1-00000001 state drain")
+    there.show_when("a node that an operator drains", is_in("up", takenOut="drain"))
     haproxy.tell(f"set server {BACKEND}/wcs-1-00000001 state ready")
     eventually(lab.all_up, "the nodes")
 

@@ -532,7 +532,7 @@ class TheCluster(unittest.TestCase):
 
     def test_has_every_balancer_sorted_by_name_and_instance(self):
         answers = {"i-9": Answer({"instance": "i-9"}, ""), "i-8": Answer(None, "it answers HTTP 503", True)}
-        found = rows("i-2", {"own": True}, self.named, {"i-2": "a", "i-9": "b", "i-8": "c"}, answers, True)
+        found = rows("i-2", {"own": True}, self.named, {"i-2": "a", "i-9": "b", "i-8": "c"}, answers, "it does not run")
         self.assertEqual(
             [tuple(row.values()) for row in found],
             [
@@ -544,13 +544,23 @@ class TheCluster(unittest.TestCase):
         )
 
     def test_does_not_claim_that_one_does_not_run_that_nobody_has_looked_for(self):
-        [missing, _] = rows("i-2", {}, self.named, {}, {}, False)
-        self.assertEqual(missing["reason"], "its address is not known")
+        def reason(*groups, answered=False):
+            found = Peers(None, {}, {"i-2": "10.0.0.2"})
+            found.want(bool(groups))
+            found.answered = answered
+            entry = Entry(self.named, not groups, groups, 300, 60)
+            [missing, _] = Cluster(mock.Mock(), found, lambda: "i-2", lambda: entry, dict).shown()["balancers"]
+            return missing["reason"]
+
+        # The old balancer, while the new one is set up.
+        self.assertRegex(reason(), "^it does not serve yet: most probably it is still being set up")
+        self.assertRegex(reason(*GROUPS), "^AWS has not said yet whether it runs")
+        self.assertEqual(reason(*GROUPS, answered=True), "it does not run")
 
     def test_of_one_balancer_is_itself(self):
-        [own] = rows("i-1", {"own": True}, {"balancer-1": "i-1"}, {}, {}, False)
+        [own] = rows("i-1", {"own": True}, {"balancer-1": "i-1"}, {}, {}, "")
         self.assertEqual((own["name"], own["status"]), ("balancer-1", {"own": True}))
-        [unknown] = rows(None, {"own": True}, {}, {}, {}, False)
+        [unknown] = rows(None, {"own": True}, {}, {}, {}, "")
         self.assertEqual((unknown["name"], unknown["instance"]), (None, None))
 
     def test_asks_the_others_once_a_second(self):

@@ -52,8 +52,9 @@ class NextPhase(unittest.TestCase):
         self.assertEqual(after(None, has_groups=False), "tail")
 
     def test_a_way_that_was_never_used_is_nothing_to_leave(self):
-        self.assertIsNone(after(None, used=False, named=True))
-        self.assertEqual(after(None, used=False), "left")
+        for phase in (None, "left"):
+            self.assertIsNone(after(phase, used=False, named=True))
+            self.assertIsNone(after(phase, used=False))
 
     def test_waits_until_others_serve_or_there_are_none_to_wait_for(self):
         self.assertEqual(after("waiting", obstacle="balancer-2 is initial", age=1e9), "waiting")
@@ -145,7 +146,7 @@ class Notes(unittest.TestCase):
                 text.replace("300", "null"),
             ):
                 file.write_text(wrong)
-                record = ClientPaths(file, Targets(None), print).record
+                record = ClientPaths(file, Targets(None), print, has_served=False).record
                 self.assertIn(record, (Record(), self.record), wrong)
                 self.assertNotEqual(text, wrong)
 
@@ -171,18 +172,18 @@ class OnAMachine(unittest.TestCase):
         for patch in patches:
             patch.start()
             self.addCleanup(patch.stop)
-        self.start()
+        self.start(has_served=False)
 
     def clients(self, frontend):
         self.counts += 1
         return haproxy_runtime.Clients(self.sockets, self.silent)
 
-    def start(self):
+    def start(self, has_served=True):
         """A start of the service."""
         self.counts = 0
         self.targets = Targets(None)
         self.reports = []
-        self.paths = ClientPaths(self.file, self.targets, self.reports.append)
+        self.paths = ClientPaths(self.file, self.targets, self.reports.append, has_served)
 
     def reboot(self):
         self.monotonic = 5.0
@@ -233,6 +234,9 @@ class OnAMachine(unittest.TestCase):
         self.round(instance=None)
         self.assertIsNone(self.targets.task)
         self.assertIsNone(self.paths.target)
+        self.assertIsNone(self.paths.named)
+        self.round()
+        self.assertIs(self.paths.named, True)
 
     def test_named_again_it_registers_again_in_every_phase(self):
         for phase in ("waiting", "tail", "draining", "left"):
@@ -390,11 +394,96 @@ class OnAMachine(unittest.TestCase):
         self.assertEqual((self.round(), self.round()), (["left"], []))
         self.assertEqual(self.paths.record.used, ("address",))
 
-    def test_one_that_was_never_named_has_left_at_once_and_is_taken_out(self):
+    def test_one_that_was_never_named_has_nothing_to_leave_and_is_taken_out(self):
         self.health["i-9"] = "healthy"
         self.paths.obey(ENTRY)
-        self.assertEqual([self.round(instance="i-9") for _ in range(2)], [["left"]] * 2)
+        self.assertEqual([self.round(instance="i-9") for _ in range(2)], [[]] * 2)
+        self.assertIs(self.paths.named, False)
         self.assertEqual((self.targets.task.action, self.health), ("deregister", {}))
+
+    def shown(self):
+        return [(row["path"], row["phase"]) for row in self.paths.leaving]
+
+    def test_a_way_that_it_never_had_is_none_that_it_leaves(self):
+        for address, groups, left in (
+            # The old balancer behind a load balancer alone, and the one of an Elastic IP alone.
+            (False, GROUPS, ["loadBalancer"]),
+            (True, (), []),
+        ):
+            with self.subTest(address=address):
+                self.setUp()
+                self.paths.obey(Entry({"balancer-1": "i-1"}, address, groups, 300, 60))
+                self.round()
+                self.sockets, self.health["i-2"] = {}, "healthy"
+                self.paths.obey(Entry({"balancer-1": "i-2"}, address, groups, 300, 60))
+                for _ in range(5):
+                    self.round(400)
+                self.assertEqual(self.shown(), [(path, "left") for path in left])
+                self.assertIs(self.paths.named, False)
+
+    def test_one_that_had_both_ways_leaves_one_after_the_other(self):
+        self.paths.obey(ENTRY)
+        self.round()
+        self.paths.obey(Entry(ENTRY.balancers, False, GROUPS, 300, 60))
+        self.assertEqual((self.round(), self.shown()), (["tail"], [("address", "tail")]))
+        # Now it is not named any more, in the midst of that.
+        self.paths.obey(Entry({"balancer-2": "i-2"}, False, GROUPS, 300, 60))
+        self.start()
+        self.round()
+        self.assertEqual(self.shown(), [("address", "tail"), ("loadBalancer", "waiting")])
+        self.health["i-2"] = "healthy"
+        for _ in range(3):
+            self.round(0)
+        self.round(299.5)
+        self.assertEqual(self.shown(), [("address", "draining"), ("loadBalancer", "tail")])
+        self.sockets = {}
+        self.round(0.2)
+        self.assertEqual(self.shown(), [("address", "left"), ("loadBalancer", "tail")])
+        self.round(1)
+        self.assertEqual(self.shown(), [("address", "left"), ("loadBalancer", "left")])
+
+    def test_one_that_has_left_a_way_while_it_was_named_names_only_the_other_one_later(self):
+        self.paths.obey(ENTRY)
+        self.round()
+        self.sockets = {}
+        self.paths.obey(Entry(ENTRY.balancers, False, GROUPS, 300, 60))
+        for _ in range(4):
+            self.round(400)
+        self.assertEqual(self.shown(), [])
+        self.paths.obey(Entry({"balancer-2": "i-2"}, False, GROUPS, 300, 60))
+        self.round()
+        self.assertEqual(self.shown(), [("loadBalancer", "waiting")])
+
+    def test_notes_that_are_lost_let_it_wait_for_clients_of_every_way(self):
+        for text in (None, "garbage", '{"used": ["loadBalancer"]}'):
+            with self.subTest(text):
+                self.setUp()
+                self.paths.obey(ENTRY)
+                self.round()
+                self.file.unlink()
+                if text is not None:
+                    self.file.write_text(text)
+                self.start()
+                self.paths.obey(Entry({"balancer-2": "i-2"}, False, GROUPS, 300, 60))
+                self.round()
+                self.assertEqual(self.shown(), [("address", "waiting"), ("loadBalancer", "waiting")])
+                self.assertEqual(self.targets.task.action, "watch")
+                self.health["i-2"] = "healthy"
+                for _ in range(3):
+                    self.round(0)
+                self.assertEqual(self.shown(), [("address", "tail"), ("loadBalancer", "tail")])
+
+    def test_a_new_machine_has_no_notes_and_nothing_to_leave(self):
+        self.paths.obey(Entry({"balancer-2": "i-2"}, False, GROUPS, 300, 60))
+        self.assertEqual(self.round(), [])
+
+    def test_notes_of_a_version_that_noted_a_way_as_left_that_it_never_had_still_count(self):
+        entry = Entry({"balancer-2": "i-2"}, False, GROUPS, 300, 60)
+        phases = {"address": ("left", 1.0), "loadBalancer": ("draining", self.clock - 100)}
+        self.file.write_text(write_record(Record(entry, ("loadBalancer",), phases)))
+        self.start()
+        self.round()
+        self.assertEqual(self.shown(), [("loadBalancer", "draining")])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from wcs_balancer.haproxy_plan import (
     needs_reload,
     parse_configuration,
     parse_servers_state,
+    taken_out,
     server_lines,
     with_servers,
 )
@@ -494,6 +495,9 @@ class ServersState(unittest.TestCase):
         )
         servers = {"a": RunningServer(False), "b": RunningServer(True), "c": RunningServer(False, True)}
         self.assertEqual(parse_servers_state(answer), servers)
+        self.assertEqual(taken_out(servers, ()), {"b": "maint", "c": "drain"})
+        # This service itself keeps a new server in maintenance for a moment.
+        self.assertEqual(taken_out(servers, {"a", "b", "c"}), {"c": "drain"})
 
     def test_refuses_another_answer(self):
         with self.assertRaisesRegex(PlanError, "has no backend wcs_back: Permission denied"):

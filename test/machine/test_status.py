@@ -220,6 +220,8 @@ class Service(unittest.TestCase):
             asked.append(command)
             if command == "show stat":
                 return head + "wcs_back,a,UP,9,1,100,x,L7OK,up,,9\n"
+            if command == "show servers state":
+                return "1\n# be_name srv_name srv_admin_state\nwcs_back a 8\n"
             if command == "show proc":
                 return "7   worker   0\n8   worker   1\n"
             if command.startswith("show ssl cert"):
@@ -233,9 +235,10 @@ class Service(unittest.TestCase):
             asked.clear()
             shown = self.shown()
         refused = f"show map {self.folder / 'hand-over'}"
-        self.assertEqual(set(asked), {"show stat", "show table client_addresses data.gpc0_rate gt 0", refused})
+        table = "show table client_addresses data.gpc0_rate gt 0"
+        self.assertEqual(set(asked), {"show stat", "show servers state", table, refused})
         self.assertIsNone(shown["error"])
-        self.assertEqual(shown["nodes"][0]["sockets"], 40)
+        self.assertEqual((shown["nodes"][0]["sockets"], shown["nodes"][0]["takenOut"]), (40, "drain"))
         self.assertEqual(shown["certificate"]["notAfter"], "2027-01-25T08:00:00Z")
         self.assertIn("worker 8 does not answer", shown["warnings"][0])
 

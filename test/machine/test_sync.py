@@ -575,6 +575,12 @@ class ReportOfAll(unittest.TestCase):
         )
         self.assertTrue(self.report(self.row("balancer-2", "i-22", {**second, "applied": True}))[1])
 
+    def test_names_a_node_that_an_operator_drains(self):
+        drained = {**Report.node, "takenOut": "drain", "load": "cpu 9 of 90"}
+        lines, well = self.report(nodes=[drained])
+        self.assertTrue(lines[-1].endswith("3 of 100 sockets  an operator drains it: no new clients"), lines)
+        self.assertTrue(well)
+
     def test_names_a_balancer_that_sees_a_node_otherwise(self):
         down = {**self.own, "nodes": [{**Report.node, "state": "down", "reason": "does not answer on port 8080"}]}
         lines, well = self.report(self.row("balancer-2", "i-2", down))
@@ -608,9 +614,8 @@ class ReportOfAll(unittest.TestCase):
             "leaves its own address: draining, 200 s at most, an unknown number of sockets (a worker is silent)",
         )
         left = [{**path, "phase": "left"}, {**path, "path": "address", "phase": "left"}]
-        self.assertIn("leaving      it has left the load balancer", self.report(leaving=left)[0])
         lines = self.report(leaving=left, target=None)[0]
-        self.assertNotIn("leaving      it has left the load balancer", lines)
+        self.assertIn("leaving      it has left the load balancer", lines)
         self.assertIn("leaving      it has left its own address", lines)
 
     def test_does_not_claim_to_know_sockets_that_one_does_not_know(self):

@@ -107,6 +107,8 @@ describe("the end of a rollout", () => {
     reason: "",
     haproxyAnswers: false,
     leaving: [],
+    named: true,
+    nodes: [],
   });
   const cluster = (...acme: Status["acme"][]): ClusterStatus => ({
     instance: "i-1",

@@ -15,6 +15,8 @@ const cluster = (...statuses: (Partial<Status> | null)[]): ClusterStatus => ({
     reason: status ? "" : "no answer within 3 s",
     haproxyAnswers: false,
     leaving: status ? [] : null,
+    named: status ? true : null,
+    nodes: [],
   })),
 });
 
@@ -52,6 +54,8 @@ test("sandbox status says of a node whether it takes clients, and of another mac
   expect(inTheBalancers(cluster(failed), "i-00000001")).toBe(
     "down: its set-up failed at step wcs-checksum, 2 sockets",
   );
+  const drained = { nodes: [{ ...node, takenOut: "drain" as const }] };
+  expect(inTheBalancers(cluster(drained), "i-00000001")).toBe("an operator drains it, 2 sockets");
   expect(inTheBalancers(cluster(up), "i-00000001")).toBe("up, weight 90 (cpu 9 of 90), 2 sockets");
   expect(inTheBalancers(cluster(up), "i-00000002")).toBe("");
 });
@@ -75,8 +79,8 @@ test("sandbox status says what each balancer does", () => {
     { target: null, leaving: [left] },
     { revision: null },
     null,
-    // The old balancer of a stack without a load balancer, before the Elastic IP moves.
-    { target: null, leaving: [{ ...left, path: "loadBalancer", sockets: null }] },
+    // The status lists only ways that the balancer has had.
+    { target: null, named: false },
   );
   expect([1, 2, 3, 4, 5, 6].map((number) => inTheBalancers(all, `i-${number}`))).toEqual([
     "serves, target healthy",

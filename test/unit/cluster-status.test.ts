@@ -15,6 +15,8 @@ const member = (more: object) => ({
 const parse = (...balancers: object[]) =>
   parseCluster(JSON.stringify({ instance: "i-new", complete: true, balancers }));
 
+const taken = (state: string, takenOut?: string | null) => ({ server: "wcs-1-00000001", state, takenOut });
+
 describe("the statuses of all balancers", () => {
   test("are read with the reason of each that gives none", () => {
     const silent = member({ name: null, instance: "i-old", status: null, reason: "it does not answer" });
@@ -22,23 +24,46 @@ describe("the statuses of all balancers", () => {
       instance: "i-new",
       complete: true,
       balancers: [
-        { ...member({}), leaving: [] },
-        { ...silent, leaving: null },
+        { ...member({}), leaving: [], named: true, nodes: [taken("up", null)] },
+        { ...silent, leaving: null, named: null, nodes: [] },
       ],
     });
   });
 
   test("may have one of another version, of which only the ways that it leaves are read", () => {
-    const { handedOver: _, ...rest } = exampleStatus;
+    const { handedOver: _, named: __, ...rest } = exampleStatus;
     const leaving: Status["leaving"] = [
       { path: "loadBalancer", phase: "tail", reason: "", sockets: 3, secondsLeft: 200 },
     ];
     const older = member({ name: null, status: { ...rest, leaving, newField: 1 } });
     const [found] = parse(older).balancers;
-    expect(found).toMatchObject({ status: null, leaving });
+    expect(found).toMatchObject({ status: null, leaving, named: null });
     expect(found?.reason).toContain("handedOver is missing");
+    const newer = member({ status: { ...rest, named: false, newField: 1 } });
+    expect(parse(newer).balancers[0]).toMatchObject({ status: null, leaving: [], named: false });
+    // A form that this version does not know says nothing.
+    const strange = member({ status: { ...rest, named: "no", leaving: [{ path: "tunnel" }] } });
+    expect(parse(strange).balancers[0]).toMatchObject({ leaving: null, named: null });
     const first = member({ status: { revision: "r1" } });
     expect(parse(first).balancers[0]).toMatchObject({ status: null, leaving: null });
+  });
+
+  test.each([
+    ["an earlier version", taken("maint"), [taken("maint")]],
+    ["a version with more", { ...taken("up", "drain"), more: 1 }, [taken("up", "drain")]],
+    ["a version with other words", taken("up", "parked"), [taken("up")]],
+    ["a version with another form", 7, []],
+  ])("of %s say which nodes are taken out, as far as they are understood", (_, node, nodes) => {
+    const other = member({ status: { ...exampleStatus, nodes: [node], newField: 1 } });
+    const [found] = parse(other).balancers;
+    expect(found?.status).toBeNull();
+    expect(found?.nodes).toEqual(nodes);
+  });
+
+  test("are understood without the fields that balancers of an earlier version do not send", () => {
+    const { named: _, nodes, ...rest } = exampleStatus;
+    const status = { ...rest, nodes: nodes.map(({ takenOut: _, ...node }) => node) };
+    expect(parse(member({ status })).balancers[0]).toMatchObject({ status, named: null });
   });
 
   test("say of each whether only its HAProxy answers", () => {

@@ -26,7 +26,9 @@ const two: WantedBalancers = {
 };
 
 function member(name: string | null, instance: string, status: Partial<Status> = {}): ClusterMember {
-  const own = { ...exampleStatus, instance, target: healthy, ...status };
+  // One that is not wanted is of a version that does not say so, or has not read it yet.
+  const named = name === null ? undefined : true;
+  const own = { ...exampleStatus, instance, target: healthy, named, ...status };
   return {
     name,
     instance,
@@ -35,6 +37,8 @@ function member(name: string | null, instance: string, status: Partial<Status> =
     reason: "",
     haproxyAnswers: false,
     leaving: own.leaving,
+    named: own.named ?? null,
+    nodes: own.nodes,
   };
 }
 
@@ -46,6 +50,8 @@ const silent = (name: string | null, instance: string): ClusterMember => ({
   reason: "does not run",
   haproxyAnswers: false,
   leaving: null,
+  named: null,
+  nodes: [],
 });
 
 /** The verdict when whoever is silent has been so for long. */
@@ -162,17 +168,32 @@ describe("a balancer that is not wanted any more", () => {
     expect(judgeCluster(old({ leaving: [left] }), two).done).toBe(true);
   });
 
-  test("is waited for while it does not know that, since clients still reach it", () => {
-    expect(judgeCluster(old({ target: healthy }), two).waitingFor).toEqual([
+  test.each([
+    undefined,
+    null,
+    true,
+  ])("is waited for while it does not know that (named: %s), since clients still reach it", (named) => {
+    expect(judgeCluster(old({ target: healthy, named }), two).waitingFor).toEqual([
       "i-old: it does not know yet that it is to leave",
     ]);
+  });
+
+  test("need not leave a way that it never had, such as the first load balancer of the stack", () => {
+    expect(judgeCluster(old({ named: false }), two)).toMatchObject({ done: true, waitingFor: [] });
+  });
+
+  test("is waited for on the way that it had", () => {
+    expect(
+      judgeCluster(old({ named: false, leaving: [{ ...draining, path: "address" }] }), two).waitingFor,
+    ).toEqual(["i-old: it leaves the Elastic IP: 3 sockets left, 4 min at most"]);
   });
 
   test("is not waited for where only the serving ones count, such as before the DNS record leads to them", () => {
     const serving = { ...two, untilServing: true };
     expect(judgeCluster(old({ leaving: [draining] }), serving).done).toBe(true);
+    expect(judgeCluster(old({ leaving: [draining] }), two)).toMatchObject({ done: false, allServe: true });
     const initial = member("balancer-1", "i-1", { target: { state: "initial", reason: "" } });
-    expect(judgeCluster(cluster(initial, second), serving).done).toBe(false);
+    expect(judgeCluster(cluster(initial, second), serving)).toMatchObject({ done: false, allServe: false });
   });
 
   test("is not waited for without a load balancer: the Elastic IP has moved", () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -558,6 +558,39 @@ describe("a user-supplied certificate", () => {
     );
   });
 
+  test("that has expired is accepted when its day is named, and warned of", () => {
+    const end = new Date(new X509Certificate(files["right.crt"] ?? "").validTo);
+    const day = end.toISOString().slice(0, 10);
+    const late = new Date(Date.now() + 2 * 86_400_000);
+    const parseWith = (expiredCertificate: string, moment = late) =>
+      parseConfig({ ...own("right.crt", "right.key"), expiredCertificate }, isSecretKey, moment);
+    expect(() => parseConfig(own("right.crt", "right.key"), isSecretKey, late)).toThrow(
+      new RegExp(`go on with it: pulumi config set expiredCertificate ${day}$`),
+    );
+    const config = parseWith(day);
+    expect(warnings(config, late)).toContainEqual(
+      expect.stringMatching(
+        `^tlsCertificate has ended, on ${day}: no client .* pulumi config set tlsCertificate`,
+      ),
+    );
+    // Another one that has expired is refused again, and so is one that is not valid yet.
+    expect(() => parseWith("2026-01-01")).toThrow(/^tlsCertificate .* ended at /);
+    expect(() => parseWith(day, new Date(Date.now() - 86_400_000))).toThrow(
+      / is valid only from .* a certificate$/,
+    );
+    expect(() => parseWith("yesterday")).toThrow(
+      /^expiredCertificate is "yesterday"; it must be the day of its end/,
+    );
+    // It changes nothing else, and nothing while the certificate is valid.
+    const described = (values: object) =>
+      describeCluster(
+        parseConfig({ ...own("right.crt", "right.key"), ...values }, isSecretKey, now),
+        "",
+        defaultDelays,
+      );
+    expect(described({ expiredCertificate: day })).toEqual(described({}));
+  });
+
   test.each(["tlsCertificate", "tlsChain"])("%s that cannot be read is named itself", (key) => {
     const garbage = "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----";
     const message = errorOf({ ...own("right.crt", "right.key"), [key]: garbage });
@@ -651,6 +684,15 @@ describe("a user-supplied certificate", () => {
       };
       const old = await signedBy(1);
       expect(() => parseConfig(old, isSecretKey, later)).toThrow(/^tlsChain \("CN=signer"\) ended at /);
+      // From this day on no client can connect, also when the certificate itself has ended later.
+      const day = new Date(new X509Certificate(old.tlsChain).validTo).toISOString().slice(0, 10);
+      for (const hours of [2, 72]) {
+        const moment = new Date(Date.now() + hours * 3_600_000);
+        const config = parseConfig({ ...old, expiredCertificate: day }, isSecretKey, moment);
+        expect(warnings(config, moment)).toContainEqual(
+          expect.stringMatching(`^tlsChain has ended, on ${day}: no client `),
+        );
+      }
       const good = await signedBy(72);
       const again = await selfSigned({ keys: root.keys, commonName: "signer", hours: 1 });
       expect(() =>

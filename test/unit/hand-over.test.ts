@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Identity, NodeStatus, Status } from "../../contract/status";
-import { explainHandOver, nextStep as stepAfter } from "../../rollout/hand-over";
+import { explainHandOver, nextStep as stepAfter, takenOutBefore } from "../../rollout/hand-over";
 import type { Answer } from "../../rollout/status-client";
 import { exampleNode, exampleStatus } from "../example-status";
 
@@ -107,6 +107,23 @@ test.each([
   ["has a node that is down", servesSome, "the new balancer: wcs-2-b: down: WCS hangs"],
 ])("while the machine at the new address %s, the old balancer keeps the address", (_, next, reason) => {
   expect(nextStep(old, next)).toEqual({ kind: "wait", reason });
+});
+
+test("an operator hears of a node that the old balancer has in maintenance and the new one has not", () => {
+  const inMaintenance = [
+    nodeStatus("wcs-1-a", { state: "maint", takenOut: "maint" }),
+    nodeStatus("wcs-2-b"),
+    far,
+  ];
+  const before = answers(statusOf(inMaintenance, { instance: "i-old" }));
+  expect(takenOutBefore(wanted, before, serves)).toEqual([
+    expect.stringMatching(
+      /^wcs-1-a: .* on the old balancer \(i-old\), but .* on the new balancer \(i-new\): /,
+    ),
+  ]);
+  expect(takenOutBefore(wanted, old, serves)).toEqual([]);
+  expect(takenOutBefore(wanted, silent, serves)).toEqual([]);
+  expect(takenOutBefore(wanted, before, silent)).toEqual([]);
 });
 
 test("a single lost answer does not mean that the old balancer is dead", () => {

@@ -55,9 +55,9 @@ def read_record(text: str) -> Record:
 class ClientPaths:
     """The ways of clients to this machine. Only the loop uses it."""
 
-    def __init__(self, file: File, targets: Targets, report: Callable[[str], None]):
+    def __init__(self, file: File, targets: Targets, report: Callable[[str], None], has_served: bool):
         self.file, self.targets, self.report = file, targets, report
-        self.record = self.load()
+        self.record = self.load(has_served)
         now = time.monotonic()
         # The clock may be set while this service runs, so ages are counted by the monotonic clock.
         self.began = {path: now - max(0, time.time() - since) for path, (_, since) in self.record.phases.items()}
@@ -67,15 +67,18 @@ class ClientPaths:
         self.counts: dict[Path, tuple[float, int | None]] = {}
         """The last count of each path's WebSockets, with its moment by the monotonic clock."""
         self.leaving: tuple[dict[str, Any], ...] = ()
-        """The paths that are given up, as the status shows them."""
+        """The paths that are given up, as the status shows them. A path that this machine never had is none of them."""
+        self.named: bool | None = None
+        """Whether this machine is a wanted balancer; None while that is not known."""
         self.target: dict[str, str] | None = None
         """This machine's health in the target groups, as the status shows it; None without a load balancer."""
 
-    def load(self) -> Record:
+    def load(self, has_served: bool) -> Record:
+        """The notes of the last run. If a machine that has served has lost them, each path may have clients."""
         try:
             return read_record(self.file.read_text(encoding="utf-8"))
         except (OSError, *UNREADABLE):
-            return Record()
+            return Record(used=PATHS if has_served else ())
 
     def note(self, record: Record) -> None:
         """Replaces the notes, first on disk. If they cannot be written, the old ones stay."""
@@ -111,7 +114,7 @@ class ClientPaths:
             if kept is not None:
                 phases[path], row = kept
                 rows.append(row)
-        self.leaving = tuple(rows)
+        self.leaving, self.named = tuple(rows), entry.names(instance)
         wanted = {path for path in PATHS if is_wanted(path, entry, instance)}
         # A wanted balancer forgets a path that it has left.
         used = tuple(path for path in PATHS if path in wanted or path in self.record.used and path in phases)
@@ -139,14 +142,14 @@ class ClientPaths:
         if is_wanted("loadBalancer", entry, instance):
             return Task(instance, entry.target_groups, "register")
         phase, _ = self.record.phases.get("loadBalancer", ("waiting", 0.0))
-        leaves = others_serve or phase != "waiting"
+        leaves = others_serve or phase != "waiting" or "loadBalancer" not in self.record.used
         return Task(instance, entry.target_groups, "deregister" if leaves else "watch")
 
     def tend_path(
         self, path: Path, entry: Entry, instance: str, obstacle: str, drain_timeout_seconds: float | None
     ) -> tuple[tuple[Phase, float], dict[str, Any]] | None:
-        """Moves one path to its next phase if it is time to. Returns the phase, with its beginning, and the path's row in
-        the status; None for a path that is in use."""
+        """Moves one path to its next phase if it is time to. Returns the phase, with its beginning, and the path's row
+        in the status; None for a path that is in use, or was never used."""
         if is_wanted(path, entry, instance):
             self.forget(path)
             return None

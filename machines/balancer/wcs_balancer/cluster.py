@@ -13,18 +13,30 @@ from .peers import Answer, Peers, ask_all, ask_status
 REUSE_SECONDS = 1
 
 
+def no_address(asks: bool, answered: bool) -> str:
+    """Why a wanted balancer has no known address. `asks` tells whether AWS is asked for the machines that run,
+    `answered` whether it has just named all of them."""
+    if not asks:
+        # Only the old balancer of a stack with one Elastic IP answers for another machine without asking AWS.
+        return (
+            "it does not serve yet: most probably it is still being set up. No other balancer knows its address before "
+            "the Elastic IP moves to it"
+        )
+    return "it does not run" if answered else "AWS has not said yet whether it runs, so its address is not known"
+
+
 def rows(
     instance: str | None,
     own: Mapping[str, Any],
     named: Mapping[str, str],
     addresses: Mapping[str, str],
     answers: Mapping[str, Answer],
-    answered: bool,
+    unknown: str,
 ) -> list[dict[str, Any]]:
-    """Every balancer that is wanted or runs. `own` is the status of this machine. `answered` tells whether AWS has just
-    named all machines that run."""
+    """Every balancer that is wanted or runs. `own` is the status of this machine, `unknown` the reason why a wanted one
+    has no known address."""
     names = {wanted: name for name, wanted in named.items()}
-    silent = Answer(None, "it does not run" if answered else "its address is not known")
+    silent = Answer(None, unknown)
 
     def row(one: str | None, answer: Answer) -> dict[str, Any]:
         return {
@@ -65,7 +77,8 @@ class Cluster:
         with ThreadPoolExecutor(max_workers=1) as beside:
             asked = beside.submit(self.ask, others, named)
             own = self.own_status()
-            balancers = rows(instance, own, named, addresses, asked.result(), self.peers.answered)
+            unknown = no_address(self.peers.asks, self.peers.answered)
+            balancers = rows(instance, own, named, addresses, asked.result(), unknown)
         complete = self.peers.answered or not self.peers.asks
         return {"instance": instance, "complete": complete, "balancers": balancers}
 

@@ -71,9 +71,8 @@ def leaves(row: dict[str, Any]) -> str:
 
 
 def leaving(status: dict[str, Any]) -> list[str]:
-    """What a balancer gives up, as texts. One that is not wanted says "left" of the load balancer even if there is none."""
-    rows = status.get("leaving", [])
-    return [leaves(row) for row in rows if row["path"] == "address" or row["phase"] != "left" or status.get("target")]
+    """The ways of clients that a balancer gives up, as texts."""
+    return [leaves(row) for row in status.get("leaving", [])]
 
 
 def is_well(status: dict[str, Any]) -> bool:
@@ -113,7 +112,9 @@ def set_up(setup: dict[str, Any]) -> str:
 
 
 def node_reason(node: dict[str, Any]) -> str:
-    """Why a node is in its state, as text; empty for a node that is up."""
+    """Why a node is in its state, as text; empty for a node that takes clients."""
+    if node.get("takenOut") == "drain":
+        return "an operator drains it: no new clients"
     return f"its set-up {set_up(setup)}" if (setup := node.get("setup")) else node["reason"]
 
 

@@ -106,6 +106,16 @@ def parse_servers_state(answer: str) -> dict[str, RunningServer]:
     }
 
 
+def taken_out(running: Mapping[str, RunningServer], unfinished: Collection[str]) -> dict[str, str]:
+    """The servers that an operator has taken out, with HAProxy's word for how. The maintenance of an unfinished server
+    comes from this service."""
+    return {
+        name: "maint" if server.maintenance else "drain"
+        for name, server in running.items()
+        if server.drain or server.maintenance and name not in unfinished
+    }
+
+
 def needs_reload(wanted: Configuration, applied: Configuration | None) -> bool:
     """Whether the runtime API is not enough: it can only add and remove servers, and change requests to agents."""
     if applied is None or wanted.base != applied.base:

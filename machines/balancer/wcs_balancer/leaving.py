@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     named: bool
     """Whether this machine is a wanted balancer. Then it keeps serving on the other path."""
     used: bool
-    """Whether the path has been wanted since this machine began."""
+    """Whether the path has been wanted since this machine began. Only such a path is left."""
     has_groups: bool
     """Whether there is a load balancer."""
     obstacle: str
@@ -57,7 +57,7 @@ def next_phase(phase: Phase | None, facts: Facts) -> Phase | None:
     """The phase after this one, or the same one. None means that there is nothing to leave."""
     if phase is None:
         if not facts.used:
-            return None if facts.named else "left"
+            return None
         return "waiting" if facts.has_groups and not facts.named else "tail"
     if phase == "waiting":
         waits = facts.has_groups and not facts.named and facts.obstacle
@@ -70,7 +70,7 @@ def next_phase(phase: Phase | None, facts: Facts) -> Phase | None:
         over = facts.sockets == 0 or is_over(facts, CLOSING_SECONDS)
         return "left" if over else "draining"
     # A named machine may be wanted on this path again at any time.
-    return None if facts.named else "left"
+    return "left" if facts.used and not facts.named else None
 
 
 def closes_sockets(phase: Phase | None, facts: Facts) -> bool:

@@ -15,8 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 from . import haproxy_runtime as haproxy
 from .errors import in_words
 from .hand_over import HandOverRequest
+from .haproxy_plan import taken_out
 from .node_states import lacks_words, node_states, parts_away, takes_clients
 from .places import CLUSTER_PATH, HAND_OVER_MOST_SECONDS, HAND_OVER_PATH, HEALTH_PATH, SETUP_STATE, STATUS_PORT
+from .removed_servers import ask_running
 from .set_up import own_setup
 from .status import NOTHING_SEEN, Seen, Snapshot, brief, full
 
@@ -62,7 +64,8 @@ class Status:
             nodes = ask_node_states()
             away = parts_away(haproxy.ask("show stat"))
             refused, until = haproxy.refused_addresses(), haproxy.refuses_clients_until()
-            seen = Seen(nodes, known.sockets.by_server, known.sockets.silent, known.certificate, refused, until)
+            out = taken_out(ask_running(), known.changes.unfinished)
+            seen = Seen(nodes, known.sockets.by_server, known.sockets.silent, known.certificate, refused, until, out)
         except Exception as problem:
             problems.append(f"HAProxy's statistics cannot be read: {in_words(problem)}")
         return full(known, seen, problems, away, setup_state(), time.monotonic(), time.time())

@@ -64,7 +64,7 @@ class Service:
         self.hand_over = HandOver(report)
         self.instance = Instance()
         self.targets = Targets(aws)
-        self.paths = ClientPaths(disk.paths_file, self.targets, report)
+        self.paths = ClientPaths(disk.paths_file, self.targets, report, disk.record.exists())
         self.peers = Peers(aws, balancer_tags, self.paths.record.peers)
         self.wanted: str | None = None
         self.refused: str | None = None
@@ -224,6 +224,7 @@ class Service:
             self.paths.target,
             self.cloud_warnings(),
             self.acme.shown,
+            self.paths.named,
         )
 
 

@@ -44,6 +44,8 @@ class Snapshot:
     """Errors of AWS that are tried again, and do not concern the desired state."""
     acme: Mapping[str, Any] | None = None
     """The progress of the certificate by ACME; None without ACME."""
+    named: bool | None = None
+    """Whether this machine is a wanted balancer; None while that is not known."""
 
 
 class Served(NamedTuple):
@@ -69,6 +71,8 @@ class Seen(NamedTuple):
     """Client addresses that have tried to open too many connections in the last minute."""
     refuses_until: int = 0
     """After a hand-over HAProxy refuses clients until this moment, in seconds since the epoch."""
+    taken_out: Mapping[str, str] = {}
+    """The servers that an operator has taken out, `maint` or `drain`."""
 
 
 NOTHING_SEEN = Seen([], {}, [], None)
@@ -182,7 +186,11 @@ def details(
     """The part of the status about nodes and certificate."""
     return {
         "nodes": [
-            {**node, "sockets": seen.sockets.get(node["server"], node["sockets"])}
+            {
+                **node,
+                "takenOut": seen.taken_out.get(node["server"]),
+                "sockets": seen.sockets.get(node["server"], node["sockets"]),
+            }
             for node in seen.nodes
             if node["server"] not in leaving
         ],
@@ -225,6 +233,7 @@ def full(
     return {
         **brief(known, monotonic),
         "instance": known.instance,
+        "named": known.named,
         "handedOver": seconds_left(seen.refuses_until, now),
         "error": "; ".join([*errors, *problems]) or None,
         "refused": known.refused,
