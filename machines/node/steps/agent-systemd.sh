@@ -11,4 +11,4 @@ for unit in haproxy-agent-check.socket haproxy-agent-check@.service; do
   sed "s|@ALLOWED_ADDRESSES@|$ALLOWED_ADDRESSES|" "/usr/local/share/wcs-node/$unit" >"/etc/systemd/system/$unit"
 done
 systemctl daemon-reload
-systemctl enable --quiet --now haproxy-agent-check.socket
+systemctl enable --quiet --no-reload --now haproxy-agent-check.socket

@@ -10,5 +10,6 @@ id haproxy-agent >/dev/null 2>&1 ||
 systemctl daemon-reload
 sed "s|@ALLOWED_ADDRESSES@|$ALLOWED_ADDRESSES|" /usr/local/share/wcs-node/haproxy-agent-check.xinetd \
   >/etc/xinetd.d/haproxy-agent-check
-systemctl enable --quiet xinetd
+# To enable it takes a second, and some packages have done it.
+systemctl is-enabled --quiet xinetd || systemctl enable --quiet xinetd
 systemctl restart xinetd

@@ -1,5 +1,4 @@
 #!/bin/bash
 set -euo pipefail
 
-systemctl daemon-reload
-systemctl enable --quiet --now wcs-license
+systemctl enable --quiet --no-reload --now wcs-license

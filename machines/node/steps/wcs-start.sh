@@ -1,8 +1,9 @@
 #!/bin/bash
 set -euo pipefail
 
+# For the unit that WCS has installed.
 systemctl daemon-reload
-systemctl enable --quiet webcallserver
+systemctl enable --quiet --no-reload webcallserver
 # A restart, since an image with WCS in it has started WCS with its own configuration.
 # Do not wait for it here: if metadata is away at the first try, systemd tries again.
 systemctl restart --no-block webcallserver
