@@ -13,6 +13,7 @@ test("balancers get and renew certificates by ACME, whatever goes wrong", async 
     "a renewal has a new key, keeps every open socket, and the next handshake gets it",
     "a directory that is away, slow, busy, refuses with Retry-After or talks nonsense: the old one serves on",
     "an answer that comes byte by byte and never ends is cut off at a deadline, and the next try comes by itself",
+    "dead addresses of the directory cost no more than its deadline, and an order that does not begin leaves no thread",
     "a challenge that the directory cannot reach is named with its words, and a wrong clock orders nothing",
     "another contact is told to the directory with the next order",
     "a deactivated account is named with what to do, and a new key comes into force by itself",

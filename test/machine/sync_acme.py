@@ -6,7 +6,9 @@ and the statuses that it has seen.
 """
 
 import calendar
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -334,6 +336,36 @@ def outlasts_answers_that_never_end():
     held("an answer that comes byte by byte and never ends is cut off at a deadline, and the next try comes by itself")
 
 
+def silent(address):
+    """Gives a listener that takes no connection, as if nobody were at its address, with what fills its queue."""
+    server = socket.create_server((address, acme_directory.PORT), backlog=0)
+    waiting = [socket.socket() for _ in range(4)]
+    for client in waiting:
+        client.setblocking(False)
+        client.connect_ex(server.getsockname())
+    return [server, *waiting]
+
+
+def outlasts_dead_addresses_of_the_directory():
+    known, addresses = dns.records[acme_directory.HOST], [f"127.0.0.{number}" for number in range(60, 66)]
+    acme_order.DIRECTORY_SECONDS = 3
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            for part in silent(address):
+                stack.enter_context(part)
+        dns.records[acme_directory.HOST] = addresses
+        began, threads = time.monotonic(), threading.active_count()
+        fails("dead addresses", f"{acme_directory.HOST}:{acme_directory.PORT} takes too long", orders=0)
+        assert time.monotonic() - began < 30
+        eventually(lambda: threading.active_count() <= threads, "the end of every thread")
+    acme_order.DIRECTORY_SECONDS, dns.records[acme_directory.HOST] = PATIENCE[1], known
+    until_issued(Balancer())
+    there = acme_order.Directory(Balancer().desired_state.ask().document.state.acme, ssm.values["acme-account"])
+    eventually(lambda: threading.active_count() <= threads, "the end of every thread of an order that does not begin")
+    assert there.profile == "tlsserver"
+    held("dead addresses of the directory cost no more than its deadline, and an order that does not begin leaves no thread")
+
+
 def outlasts_faults_here():
     acme.obstacle = lambda *_: None
     dns.records[DOMAIN] = [ELSEWHERE]
@@ -354,6 +386,7 @@ def known_account():
     from acme import client, messages
 
     there = acme_order.Directory(Balancer().desired_state.ask().document.state.acme, ssm.values["acme-account"])
+    there.connect()
     try:
         there.client.new_account(messages.NewRegistration.from_data(terms_of_service_agreed=True))
     except client.errors.ConflictError as known:
@@ -557,6 +590,7 @@ def main():
             renews_under_open_sockets()
             outlasts_faults_of_the_directory()
             outlasts_answers_that_never_end()
+            outlasts_dead_addresses_of_the_directory()
             outlasts_faults_here()
             tells_the_directory_another_contact()
             outlasts_a_deactivated_account()

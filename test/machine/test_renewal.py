@@ -415,59 +415,113 @@ class AtTheDirectory(unittest.TestCase):
 
 
 class TheConnections(unittest.TestCase):
-    """Those to a directory that sends the head of its answer byte by byte, for ever."""
+    """Those to a directory, whatever it does."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        pem = Path(folder.name) / "server.pem"
-        pem.write_text(made_pem())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        plain = socket.create_server(("127.0.0.1", 0))
-        self.port = plain.getsockname()[1]
-        self.server = context.wrap_socket(plain, server_side=True)
-        self.addCleanup(self.server.close)
-        self.gone = threading.Event()
-        threading.Thread(target=self.drip, daemon=True).start()
+        self.threads = threading.active_count()
 
-    def drip(self):
-        try:
-            with self.server.accept()[0] as client:
+    def serve(self, backlog=None):
+        server = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.addCleanup(server.close)
+        return server
+
+    def connect(self, connections, port):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=5)
+        client._create_connection = lambda address, timeout, _: connections.open(*address, timeout)
+        self.addCleanup(client.close)
+        return client
+
+    def is_cut(self, request):
+        """The connections after a request that does not end by itself."""
+        connections = Connections(0.5)
+        self.addCleanup(connections.close)
+        began = time.monotonic()
+        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
+            connections.in_time(lambda: request(connections))
+        self.assertLess(time.monotonic() - began, 4)
+        self.assertTrue(connections.over)
+        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
+            connections.in_time(lambda: self.fail("it has another request"))
+
+    def every_thread_ends(self):
+        deadline = time.monotonic() + 4
+        while threading.active_count() > self.threads:
+            self.assertLess(time.monotonic(), deadline, threading.enumerate())
+            time.sleep(0.01)
+
+    def test_are_cut_while_an_answer_comes_byte_by_byte(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pem = Path(folder) / "server.pem"
+            pem.write_text(made_pem())
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+        server = context.wrap_socket(self.serve(), server_side=True)
+        self.addCleanup(server.close)
+
+        def drip():
+            with contextlib.suppress(OSError), server.accept()[0] as client:
                 client.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
                 while True:
                     client.sendall(b"x")
                     time.sleep(0.05)
-        except OSError:
-            self.gone.set()
 
-    def connect(self, connections):
-        context = connections.watched(ssl.create_default_context())
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=5)
+        threading.Thread(target=drip, daemon=True).start()
 
-    def test_are_cut_at_the_deadline_and_take_no_other_one(self):
-        connections = Connections(0.5)
-        self.addCleanup(connections.close)
-        client = self.connect(connections)
-        client.request("GET", "/dir")
-        # A cut connection is the end of the head, or an error.
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        def request(connections):
+            client = self.connect(connections, server.getsockname()[1])
+            client.request("GET", "/dir")
             client.getresponse()
-        self.assertTrue(connections.over)
-        client.close()
-        self.assertTrue(self.gone.wait(10))
-        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
-            self.connect(connections).connect()
 
-    def test_are_left_alone_when_all_is_read_in_time(self):
+        self.is_cut(request)
+        self.every_thread_ends()
+
+    def test_are_cut_in_the_middle_of_a_handshake(self):
+        server = self.serve()
+        self.is_cut(lambda connections: self.connect(connections, server.getsockname()[1]).connect())
+        self.every_thread_ends()
+
+    def test_are_cut_at_addresses_that_are_dead(self):
+        server = self.serve(0)
+        address = server.getsockname()
+        # A full queue is as silent as an address where nobody is.
+        full = [socket.socket() for _ in range(4)]
+        for one in full:
+            self.addCleanup(one.close)
+            one.setblocking(False)
+            one.connect_ex(address)
+        time.sleep(0.1)
+        dead = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)] * 9
+        with mock.patch("socket.getaddrinfo", return_value=dead):
+            self.is_cut(lambda connections: connections.open("acme.example.net", 443, 10))
+            self.every_thread_ends()
+
+    def test_are_given_up_while_dns_is_silent(self):
+        answered = threading.Event()
+        with mock.patch("socket.getaddrinfo", side_effect=lambda *_, **__: answered.wait(10) and []):
+            self.is_cut(lambda connections: connections.open("acme.example.net", 443, 10))
+        answered.set()
+
+    def test_try_one_address_after_the_other(self):
+        server, gone = self.serve(), self.serve()
+        rows = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", one.getsockname()) for one in (gone, server)]
+        gone.close()
         connections = Connections(60)
-        client = self.connect(connections)
-        client.connect()
-        connections.close()
-        connections.timer.join(10)
-        self.assertFalse(connections.over or connections.timer.is_alive() or connections.noted)
-        client.close()
+        self.addCleanup(connections.close)
+        with mock.patch("socket.getaddrinfo", return_value=rows):
+            with connections.in_time(lambda: connections.open("acme.example.net", 443, 5)) as client:
+                self.assertEqual(client.getpeername(), server.getsockname())
+        with mock.patch("socket.getaddrinfo", return_value=rows[:1]), self.assertRaises(ConnectionRefusedError):
+            connections.in_time(lambda: connections.open("acme.example.net", 443, 5))
+
+    def test_leave_nothing_behind_when_all_is_read_in_time(self):
+        connections = Connections(60)
+        self.assertEqual(connections.in_time(lambda: "answer"), "answer")
+        with connections.open(*self.serve().getsockname(), 5):
+            connections.close()
+        self.assertEqual((connections.over, connections.noted), (False, []))
+        self.every_thread_ends()
 
 
 class Orders(unittest.TestCase):
