@@ -18,7 +18,7 @@ from pathlib import Path
 import acme_directory
 import sync_lab as lab
 from acme_answers import remembers_tls, serve_pages
-from acme_directory import DAY, Directory, Dns, problem
+from acme_directory import DAY, HERE, Directory, Dns, problem
 from sync_lab import CERTIFICATE, Client, Disk, Nodes, Service, eventually, haproxy, new_pem, status_secret
 from wcs_balancer import acme, acme_order, acme_serving, reachable, renewal
 from wcs_balancer.errors import AwsError
@@ -165,11 +165,14 @@ def serves_before_there_is_one():
     assert serves(PEM) and balancer.snapshot.certificate.source == "document"
     assert shown == {**shown, "state": "waiting", "directory": acme_directory.URL}, shown
     assert "wcs.example.com has no address in DNS" in shown["reason"] and shown["nextTry"], shown
-    dns.records[DOMAIN] = ["127.0.0.1", ELSEWHERE, "2001:db8::9"]
+    dns.records[DOMAIN] = ["127.0.0.1"]
+    shown = until(balancer, lambda now: "127.0.0.1" in now["reason"], "the address of each machine itself")
+    assert "is a loopback address, which no directory can reach" in shown["reason"], shown
+    dns.records[DOMAIN] = [HERE, ELSEWHERE, "2001:db8::9"]
     shown = until(balancer, lambda now: ELSEWHERE in now["reason"], "the wrong address")
     for address in (ELSEWHERE, "2001:db8::9"):
         assert f"port 80 of {address}, which DNS gives for {DOMAIN}, does not answer: [Errno " in shown["reason"], shown
-    assert "127.0.0.1," not in shown["reason"], shown
+    assert HERE not in shown["reason"], shown
     assert directory.orders == 0
     held("until DNS leads here the stack's own certificate serves, and the reason names each wrong address")
     return balancer
@@ -177,7 +180,7 @@ def serves_before_there_is_one():
 
 def gets_the_first_one(balancer):
     clients, workers = [Client() for _ in range(5)], haproxy.workers()
-    dns.records[DOMAIN] = ["127.0.0.1"]
+    dns.records[DOMAIN] = [HERE]
     pem = until_issued(balancer)
     assert directory.orders == 1 and haproxy.workers() == workers
     for client in clients:
@@ -370,7 +373,7 @@ def outlasts_faults_here():
     dns.records[DOMAIN] = [ELSEWHERE]
     balancer, shown = fails("validation", "the directory could not validate the domain: wcs.example.com:", True)
     assert ELSEWHERE in shown["reason"], shown
-    acme.obstacle, dns.records[DOMAIN] = reachable.obstacle, ["127.0.0.1"]
+    acme.obstacle, dns.records[DOMAIN] = reachable.obstacle, [HERE]
     until_issued(balancer)
     for seconds in (-2 * DAY, 2 * DAY):
         acme_order.time = Clock(seconds)
@@ -566,7 +569,7 @@ def keeps_a_trusted_one_until_the_first_order():
     for balancer in (Balancer(), Balancer()):
         shown = balancer.round()
         assert serves(public) and remembers_tls() and shown["state"] == "waiting", shown
-    dns.records[DOMAIN] = ["127.0.0.1"]
+    dns.records[DOMAIN] = [HERE]
     assert until_issued(Balancer()) != public
     del os.environ["SSL_CERT_FILE"]
     held("a user-supplied certificate that browsers trust serves on until the first one by ACME has come")

@@ -628,6 +628,10 @@ class Orders(unittest.TestCase):
         self.assertNotIn("SECRET", str(caught.exception))
 
 
+def connected(server, timeout, connect=socket.create_connection):
+    return connect(server.getsockname(), timeout=timeout)
+
+
 class Reachable(unittest.TestCase):
     """The check before an order, against servers on this machine."""
 
@@ -647,20 +651,36 @@ class Reachable(unittest.TestCase):
                     client.sendall(answer.replace(b"TOKEN", token))
 
         threading.Thread(target=run, daemon=True).start()
-        patch = mock.patch.object(reachable, "HTTP_PORT", server.getsockname()[1])
+        self.lead_to(server)
+
+    def lead_to(self, server):
+        """From now on each address is that of a server."""
+        patch = mock.patch("socket.create_connection", lambda _, **values: connected(server, **values))
         patch.start()
         self.addCleanup(patch.stop)
 
-    def obstacle(self, answer):
+    def obstacle(self, answer, address="203.0.113.7"):
         self.serve(answer)
-        with mock.patch.object(reachable, "addresses_of", return_value=["127.0.0.1"]):
+        with mock.patch.object(reachable, "addresses_of", return_value=[address]):
             return reachable.obstacle("wcs.example.com", "print")
 
     def test_is_passed_by_a_balancer(self):
-        self.assertIsNone(self.obstacle(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\nTOKEN.print"))
+        # Private addresses are those of a directory in the same network, or of a DNS that this network has for itself.
+        for address in ("203.0.113.7", "10.0.0.7", "172.16.0.7", "192.168.0.7", "2001:db8::7", "fd00::7"):
+            self.assertIsNone(self.obstacle(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\nTOKEN.print", address))
+
+    def test_names_an_address_where_only_this_machine_reaches_itself(self):
+        for address, kind in {
+            "127.0.0.1": "loopback", "127.9.9.9": "loopback", "::1": "loopback", "::ffff:127.0.0.1": "loopback",
+            "0.0.0.0": "unspecified", "::": "unspecified", "169.254.1.1": "link-local", "fe80::1": "link-local",
+            "224.0.0.1": "multicast", "ff02::1": "multicast",
+        }.items():
+            found = self.obstacle(b"HTTP/1.1 200 OK\r\n\r\nTOKEN.print", address)
+            text = f"{address}, which DNS gives for wcs.example.com, is a {kind} address, which no directory can reach"
+            self.assertEqual(found, text)
 
     def test_names_the_address_and_the_answer(self):
-        where = "of 127.0.0.1, which DNS gives for wcs.example.com, is no balancer of this stack: it answers a challenge with "
+        where = "of 203.0.113.7, which DNS gives for wcs.example.com, is no balancer of this stack: it answers a challenge with "
         for answer, text in {
             b"HTTP/1.1 200 OK\r\n\r\nTOKEN.other": "200 '",
             b"HTTP/1.1 301 Moved\r\nLocation: https://x/\r\n\r\n": "301 ''",
@@ -675,10 +695,10 @@ class Reachable(unittest.TestCase):
 
     def test_names_a_few_of_many_wrong_addresses(self):
         self.serve(b"HTTP/1.1 404 Not Found\r\n\r\n")
-        with mock.patch.object(reachable, "addresses_of", return_value=[f"127.0.0.{one}" for one in range(1, 10)]):
+        with mock.patch.object(reachable, "addresses_of", return_value=[f"203.0.113.{one}" for one in range(1, 10)]):
             found = reachable.obstacle("wcs.example.com", "print")
-        self.assertRegex(found, "127.0.0.1,.*127.0.0.3,.*; 6 more addresses are wrong$")
-        self.assertNotIn("127.0.0.4", found)
+        self.assertRegex(found, "203.0.113.1,.*203.0.113.3,.*; 6 more addresses are wrong$")
+        self.assertNotIn("203.0.113.4", found)
 
     def test_ends_with_an_endless_answer(self):
         self.assertIn("it answers a challenge with 200", self.obstacle(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_000_000))
@@ -686,10 +706,10 @@ class Reachable(unittest.TestCase):
     def test_gives_up_a_server_that_is_silent(self):
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
+        self.lead_to(server)
         with (
-            mock.patch.object(reachable, "HTTP_PORT", server.getsockname()[1]),
             mock.patch.object(reachable, "CHECK_SECONDS", 0.2),
-            mock.patch.object(reachable, "addresses_of", return_value=["127.0.0.1"]),
+            mock.patch.object(reachable, "addresses_of", return_value=["203.0.113.7"]),
         ):
             self.assertIn("does not answer: timed out", reachable.obstacle("wcs.example.com", "print"))
 
