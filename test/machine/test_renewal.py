@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -37,6 +38,7 @@ URL = "https://acme.example.net/directory"
 ACME = Acme("wcs.example.com", "ops@example.com", URL, None, 180, 60, 300)
 FIRST, SECOND = Me("balancer-1", "i-1", 0), Me("balancer-2", "i-2", 1)
 ABOUT = renewal.about(ACME)
+NAMES = renewal.limited(ACME.domain, ACME.directory)
 
 
 def made_pem(name="wcs.example.com", begin=NOW, days=90, other_key=False, key=None):
@@ -113,6 +115,14 @@ class FirstOrder(unittest.TestCase):
         self.assertEqual(self.turn(SECOND, 9999, ledger).at, NOW + 7 * MINUTE)
         self.assertEqual(self.turn(FIRST, 9999, ledger).reason, "the last order, by balancer-1, failed: no route")
 
+    def test_does_not_wait_for_the_dead_order_with_other_settings(self):
+        for order in (Order("balancer-1", "i-old", NOW - 601), Order("balancer-1", "i-1", NOW - 10)):
+            ledger = Ledger(order=order, about=ABOUT)
+            other = ACME._replace(domain="b.example.com")
+            self.assertEqual(next_turn(ledger, None, other, FIRST, 0, NOW), (NOW, ""))
+            self.assertEqual(begun(ledger, other, FIRST, NOW).failures, ())
+            self.assertEqual(len(begun(ledger, ACME, FIRST, NOW).failures), 1)
+
     def test_waits_as_long_as_the_directory_asks(self):
         ledger = begun(Ledger(), ACME, FIRST, NOW)
         ledger = failed(ledger, ledger.order, "busy", 5 * HOUR, NOW)
@@ -129,19 +139,33 @@ class FirstOrder(unittest.TestCase):
 
     def test_is_not_the_fifth_in_a_week_for_the_same_names(self):
         issued = tuple(NOW - days * DAY for days in (8, 6, 5, 3, 1))
-        ledger = Ledger(certificate(pem="broken"), issued=issued, about=ABOUT)
+        ledger = Ledger(certificate(pem="broken"), issued={NAMES: issued}, about=ABOUT)
         self.assertEqual(self.turn(FIRST, 0, ledger).at, NOW + DAY)
         self.assertIn("4 certificates came within a week", self.turn(FIRST, 0, ledger).reason)
         for other in (ACME._replace(domain="b.example.com"), ACME._replace(directory="https://b/")):
             self.assertEqual(next_turn(ledger, None, other, FIRST, 0, NOW).at, NOW)
         self.assertEqual(next_turn(ledger, None, ACME._replace(profile="x"), FIRST, 0, NOW).at, NOW + DAY)
 
+    def test_is_not_the_fifth_in_a_week_when_the_settings_go_back_and_forth(self):
+        for change in ({"domain": "b.example.com"}, {"directory": "https://b/"}):
+            ledger, now, moments = Ledger(), NOW, []
+            while now < NOW + 5 * DAY:
+                for settings in (ACME, ACME._replace(**change)):
+                    if next_turn(ledger, None, settings, FIRST, 0, now).at <= now:
+                        made = certificate(domain=settings.domain, directory=settings.directory, at=now)
+                        ledger = renewal.read_ledger(renewal.write_ledger(begun(ledger, settings, FIRST, now)))
+                        ledger = renewal.read_ledger(renewal.write_ledger(succeeded(ledger, made)))
+                        moments.append((settings, now))
+                now += 10 * MINUTE
+            for settings in (ACME, ACME._replace(**change)):
+                self.assertEqual(len([one for one, _ in moments if one == settings]), 4)
+
     def test_is_not_held_up_by_moments_that_a_wrong_clock_has_written(self):
         future = NOW + 400 * DAY
         wrong = [
             Ledger(order=Order("balancer-2", "i-2", future), about=ABOUT),
             Ledger(failures=(Failure(future, "balancer-2", "x"),), about=ABOUT),
-            Ledger(certificate(pem="broken"), issued=(future,) * 4, about=ABOUT),
+            Ledger(certificate(pem="broken"), issued={NAMES: (future,) * 4}, about=ABOUT),
             Ledger(not_before=future, about=ABOUT),
         ]
         for ledger in wrong:
@@ -172,11 +196,13 @@ class Renewal(unittest.TestCase):
         self.assertEqual(self.turn(SECOND, now, ledger).at, now + 7 * MINUTE)
 
     def test_ends_the_failures(self):
-        ledger = begun(Ledger(certificate(), issued=(NOW,), failures=failures(9), about=ABOUT), ACME, SECOND, NOW + DAY)
+        there = Ledger(certificate(), issued={NAMES: (NOW,)}, failures=failures(9), about=ABOUT)
+        ledger = begun(there, ACME, SECOND, NOW + DAY)
         new = certificate(by="balancer-2", at=NOW + DAY)
-        self.assertEqual(succeeded(ledger, new), Ledger(new, None, (NOW, NOW + DAY), (), 0, ABOUT))
+        self.assertEqual(succeeded(ledger, new), Ledger(new, None, {NAMES: (NOW, NOW + DAY)}, (), 0, ABOUT))
         other = new._replace(domain="b.example.com")
-        self.assertEqual(succeeded(ledger, other).issued, (NOW + DAY,))
+        expected = {NAMES: (NOW,), renewal.limited("b.example.com", URL): (NOW + DAY,)}
+        self.assertEqual(succeeded(ledger, other).issued, expected)
 
     def test_does_not_replace_a_later_certificate(self):
         ledger = Ledger(certificate(at=NOW + 9))
@@ -195,18 +221,28 @@ class Place(unittest.TestCase):
 
 
 class InTheParameter(unittest.TestCase):
-    full = Ledger(certificate(), Order("balancer-1", "i-1", NOW), (NOW,), failures(9, 1), NOW, ABOUT)
+    issued = {NAMES: (NOW,), renewal.limited("b.example.com", URL): (NOW - 2, NOW - 1)}
+    full = Ledger(certificate(), Order("balancer-1", "i-1", NOW), issued, failures(9, 1), NOW, ABOUT)
 
     def test_comes_back_as_it_was_written(self):
-        for ledger in (Ledger(), self.full):
+        for ledger in (Ledger(), self.full, replace(self.full, certificate=None)):
             self.assertEqual(renewal.read_ledger(renewal.write_ledger(ledger)), ledger)
         self.assertEqual(renewal.read_ledger("{}"), Ledger())
         self.assertEqual(renewal.read_ledger('{"later": 1, "failures": []}'), Ledger())
 
+    def test_of_a_version_that_forgot_other_orders_is_read_and_reads_this_one(self):
+        older = json.loads(renewal.write_ledger(self.full))
+        # That version reads this field, and no other about orders that succeeded.
+        self.assertEqual(older["issued"], [NOW])
+        del older["others"]
+        self.assertEqual(renewal.read_ledger(json.dumps(older)), replace(self.full, issued={NAMES: (NOW,)}))
+        self.assertEqual(renewal.read_ledger(json.dumps({**older, "certificate": None})).issued, {})
+
     def test_that_is_garbage_is_refused(self):
         good = json.loads(renewal.write_ledger(self.full))
         wrong = ["", "garbage", "[]", "7", "null", "[" * 100_000]
-        for key in ("certificate", "order", "issued", "failures", "notBefore"):
+        wrong += [json.dumps({**good, "others": value}) for value in ({"b": 7}, {"b": ["x"]}, {"b": None})]
+        for key in ("certificate", "order", "issued", "others", "failures", "notBefore"):
             wrong += [json.dumps({**good, key: value}) for value in ("x", [{}], {"at": 1}, [[]])]
         for key in certificate()._asdict():
             odd = [["x"], "\ud800"]
@@ -230,6 +266,26 @@ class InTheParameter(unittest.TestCase):
         self.assertEqual([one.at - NOW for one in short.failures], list(range(12, 20)))
         with self.assertRaisesRegex(SyncError, "bytes with its chain, and SSM takes 8192"):
             renewal.write_ledger(Ledger(certificate(pem=LINE * 130)))
+
+    def test_keeps_the_orders_of_a_few_other_domains_and_fits_even_so(self):
+        ledger, near = Ledger(), ACME._replace(domain="near.example.com")
+        for number in range(4):
+            ledger = succeeded(ledger, certificate(domain=near.domain, at=NOW + number))
+        for number in range(30):
+            ledger = succeeded(ledger, certificate(domain=f"{number}.example.com", at=NOW + 10 + number))
+        # The nearest one to its limit, and the newest ones.
+        self.assertEqual(len(ledger.issued), 9)
+        self.assertEqual(next_turn(ledger, None, near, FIRST, 0, NOW + 60).at, NOW + 7 * DAY)
+        self.assertIn(renewal.limited("23.example.com", URL), ledger.issued)
+        longest = replace(ledger, certificate=ledger.certificate._replace(pem=LINE * 119))
+        text = renewal.write_ledger(longest)
+        self.assertLessEqual(len(text), 8192)
+        there = renewal.read_ledger(text)
+        self.assertEqual(there.certificate, longest.certificate)
+        self.assertIn(renewal.limited("29.example.com", URL), there.issued)
+        self.assertLess(len(there.issued), 9)
+        # After a week nothing of them is left.
+        self.assertEqual(begun(ledger, ACME, FIRST, NOW + 8 * DAY).issued, {})
 
 
 class Certificates(unittest.TestCase):
@@ -549,8 +605,8 @@ class Orders(unittest.TestCase):
     def put(self, name, value):
         self.ledger = value
 
-    def turn(self):
-        settings = ACME._replace(check_seconds=0)
+    def turn(self, settings=ACME):
+        settings = settings._replace(check_seconds=0)
         self.orders.want(acme.Task(settings, {"balancer-1": "i-1"}, "i-1", "key", self.ledger, True))
         self.orders.turn()
         return renewal.read_ledger(self.ledger)
@@ -585,7 +641,56 @@ class Orders(unittest.TestCase):
         self.turn()
         self.assertIn("the new certificate waits on this machine", self.orders.seen.reason)
         ledger = self.turn()
-        self.assertEqual((len(ledger.issued), self.issued.exists(), self.orders.seen.reason), (1, False, ""))
+        self.assertEqual((len(ledger.issued[NAMES]), self.issued.exists(), self.orders.seen.reason), (1, False, ""))
+
+    def while_ssm_is_read_only(self):
+        """An order whose certificate waits on this machine."""
+        def put(name, value):
+            if renewal.read_ledger(value).certificate:
+                raise AwsError("read-only")
+            self.ledger = value
+
+        self.aws.put_parameter.side_effect = put
+        self.turn()
+        self.assertTrue(self.issued.exists())
+        self.assertEqual(renewal.read_ledger(self.ledger).order.by, "balancer-1")
+        self.aws.put_parameter.side_effect = self.put
+
+    def test_whose_certificate_is_not_wanted_any_more_have_not_failed_and_count_for_the_limits(self):
+        other = ACME._replace(domain="b.example.com")
+        for settings in (other, other._replace(domain=ACME.domain, directory="https://b/")):
+            self.ledger = "{}"
+            self.answers[:] = [made_pem(), made_pem(settings.domain)]
+            acme.Directory.return_value.order.side_effect = list(self.answers)
+            self.while_ssm_is_read_only()
+            self.turn(settings)
+            ledger = renewal.read_ledger(self.ledger)
+            self.assertEqual((ledger.order, ledger.failures, self.issued.exists()), (None, (), False))
+            self.assertEqual(len(ledger.issued[NAMES]), 1)
+            self.assertIn("throws away a new certificate for wcs.example.com", self.reports[-1])
+            # The next one comes at once.
+            ledger = self.turn(settings)
+            self.assertEqual((ledger.certificate.domain, self.orders.seen.reason), (settings.domain, ""))
+            self.assertEqual(len(ledger.issued), 2)
+
+    def test_whose_certificate_is_overtaken_have_not_failed_and_count_for_the_limits(self):
+        self.while_ssm_is_read_only()
+        later = certificate(pem=made_pem(begin=int(time.time())), by="balancer-2", at=int(time.time()) + 9)
+        before = renewal.read_ledger(self.ledger)
+        self.ledger = renewal.write_ledger(replace(before, certificate=later, issued={NAMES: (later.at,)}))
+        ledger = self.turn()
+        self.assertEqual((ledger.certificate, ledger.order, ledger.failures), (later, None, ()))
+        self.assertEqual(len(ledger.issued[NAMES]), 2)
+        self.assertEqual((self.orders.seen.reason, self.issued.exists()), ("", False))
+
+    def test_whose_certificate_nobody_can_serve_have_failed_and_count_for_the_limits(self):
+        wrong = {"cannot be used": made_pem("b.example.com"), "SSM takes 8192": made_pem() + LINE * 130}
+        for reason, pem in wrong.items():
+            self.ledger = "{}"
+            acme.Directory.return_value.order.side_effect = [pem]
+            ledger = self.turn()
+            self.assertIn(reason, self.orders.seen.reason)
+            self.assertEqual((len(ledger.failures), len(ledger.issued[NAMES]), ledger.certificate), (1, 1, None))
 
     def test_that_were_noted_without_an_answer_are_no_orders_that_failed(self):
         def put(name, value):
