@@ -21,6 +21,7 @@ test("balancers get and renew certificates by ACME, whatever goes wrong", async 
     "when a balancer dies in the middle another one takes its turn, and so does it itself when it is back",
     "of two balancers that want to order at the same moment one does",
     "a ledger that cannot be read is named, nothing is ordered, and the last certificate serves on",
+    "when the ledger was emptied the status says so, the last certificate serves on, and another one is ordered",
     "a renewal comes into force also beside a document that HAProxy refuses",
     "another profile is ordered while the old one serves; from ACME to a user's certificate and back",
     "a user-supplied certificate that browsers trust serves on until the first one by ACME has come",

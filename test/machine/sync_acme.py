@@ -511,9 +511,15 @@ def names_garbage():
         assert serves(pem) and shown["state"] == "issued", shown
         assert "acme-certificate cannot be read, so no certificate is ordered" in shown["reason"], shown
     assert ssm.values[LEDGER] == '{"order": {"by": 1}}'
-    ssm.values[LEDGER] = "{}"
-    until_issued(Balancer())
     held("a ledger that cannot be read is named, nothing is ordered, and the last certificate serves on")
+    ssm.values[LEDGER], dns.records[DOMAIN] = "{}", []
+    for balancer in (Balancer(), Balancer()):
+        shown = balancer.round()
+        assert serves(pem) and shown["state"] == "issued", shown
+        assert shown["reason"].startswith(f"{acme_serving.ON_DISK}; {DOMAIN} has no address in DNS"), shown
+    dns.records[DOMAIN] = [HERE]
+    assert until_issued(Balancer()) != pem and Balancer().round()["reason"] == ""
+    held("when the ledger was emptied the status says so, the last certificate serves on, and another one is ordered")
 
 
 def renews_beside_a_refused_document():

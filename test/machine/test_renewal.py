@@ -19,10 +19,10 @@ import filled_machines  # noqa: F401
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from wcs_balancer import acme, acme_order, certificates, haproxy_runtime, reachable, renewal
+from wcs_balancer import acme, acme_order, acme_serving, certificates, haproxy_runtime, reachable, renewal
 from wcs_balancer.acme_connections import Connections
 from wcs_balancer.acme_map import read_map
-from wcs_balancer.acme_serving import serves_wanted_kind, shown
+from wcs_balancer.acme_serving import shown
 from wcs_balancer.aws import next_pause
 from wcs_balancer.certificates import Validity
 from wcs_balancer.desired_state import AcmeAnswer, Answer, DesiredState, is_calm
@@ -415,15 +415,41 @@ class Served(unittest.TestCase):
 class InTheStatus(unittest.TestCase):
     applied = State("r1", "", sha256(PEM.encode()), 600, ACME, "acme")
 
+    def setUp(self):
+        orders = mock.Mock(parameter="ledger", seen=acme.Seen())
+        disk = mock.Mock(applied=self.applied)
+        with mock.patch.object(acme_serving, "AcmeMap"):
+            self.serving = acme_serving.AcmeServing(disk, orders, print)
+        self.serving.is_public = self.serving.thumbprint_of = mock.Mock()
+
+    def show(self, ledger, seen=acme.Seen(), applied=None):
+        """State and reason for a value of the parameter."""
+        self.serving.answer = AcmeAnswer("key", renewal.write_ledger(ledger) if isinstance(ledger, Ledger) else ledger)
+        self.serving.orders.seen, self.serving.disk.applied = seen, applied or self.applied
+        self.serving.tend("i-1", None)
+        return self.serving.shown["state"], self.serving.shown["reason"]
+
     def test_is_issued_only_when_it_comes_from_the_wanted_directory(self):
-        ledger = renewal.write_ledger(Ledger(certificate()))
-        self.assertTrue(serves_wanted_kind(self.applied, ledger))
-        other = renewal.write_ledger(Ledger(certificate(directory="https://b/")))
-        self.assertIs(serves_wanted_kind(self.applied, other), False)
-        for unknown in ("garbage", "{}", AwsError("away"), renewal.write_ledger(Ledger(certificate(pem="x")))):
-            self.assertIsNone(serves_wanted_kind(self.applied, unknown))
-        document = State("r1", "", sha256(PEM.encode()), 600, ACME)
-        self.assertIs(serves_wanted_kind(document, ledger), False)
+        there, other = Ledger(certificate()), Ledger(certificate(directory="https://b/"))
+        # After a start of this service.
+        self.assertEqual(self.show(AwsError("away")), ("issued", ""))
+        for ledger, state in ((there, "issued"), (other, "waiting")):
+            self.assertEqual(self.show(ledger)[0], state)
+            for unknown in ("garbage", "{}", AwsError("away"), Ledger(certificate(pem="x"))):
+                self.assertEqual(self.show(unknown)[0], state)
+        self.assertEqual(self.show(there, applied=replace(self.applied, certificate_source="document"))[0], "waiting")
+
+    def test_is_that_of_the_disk_when_the_ledger_was_emptied(self):
+        self.show(Ledger(certificate()))
+        kept = acme_serving.ON_DISK
+        self.assertEqual(self.show("{}"), ("issued", kept))
+        self.assertEqual(self.show("{}", acme.Seen(reason="no route")), ("issued", f"{kept}; no route"))
+        # The directory has changed meanwhile.
+        other = replace(self.applied, acme=ACME._replace(directory="https://b/"))
+        self.assertEqual(self.show("{}", applied=other), ("waiting", kept))
+        for source in ("document", "former"):
+            self.assertEqual(self.show("{}", applied=replace(self.applied, certificate_source=source)), ("waiting", ""))
+        self.assertEqual(self.show(Ledger(certificate())), ("issued", ""))
 
     def test_has_the_next_try(self):
         seen = acme.Seen(False, "no route", NOW)
