@@ -16,6 +16,8 @@ HOST = "acme.example.net"
 PORT = 14443
 URL = f"https://{HOST}:{PORT}/dir"
 PEBBLE_PORT, MANAGEMENT_PORT = 14000, 15000
+# An address of this machine that balancers take for one that the directory reaches.
+HERE = "203.0.113.7"
 FOLDER = Path("/directory")
 SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PEBBLE = "/usr/local/bin/pebble"
@@ -42,10 +44,12 @@ SETTINGS = {
 
 
 class Dns:
-    """Answers on port 53 of this machine with the addresses of `records`. An unknown name does not exist."""
+    """Answers on port 53 of this machine, which is HERE, with the addresses of `records`. An unknown name does not
+    exist."""
 
     def __init__(self):
         self.records = {HOST: ["127.0.0.1"]}
+        subprocess.run(["ip", "address", "add", HERE, "dev", "lo"], check=True)
         Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             server = socket.socket(socket.AF_INET, kind)

@@ -307,7 +307,7 @@ def certificates_by_acme(there, config, target):
         look_at_aws(there.balancer)
         there.balancer.orders.turn()
         there.show_when("a certificate by ACME that waits for DNS", lambda status: status["acme"]["reason"])
-        dns.records[sync_acme.DOMAIN] = ["127.0.0.1"]
+        dns.records[sync_acme.DOMAIN] = [acme_directory.HERE]
         orders_a_certificate(there, directory)
         serves_a_former_one(there, dns, target)
     finally:

@@ -25,6 +25,7 @@ from wcs_balancer import files, haproxy_plan, haproxy_service, last_resort, rene
 from wcs_balancer import haproxy_runtime as haproxy
 from wcs_balancer.desired_state import DesiredState
 from wcs_balancer.disk import Disk
+from wcs_balancer.errors import HaproxyError
 from wcs_balancer.places import AGENT_PORT, HAPROXY_CONFIG, NODE_PORT, STATUS_CERTIFICATE
 from wcs_balancer.server import Status
 from wcs_balancer.service import Service
@@ -335,13 +336,21 @@ def settle(balancer, wanted):
 master = None
 
 
+def names_worker():
+    """Whether HAProxy's master answers. It does so later than its worker."""
+    try:
+        return haproxy.workers()
+    except (OSError, HaproxyError):
+        return False
+
+
 def start_haproxy():
-    """As the unit does: another run's servers may have had the same names."""
+    """As the unit does: another run's servers may have had the same names, and a start ends when HAProxy is ready."""
     global master
     haproxy.SERVER_STATE.unlink(missing_ok=True)
     command = ["haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg", "-S", haproxy.MASTER_SOCKET]
     master = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    eventually(lambda: haproxy.runs() and not master.poll(), "HAProxy")
+    eventually(lambda: haproxy.runs() and names_worker() and not master.poll(), "HAProxy")
 
 
 def stop_haproxy():

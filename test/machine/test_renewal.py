@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -18,10 +19,10 @@ import filled_machines  # noqa: F401
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from wcs_balancer import acme, acme_order, certificates, haproxy_runtime, reachable, renewal
+from wcs_balancer import acme, acme_order, acme_serving, certificates, haproxy_runtime, reachable, renewal
 from wcs_balancer.acme_connections import Connections
 from wcs_balancer.acme_map import read_map
-from wcs_balancer.acme_serving import serves_wanted_kind, shown
+from wcs_balancer.acme_serving import shown
 from wcs_balancer.aws import next_pause
 from wcs_balancer.certificates import Validity
 from wcs_balancer.desired_state import AcmeAnswer, Answer, DesiredState, is_calm
@@ -37,6 +38,7 @@ URL = "https://acme.example.net/directory"
 ACME = Acme("wcs.example.com", "ops@example.com", URL, None, 180, 60, 300)
 FIRST, SECOND = Me("balancer-1", "i-1", 0), Me("balancer-2", "i-2", 1)
 ABOUT = renewal.about(ACME)
+NAMES = renewal.limited(ACME.domain, ACME.directory)
 
 
 def made_pem(name="wcs.example.com", begin=NOW, days=90, other_key=False, key=None):
@@ -113,6 +115,14 @@ class FirstOrder(unittest.TestCase):
         self.assertEqual(self.turn(SECOND, 9999, ledger).at, NOW + 7 * MINUTE)
         self.assertEqual(self.turn(FIRST, 9999, ledger).reason, "the last order, by balancer-1, failed: no route")
 
+    def test_does_not_wait_for_the_dead_order_with_other_settings(self):
+        for order in (Order("balancer-1", "i-old", NOW - 601), Order("balancer-1", "i-1", NOW - 10)):
+            ledger = Ledger(order=order, about=ABOUT)
+            other = ACME._replace(domain="b.example.com")
+            self.assertEqual(next_turn(ledger, None, other, FIRST, 0, NOW), (NOW, ""))
+            self.assertEqual(begun(ledger, other, FIRST, NOW).failures, ())
+            self.assertEqual(len(begun(ledger, ACME, FIRST, NOW).failures), 1)
+
     def test_waits_as_long_as_the_directory_asks(self):
         ledger = begun(Ledger(), ACME, FIRST, NOW)
         ledger = failed(ledger, ledger.order, "busy", 5 * HOUR, NOW)
@@ -129,19 +139,33 @@ class FirstOrder(unittest.TestCase):
 
     def test_is_not_the_fifth_in_a_week_for_the_same_names(self):
         issued = tuple(NOW - days * DAY for days in (8, 6, 5, 3, 1))
-        ledger = Ledger(certificate(pem="broken"), issued=issued, about=ABOUT)
+        ledger = Ledger(certificate(pem="broken"), issued={NAMES: issued}, about=ABOUT)
         self.assertEqual(self.turn(FIRST, 0, ledger).at, NOW + DAY)
         self.assertIn("4 certificates came within a week", self.turn(FIRST, 0, ledger).reason)
         for other in (ACME._replace(domain="b.example.com"), ACME._replace(directory="https://b/")):
             self.assertEqual(next_turn(ledger, None, other, FIRST, 0, NOW).at, NOW)
         self.assertEqual(next_turn(ledger, None, ACME._replace(profile="x"), FIRST, 0, NOW).at, NOW + DAY)
 
+    def test_is_not_the_fifth_in_a_week_when_the_settings_go_back_and_forth(self):
+        for change in ({"domain": "b.example.com"}, {"directory": "https://b/"}):
+            ledger, now, moments = Ledger(), NOW, []
+            while now < NOW + 5 * DAY:
+                for settings in (ACME, ACME._replace(**change)):
+                    if next_turn(ledger, None, settings, FIRST, 0, now).at <= now:
+                        made = certificate(domain=settings.domain, directory=settings.directory, at=now)
+                        ledger = renewal.read_ledger(renewal.write_ledger(begun(ledger, settings, FIRST, now)))
+                        ledger = renewal.read_ledger(renewal.write_ledger(succeeded(ledger, made)))
+                        moments.append((settings, now))
+                now += 10 * MINUTE
+            for settings in (ACME, ACME._replace(**change)):
+                self.assertEqual(len([one for one, _ in moments if one == settings]), 4)
+
     def test_is_not_held_up_by_moments_that_a_wrong_clock_has_written(self):
         future = NOW + 400 * DAY
         wrong = [
             Ledger(order=Order("balancer-2", "i-2", future), about=ABOUT),
             Ledger(failures=(Failure(future, "balancer-2", "x"),), about=ABOUT),
-            Ledger(certificate(pem="broken"), issued=(future,) * 4, about=ABOUT),
+            Ledger(certificate(pem="broken"), issued={NAMES: (future,) * 4}, about=ABOUT),
             Ledger(not_before=future, about=ABOUT),
         ]
         for ledger in wrong:
@@ -172,11 +196,13 @@ class Renewal(unittest.TestCase):
         self.assertEqual(self.turn(SECOND, now, ledger).at, now + 7 * MINUTE)
 
     def test_ends_the_failures(self):
-        ledger = begun(Ledger(certificate(), issued=(NOW,), failures=failures(9), about=ABOUT), ACME, SECOND, NOW + DAY)
+        there = Ledger(certificate(), issued={NAMES: (NOW,)}, failures=failures(9), about=ABOUT)
+        ledger = begun(there, ACME, SECOND, NOW + DAY)
         new = certificate(by="balancer-2", at=NOW + DAY)
-        self.assertEqual(succeeded(ledger, new), Ledger(new, None, (NOW, NOW + DAY), (), 0, ABOUT))
+        self.assertEqual(succeeded(ledger, new), Ledger(new, None, {NAMES: (NOW, NOW + DAY)}, (), 0, ABOUT))
         other = new._replace(domain="b.example.com")
-        self.assertEqual(succeeded(ledger, other).issued, (NOW + DAY,))
+        expected = {NAMES: (NOW,), renewal.limited("b.example.com", URL): (NOW + DAY,)}
+        self.assertEqual(succeeded(ledger, other).issued, expected)
 
     def test_does_not_replace_a_later_certificate(self):
         ledger = Ledger(certificate(at=NOW + 9))
@@ -195,18 +221,28 @@ class Place(unittest.TestCase):
 
 
 class InTheParameter(unittest.TestCase):
-    full = Ledger(certificate(), Order("balancer-1", "i-1", NOW), (NOW,), failures(9, 1), NOW, ABOUT)
+    issued = {NAMES: (NOW,), renewal.limited("b.example.com", URL): (NOW - 2, NOW - 1)}
+    full = Ledger(certificate(), Order("balancer-1", "i-1", NOW), issued, failures(9, 1), NOW, ABOUT)
 
     def test_comes_back_as_it_was_written(self):
-        for ledger in (Ledger(), self.full):
+        for ledger in (Ledger(), self.full, replace(self.full, certificate=None)):
             self.assertEqual(renewal.read_ledger(renewal.write_ledger(ledger)), ledger)
         self.assertEqual(renewal.read_ledger("{}"), Ledger())
         self.assertEqual(renewal.read_ledger('{"later": 1, "failures": []}'), Ledger())
 
+    def test_of_a_version_that_forgot_other_orders_is_read_and_reads_this_one(self):
+        older = json.loads(renewal.write_ledger(self.full))
+        # That version reads this field, and no other about orders that succeeded.
+        self.assertEqual(older["issued"], [NOW])
+        del older["others"]
+        self.assertEqual(renewal.read_ledger(json.dumps(older)), replace(self.full, issued={NAMES: (NOW,)}))
+        self.assertEqual(renewal.read_ledger(json.dumps({**older, "certificate": None})).issued, {})
+
     def test_that_is_garbage_is_refused(self):
         good = json.loads(renewal.write_ledger(self.full))
         wrong = ["", "garbage", "[]", "7", "null", "[" * 100_000]
-        for key in ("certificate", "order", "issued", "failures", "notBefore"):
+        wrong += [json.dumps({**good, "others": value}) for value in ({"b": 7}, {"b": ["x"]}, {"b": None})]
+        for key in ("certificate", "order", "issued", "others", "failures", "notBefore"):
             wrong += [json.dumps({**good, key: value}) for value in ("x", [{}], {"at": 1}, [[]])]
         for key in certificate()._asdict():
             odd = [["x"], "\ud800"]
@@ -230,6 +266,26 @@ class InTheParameter(unittest.TestCase):
         self.assertEqual([one.at - NOW for one in short.failures], list(range(12, 20)))
         with self.assertRaisesRegex(SyncError, "bytes with its chain, and SSM takes 8192"):
             renewal.write_ledger(Ledger(certificate(pem=LINE * 130)))
+
+    def test_keeps_the_orders_of_a_few_other_domains_and_fits_even_so(self):
+        ledger, near = Ledger(), ACME._replace(domain="near.example.com")
+        for number in range(4):
+            ledger = succeeded(ledger, certificate(domain=near.domain, at=NOW + number))
+        for number in range(30):
+            ledger = succeeded(ledger, certificate(domain=f"{number}.example.com", at=NOW + 10 + number))
+        # The nearest one to its limit, and the newest ones.
+        self.assertEqual(len(ledger.issued), 9)
+        self.assertEqual(next_turn(ledger, None, near, FIRST, 0, NOW + 60).at, NOW + 7 * DAY)
+        self.assertIn(renewal.limited("23.example.com", URL), ledger.issued)
+        longest = replace(ledger, certificate=ledger.certificate._replace(pem=LINE * 119))
+        text = renewal.write_ledger(longest)
+        self.assertLessEqual(len(text), 8192)
+        there = renewal.read_ledger(text)
+        self.assertEqual(there.certificate, longest.certificate)
+        self.assertIn(renewal.limited("29.example.com", URL), there.issued)
+        self.assertLess(len(there.issued), 9)
+        # After a week nothing of them is left.
+        self.assertEqual(begun(ledger, ACME, FIRST, NOW + 8 * DAY).issued, {})
 
 
 class Certificates(unittest.TestCase):
@@ -359,15 +415,41 @@ class Served(unittest.TestCase):
 class InTheStatus(unittest.TestCase):
     applied = State("r1", "", sha256(PEM.encode()), 600, ACME, "acme")
 
+    def setUp(self):
+        orders = mock.Mock(parameter="ledger", seen=acme.Seen())
+        disk = mock.Mock(applied=self.applied)
+        with mock.patch.object(acme_serving, "AcmeMap"):
+            self.serving = acme_serving.AcmeServing(disk, orders, print)
+        self.serving.is_public = self.serving.thumbprint_of = mock.Mock()
+
+    def show(self, ledger, seen=acme.Seen(), applied=None):
+        """State and reason for a value of the parameter."""
+        self.serving.answer = AcmeAnswer("key", renewal.write_ledger(ledger) if isinstance(ledger, Ledger) else ledger)
+        self.serving.orders.seen, self.serving.disk.applied = seen, applied or self.applied
+        self.serving.tend("i-1", None)
+        return self.serving.shown["state"], self.serving.shown["reason"]
+
     def test_is_issued_only_when_it_comes_from_the_wanted_directory(self):
-        ledger = renewal.write_ledger(Ledger(certificate()))
-        self.assertTrue(serves_wanted_kind(self.applied, ledger))
-        other = renewal.write_ledger(Ledger(certificate(directory="https://b/")))
-        self.assertIs(serves_wanted_kind(self.applied, other), False)
-        for unknown in ("garbage", "{}", AwsError("away"), renewal.write_ledger(Ledger(certificate(pem="x")))):
-            self.assertIsNone(serves_wanted_kind(self.applied, unknown))
-        document = State("r1", "", sha256(PEM.encode()), 600, ACME)
-        self.assertIs(serves_wanted_kind(document, ledger), False)
+        there, other = Ledger(certificate()), Ledger(certificate(directory="https://b/"))
+        # After a start of this service.
+        self.assertEqual(self.show(AwsError("away")), ("issued", ""))
+        for ledger, state in ((there, "issued"), (other, "waiting")):
+            self.assertEqual(self.show(ledger)[0], state)
+            for unknown in ("garbage", "{}", AwsError("away"), Ledger(certificate(pem="x"))):
+                self.assertEqual(self.show(unknown)[0], state)
+        self.assertEqual(self.show(there, applied=replace(self.applied, certificate_source="document"))[0], "waiting")
+
+    def test_is_that_of_the_disk_when_the_ledger_was_emptied(self):
+        self.show(Ledger(certificate()))
+        kept = acme_serving.ON_DISK
+        self.assertEqual(self.show("{}"), ("issued", kept))
+        self.assertEqual(self.show("{}", acme.Seen(reason="no route")), ("issued", f"{kept}; no route"))
+        # The directory has changed meanwhile.
+        other = replace(self.applied, acme=ACME._replace(directory="https://b/"))
+        self.assertEqual(self.show("{}", applied=other), ("waiting", kept))
+        for source in ("document", "former"):
+            self.assertEqual(self.show("{}", applied=replace(self.applied, certificate_source=source)), ("waiting", ""))
+        self.assertEqual(self.show(Ledger(certificate())), ("issued", ""))
 
     def test_has_the_next_try(self):
         seen = acme.Seen(False, "no route", NOW)
@@ -415,59 +497,113 @@ class AtTheDirectory(unittest.TestCase):
 
 
 class TheConnections(unittest.TestCase):
-    """Those to a directory that sends the head of its answer byte by byte, for ever."""
+    """Those to a directory, whatever it does."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        pem = Path(folder.name) / "server.pem"
-        pem.write_text(made_pem())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        plain = socket.create_server(("127.0.0.1", 0))
-        self.port = plain.getsockname()[1]
-        self.server = context.wrap_socket(plain, server_side=True)
-        self.addCleanup(self.server.close)
-        self.gone = threading.Event()
-        threading.Thread(target=self.drip, daemon=True).start()
+        self.threads = threading.active_count()
 
-    def drip(self):
-        try:
-            with self.server.accept()[0] as client:
+    def serve(self, backlog=None):
+        server = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.addCleanup(server.close)
+        return server
+
+    def connect(self, connections, port):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=5)
+        client._create_connection = lambda address, timeout, _: connections.open(*address, timeout)
+        self.addCleanup(client.close)
+        return client
+
+    def is_cut(self, request):
+        """The connections after a request that does not end by itself."""
+        connections = Connections(0.5)
+        self.addCleanup(connections.close)
+        began = time.monotonic()
+        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
+            connections.in_time(lambda: request(connections))
+        self.assertLess(time.monotonic() - began, 4)
+        self.assertTrue(connections.over)
+        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
+            connections.in_time(lambda: self.fail("it has another request"))
+
+    def every_thread_ends(self):
+        deadline = time.monotonic() + 4
+        while threading.active_count() > self.threads:
+            self.assertLess(time.monotonic(), deadline, threading.enumerate())
+            time.sleep(0.01)
+
+    def test_are_cut_while_an_answer_comes_byte_by_byte(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pem = Path(folder) / "server.pem"
+            pem.write_text(made_pem())
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+        server = context.wrap_socket(self.serve(), server_side=True)
+        self.addCleanup(server.close)
+
+        def drip():
+            with contextlib.suppress(OSError), server.accept()[0] as client:
                 client.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
                 while True:
                     client.sendall(b"x")
                     time.sleep(0.05)
-        except OSError:
-            self.gone.set()
 
-    def connect(self, connections):
-        context = connections.watched(ssl.create_default_context())
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=5)
+        threading.Thread(target=drip, daemon=True).start()
 
-    def test_are_cut_at_the_deadline_and_take_no_other_one(self):
-        connections = Connections(0.5)
-        self.addCleanup(connections.close)
-        client = self.connect(connections)
-        client.request("GET", "/dir")
-        # A cut connection is the end of the head, or an error.
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        def request(connections):
+            client = self.connect(connections, server.getsockname()[1])
+            client.request("GET", "/dir")
             client.getresponse()
-        self.assertTrue(connections.over)
-        client.close()
-        self.assertTrue(self.gone.wait(10))
-        with self.assertRaisesRegex(TimeoutError, "the deadline has passed"):
-            self.connect(connections).connect()
 
-    def test_are_left_alone_when_all_is_read_in_time(self):
+        self.is_cut(request)
+        self.every_thread_ends()
+
+    def test_are_cut_in_the_middle_of_a_handshake(self):
+        server = self.serve()
+        self.is_cut(lambda connections: self.connect(connections, server.getsockname()[1]).connect())
+        self.every_thread_ends()
+
+    def test_are_cut_at_addresses_that_are_dead(self):
+        server = self.serve(0)
+        address = server.getsockname()
+        # A full queue is as silent as an address where nobody is.
+        full = [socket.socket() for _ in range(4)]
+        for one in full:
+            self.addCleanup(one.close)
+            one.setblocking(False)
+            one.connect_ex(address)
+        time.sleep(0.1)
+        dead = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address)] * 9
+        with mock.patch("socket.getaddrinfo", return_value=dead):
+            self.is_cut(lambda connections: connections.open("acme.example.net", 443, 10))
+            self.every_thread_ends()
+
+    def test_are_given_up_while_dns_is_silent(self):
+        answered = threading.Event()
+        with mock.patch("socket.getaddrinfo", side_effect=lambda *_, **__: answered.wait(10) and []):
+            self.is_cut(lambda connections: connections.open("acme.example.net", 443, 10))
+        answered.set()
+
+    def test_try_one_address_after_the_other(self):
+        server, gone = self.serve(), self.serve()
+        rows = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", one.getsockname()) for one in (gone, server)]
+        gone.close()
         connections = Connections(60)
-        client = self.connect(connections)
-        client.connect()
-        connections.close()
-        connections.timer.join(10)
-        self.assertFalse(connections.over or connections.timer.is_alive() or connections.noted)
-        client.close()
+        self.addCleanup(connections.close)
+        with mock.patch("socket.getaddrinfo", return_value=rows):
+            with connections.in_time(lambda: connections.open("acme.example.net", 443, 5)) as client:
+                self.assertEqual(client.getpeername(), server.getsockname())
+        with mock.patch("socket.getaddrinfo", return_value=rows[:1]), self.assertRaises(ConnectionRefusedError):
+            connections.in_time(lambda: connections.open("acme.example.net", 443, 5))
+
+    def test_leave_nothing_behind_when_all_is_read_in_time(self):
+        connections = Connections(60)
+        self.assertEqual(connections.in_time(lambda: "answer"), "answer")
+        with connections.open(*self.serve().getsockname(), 5):
+            connections.close()
+        self.assertEqual((connections.over, connections.noted), (False, []))
+        self.every_thread_ends()
 
 
 class Orders(unittest.TestCase):
@@ -495,8 +631,8 @@ class Orders(unittest.TestCase):
     def put(self, name, value):
         self.ledger = value
 
-    def turn(self):
-        settings = ACME._replace(check_seconds=0)
+    def turn(self, settings=ACME):
+        settings = settings._replace(check_seconds=0)
         self.orders.want(acme.Task(settings, {"balancer-1": "i-1"}, "i-1", "key", self.ledger, True))
         self.orders.turn()
         return renewal.read_ledger(self.ledger)
@@ -531,7 +667,56 @@ class Orders(unittest.TestCase):
         self.turn()
         self.assertIn("the new certificate waits on this machine", self.orders.seen.reason)
         ledger = self.turn()
-        self.assertEqual((len(ledger.issued), self.issued.exists(), self.orders.seen.reason), (1, False, ""))
+        self.assertEqual((len(ledger.issued[NAMES]), self.issued.exists(), self.orders.seen.reason), (1, False, ""))
+
+    def while_ssm_is_read_only(self):
+        """An order whose certificate waits on this machine."""
+        def put(name, value):
+            if renewal.read_ledger(value).certificate:
+                raise AwsError("read-only")
+            self.ledger = value
+
+        self.aws.put_parameter.side_effect = put
+        self.turn()
+        self.assertTrue(self.issued.exists())
+        self.assertEqual(renewal.read_ledger(self.ledger).order.by, "balancer-1")
+        self.aws.put_parameter.side_effect = self.put
+
+    def test_whose_certificate_is_not_wanted_any_more_have_not_failed_and_count_for_the_limits(self):
+        other = ACME._replace(domain="b.example.com")
+        for settings in (other, other._replace(domain=ACME.domain, directory="https://b/")):
+            self.ledger = "{}"
+            self.answers[:] = [made_pem(), made_pem(settings.domain)]
+            acme.Directory.return_value.order.side_effect = list(self.answers)
+            self.while_ssm_is_read_only()
+            self.turn(settings)
+            ledger = renewal.read_ledger(self.ledger)
+            self.assertEqual((ledger.order, ledger.failures, self.issued.exists()), (None, (), False))
+            self.assertEqual(len(ledger.issued[NAMES]), 1)
+            self.assertIn("throws away a new certificate for wcs.example.com", self.reports[-1])
+            # The next one comes at once.
+            ledger = self.turn(settings)
+            self.assertEqual((ledger.certificate.domain, self.orders.seen.reason), (settings.domain, ""))
+            self.assertEqual(len(ledger.issued), 2)
+
+    def test_whose_certificate_is_overtaken_have_not_failed_and_count_for_the_limits(self):
+        self.while_ssm_is_read_only()
+        later = certificate(pem=made_pem(begin=int(time.time())), by="balancer-2", at=int(time.time()) + 9)
+        before = renewal.read_ledger(self.ledger)
+        self.ledger = renewal.write_ledger(replace(before, certificate=later, issued={NAMES: (later.at,)}))
+        ledger = self.turn()
+        self.assertEqual((ledger.certificate, ledger.order, ledger.failures), (later, None, ()))
+        self.assertEqual(len(ledger.issued[NAMES]), 2)
+        self.assertEqual((self.orders.seen.reason, self.issued.exists()), ("", False))
+
+    def test_whose_certificate_nobody_can_serve_have_failed_and_count_for_the_limits(self):
+        wrong = {"cannot be used": made_pem("b.example.com"), "SSM takes 8192": made_pem() + LINE * 130}
+        for reason, pem in wrong.items():
+            self.ledger = "{}"
+            acme.Directory.return_value.order.side_effect = [pem]
+            ledger = self.turn()
+            self.assertIn(reason, self.orders.seen.reason)
+            self.assertEqual((len(ledger.failures), len(ledger.issued[NAMES]), ledger.certificate), (1, 1, None))
 
     def test_that_were_noted_without_an_answer_are_no_orders_that_failed(self):
         def put(name, value):
@@ -574,6 +759,10 @@ class Orders(unittest.TestCase):
         self.assertNotIn("SECRET", str(caught.exception))
 
 
+def connected(server, timeout, connect=socket.create_connection):
+    return connect(server.getsockname(), timeout=timeout)
+
+
 class Reachable(unittest.TestCase):
     """The check before an order, against servers on this machine."""
 
@@ -593,20 +782,36 @@ class Reachable(unittest.TestCase):
                     client.sendall(answer.replace(b"TOKEN", token))
 
         threading.Thread(target=run, daemon=True).start()
-        patch = mock.patch.object(reachable, "HTTP_PORT", server.getsockname()[1])
+        self.lead_to(server)
+
+    def lead_to(self, server):
+        """From now on each address is that of a server."""
+        patch = mock.patch("socket.create_connection", lambda _, **values: connected(server, **values))
         patch.start()
         self.addCleanup(patch.stop)
 
-    def obstacle(self, answer):
+    def obstacle(self, answer, address="203.0.113.7"):
         self.serve(answer)
-        with mock.patch.object(reachable, "addresses_of", return_value=["127.0.0.1"]):
+        with mock.patch.object(reachable, "addresses_of", return_value=[address]):
             return reachable.obstacle("wcs.example.com", "print")
 
     def test_is_passed_by_a_balancer(self):
-        self.assertIsNone(self.obstacle(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\nTOKEN.print"))
+        # Private addresses are those of a directory in the same network, or of a DNS that this network has for itself.
+        for address in ("203.0.113.7", "10.0.0.7", "172.16.0.7", "192.168.0.7", "2001:db8::7", "fd00::7"):
+            self.assertIsNone(self.obstacle(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\nTOKEN.print", address))
+
+    def test_names_an_address_where_only_this_machine_reaches_itself(self):
+        for address, kind in {
+            "127.0.0.1": "loopback", "127.9.9.9": "loopback", "::1": "loopback", "::ffff:127.0.0.1": "loopback",
+            "0.0.0.0": "unspecified", "::": "unspecified", "169.254.1.1": "link-local", "fe80::1": "link-local",
+            "224.0.0.1": "multicast", "ff02::1": "multicast",
+        }.items():
+            found = self.obstacle(b"HTTP/1.1 200 OK\r\n\r\nTOKEN.print", address)
+            text = f"{address}, which DNS gives for wcs.example.com, is a {kind} address, which no directory can reach"
+            self.assertEqual(found, text)
 
     def test_names_the_address_and_the_answer(self):
-        where = "of 127.0.0.1, which DNS gives for wcs.example.com, is no balancer of this stack: it answers a challenge with "
+        where = "of 203.0.113.7, which DNS gives for wcs.example.com, is no balancer of this stack: it answers a challenge with "
         for answer, text in {
             b"HTTP/1.1 200 OK\r\n\r\nTOKEN.other": "200 '",
             b"HTTP/1.1 301 Moved\r\nLocation: https://x/\r\n\r\n": "301 ''",
@@ -621,10 +826,10 @@ class Reachable(unittest.TestCase):
 
     def test_names_a_few_of_many_wrong_addresses(self):
         self.serve(b"HTTP/1.1 404 Not Found\r\n\r\n")
-        with mock.patch.object(reachable, "addresses_of", return_value=[f"127.0.0.{one}" for one in range(1, 10)]):
+        with mock.patch.object(reachable, "addresses_of", return_value=[f"203.0.113.{one}" for one in range(1, 10)]):
             found = reachable.obstacle("wcs.example.com", "print")
-        self.assertRegex(found, "127.0.0.1,.*127.0.0.3,.*; 6 more addresses are wrong$")
-        self.assertNotIn("127.0.0.4", found)
+        self.assertRegex(found, "203.0.113.1,.*203.0.113.3,.*; 6 more addresses are wrong$")
+        self.assertNotIn("203.0.113.4", found)
 
     def test_ends_with_an_endless_answer(self):
         self.assertIn("it answers a challenge with 200", self.obstacle(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_000_000))
@@ -632,10 +837,10 @@ class Reachable(unittest.TestCase):
     def test_gives_up_a_server_that_is_silent(self):
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
+        self.lead_to(server)
         with (
-            mock.patch.object(reachable, "HTTP_PORT", server.getsockname()[1]),
             mock.patch.object(reachable, "CHECK_SECONDS", 0.2),
-            mock.patch.object(reachable, "addresses_of", return_value=["127.0.0.1"]),
+            mock.patch.object(reachable, "addresses_of", return_value=["203.0.113.7"]),
         ):
             self.assertIn("does not answer: timed out", reachable.obstacle("wcs.example.com", "print"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable, Mapping, NamedTuple
 
 from . import files
-from .acme_order import Directory, thumbprint
+from .acme_order import Directory, one_line, thumbprint
 from .aws import Aws
 from .certificates import Validity, validity
 from .document import UNREADABLE, Acme
@@ -32,6 +32,7 @@ from .renewal import (
     read_ledger,
     renewal_moment,
     succeeded,
+    thrown_away,
     write_certificate,
     write_ledger,
 )
@@ -81,6 +82,16 @@ def validity_of(ledger: Ledger, acme: Acme) -> Validity | None:
     except Exception:
         # Another certificate is ordered, as if there were none.
         return None
+
+
+def check(certificate: Certificate) -> None:
+    """Raises an error for a certificate that nobody can serve."""
+    try:
+        validity(certificate.pem, certificate.domain)
+    except ValueError as error:
+        raise OrderError(f"the directory's certificate cannot be used: {one_line(error)}") from error
+    # Fails if it is too long for the parameter.
+    write_ledger(succeeded(Ledger(), certificate))
 
 
 class Orders:
@@ -193,13 +204,13 @@ class Orders:
             return Seen(reason="another balancer is ordering a certificate")
         self.report(f"orders a certificate for {acme.domain} from {acme.directory}")
         self.seen = Seen(ordering=True)
+        certificate = None
         try:
             pem = directory.order()
             certificate = Certificate(pem, acme.domain, acme.directory, acme.profile, me.name, int(time.time()))
-            # Fails if it is too long for the parameter.
-            write_ledger(succeeded(Ledger(), certificate))
+            check(certificate)
         except (OrderError, SyncError) as error:
-            return self.note_failure(task, me, order, error)
+            return self.note_failure(task, me, order, error, certificate)
         try:
             files.replace_file(self.issued, write_certificate(certificate), 0o600)
         except files.FileError as error:
@@ -221,7 +232,9 @@ class Orders:
             self.unsent = noted.order
             raise
 
-    def note_failure(self, task: Task, me: Me, order: Order, error: Exception) -> Seen:
+    def note_failure(
+        self, task: Task, me: Me, order: Order, error: Exception, useless: Certificate | None
+    ) -> Seen:
         """Notes in the ledger that an order has failed. If that fails, too, the ledger has an order that never ends,
         which counts as failed later."""
         seen = self.postpone(str(error), task.acme.check_seconds)
@@ -229,7 +242,7 @@ class Orders:
             ledger = self.fetch()
             if ledger.order == order:
                 wait = error.retry_after if isinstance(error, OrderError) else None
-                ledger = failed(ledger, order, str(error), wait, time.time())
+                ledger = failed(ledger, order, str(error), wait, time.time(), useless)
                 self.write(ledger)
         except AwsError:
             return seen
@@ -244,14 +257,18 @@ class Orders:
             return None
 
     def deliver(self, task: Task, certificate: Certificate) -> Seen:
-        """Gives a new certificate to all balancers."""
+        """Gives a new certificate to all balancers. If it is not wanted any more, only the order is noted."""
+        what = f"a new certificate for {certificate.domain} from {certificate.directory}"
         try:
             ledger = self.fetch()
             # An earlier try may have succeeded without an answer.
-            wanted = certificate.suits(task.acme) and certificate != ledger.certificate
-            if wanted and not is_overtaken(ledger, certificate):
-                self.write(succeeded(ledger, certificate))
-                self.report(f"has a new certificate for {certificate.domain} from {certificate.directory}")
+            if certificate != ledger.certificate:
+                if certificate.suits(task.acme) and not is_overtaken(ledger, certificate):
+                    self.write(succeeded(ledger, certificate))
+                    self.report(f"has {what}")
+                else:
+                    self.write(thrown_away(ledger, certificate, task.instance))
+                    self.report(f"throws away {what}: the settings have changed, or the ledger has a later one")
         except (AwsError, SyncError) as error:
             reason = f"the new certificate waits on this machine until the ledger can be written: {error}"
             return self.postpone(reason, task.acme.check_seconds)

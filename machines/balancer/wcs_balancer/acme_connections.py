@@ -1,41 +1,62 @@
-"""The connections to an ACME directory, which are cut at a deadline.
+"""The requests to an ACME directory, which end at a deadline, whatever they wait for.
 
-A time-out of each read is not enough: an answer that comes byte by byte keeps every one of them, and neither
-http.client nor requests looks at the clock while it reads the head of an answer.
+A time-out of each step is not enough. An answer that comes byte by byte keeps the time-out of every read, and neither
+http.client nor requests looks at the clock while it reads the head of an answer. A name with many dead addresses costs
+a time-out for each of them. The search for addresses has no time-out at all.
 """
 
 import contextlib
 import socket
-import ssl
 import threading
-from typing import Any
+import time
+from concurrent.futures import Future, wait
+from typing import Any, Callable
 
 
 class Connections:
-    """Notes each connection that is opened with watched TLS settings. At the deadline it cuts them from another thread:
-    then the thread that reads from one goes on, with an error."""
+    """Runs each request in a thread of its own, and notes each connection that is opened. At the deadline it cuts them:
+    then the thread ends, with an error. Nobody waits for that."""
 
     def __init__(self, seconds: float):
-        self.seconds = seconds
+        self.deadline = time.monotonic() + seconds
         self.over = False
-        """Whether the deadline has passed."""
+        """Whether a request was cut at the deadline."""
         self.noted: list[socket.socket] = []
         self.lock = threading.Lock()
-        self.timer = threading.Timer(seconds, self.cut)
-        self.timer.daemon = True
-        self.timer.start()
 
-    def watched(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """The same TLS settings, whose connections are noted from now on."""
-        wrap_socket = context.wrap_socket
+    def in_time(self, request: Callable[[], Any]) -> Any:
+        """The result of a request. Raises TimeoutError at the deadline."""
+        future: Future[Any] = Future()
 
-        def noting(sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-            # Before the handshake, which may last for ever, too.
-            self.note(sock)
-            return wrap_socket(sock, *args, **kwargs)
+        def run() -> None:
+            try:
+                future.set_result(request())
+            except BaseException as error:
+                future.set_exception(error)
 
-        context.wrap_socket = noting
-        return context
+        left = self.deadline - time.monotonic()
+        if left > 0:
+            threading.Thread(target=run, daemon=True).start()
+            wait([future], left)
+        if not future.done():
+            self.cut()
+            raise TimeoutError("the deadline has passed")
+        return future.result()
+
+    def open(self, host: str, port: int, seconds: float | None) -> socket.socket:
+        """Connects to the first address of a host that takes a connection, as socket.create_connection does. Each try
+        ends after some seconds, or at the deadline."""
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(seconds)
+                self.note(connection)
+                connection.connect(address)
+                return connection
+            except OSError as error:
+                connection.close()
+                problem = error
+        raise problem
 
     def note(self, connection: socket.socket) -> None:
         """Raises TimeoutError when it is too late for another connection."""
@@ -46,7 +67,7 @@ class Connections:
             self.noted.append(connection.dup())
 
     def cut(self) -> None:
-        """Ends every connection, whoever reads from it."""
+        """Ends every connection, whoever connects or reads."""
         with self.lock:
             self.over = True
             for connection in self.noted:
@@ -55,7 +76,6 @@ class Connections:
 
     def close(self) -> None:
         """Forgets the connections: there is nothing to read any more."""
-        self.timer.cancel()
         with self.lock:
             while self.noted:
                 self.noted.pop().close()

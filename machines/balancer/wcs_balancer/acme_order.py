@@ -11,7 +11,6 @@ from typing import Any, Collection
 from urllib.parse import urlsplit
 
 from .acme_connections import Connections
-from .certificates import validity
 from .document import Acme
 from .errors import OrderError
 
@@ -34,7 +33,7 @@ MAX_LETTERS = 300
 
 def one_line(text: object) -> str:
     """A text of the directory or of a library for the status: no objects' addresses, which differ at each try."""
-    text = re.sub(r"<[^<>]* object at 0x[0-9a-f]+>:? *", "", str(text))
+    text = re.sub(r"<[^<>]*(<locals>[^<>]*)? object at 0x[0-9a-f]+>:? *", "", str(text))
     return " ".join(text.split())[:MAX_LETTERS]
 
 
@@ -132,38 +131,45 @@ def thumbprint(pem: str) -> str:
 
 
 def make_network(key: Any, seconds: float) -> Any:
-    """The connection to a directory, for a number of seconds. It limits the time and size of every answer, tries again
-    with another nonce, and keeps the headers of the last answer."""
+    """The connection to a directory, for a number of seconds from now on. It limits the time and size of every answer,
+    tries again with another nonce, and keeps the headers of the last answer."""
     import requests
     from acme import client, messages
     from josepy import ES256
     from requests import certs
     from requests.adapters import HTTPAdapter
-    from urllib3.util.ssl_ import create_urllib3_context
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
     connections = Connections(seconds)
 
+    class Connection(HTTPSConnection):
+        def _new_conn(self) -> Any:
+            try:
+                return connections.open(self.host, self.port, self.timeout)
+            except TimeoutError as error:
+                raise ConnectTimeoutError(self, str(error)) from error
+            except OSError as error:
+                raise NewConnectionError(self, str(error)) from error
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
+
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs, ssl_context=connections.watched(create_urllib3_context()))
-
-        def send(self, *args: Any, verify: Any = True, **kwargs: Any) -> Any:
-            # Into other settings than its own, requests loads no authorities by itself.
-            return super().send(*args, verify=certs.where() if verify is True else verify, **kwargs)
+            super().init_poolmanager(*args, **kwargs)
+            self.poolmanager.pool_classes_by_scheme = {"https": Pool}
 
     class Session(requests.Session):
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            response = None
             try:
-                if not connections.over:
-                    response = self.answer(method, url, *args, **kwargs)
-            except Exception:
+                return connections.in_time(lambda: self.answer(method, url, *args, **kwargs))
+            except TimeoutError as error:
                 if not connections.over:
                     raise
-            # A cut connection may look like the end of an answer.
-            if connections.over:
-                raise OrderError(f"{urlsplit(url).netloc} takes too long: it has not answered within {seconds} s")
-            return response
+                text = f"{urlsplit(url).netloc} takes too long: it has not answered within {seconds} s"
+                raise OrderError(text) from error
 
         def answer(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             response = super().request(method, url, *args, **{**kwargs, "stream": True})
@@ -191,9 +197,11 @@ def make_network(key: Any, seconds: float) -> Any:
                     if error.code != "badNonce" or left == 0:
                         raise
 
-    network = Network(key, alg=ES256, user_agent="wcs-balancer", timeout=REQUEST_SECONDS)
+    # Named, the authorities are read for each connection. Those that requests has read at its import may be old.
+    verify = certs.where()
+    network = Network(key, alg=ES256, verify_ssl=verify, user_agent="wcs-balancer", timeout=REQUEST_SECONDS)
     network.session = Session()
-    # A directory has only https addresses (RFC 8555, 6.1). Other connections would not be cut.
+    # A directory has only https addresses (RFC 8555, 6.1). Other connections would not be noted.
     network.session.adapters.pop("http://")
     network.session.mount("https://", Adapter())
     network.connections = connections
@@ -241,7 +249,7 @@ class Directory:
         self.acme = acme
         self.network = make_network(account_key(account_pem), DIRECTORY_SECONDS)
         try:
-            directory = client.ClientV2.get_directory(acme.directory, self.network)
+            self.directory = directory = client.ClientV2.get_directory(acme.directory, self.network)
             if problem := clock_problem(self.network.headers.get("Date"), time.time()):
                 raise OrderError(problem)
             for name in ("newNonce", "newAccount", "newOrder"):
@@ -251,11 +259,17 @@ class Directory:
             raise in_order_words(error, self.network, acme.directory) from error
         finally:
             self.network.connections.close()
+
+    def connect(self) -> None:
+        """Makes `client`, with the connections for an order. The time of the order begins."""
+        from acme import client
+
         self.network = make_network(self.network.key, ORDER_SECONDS)
-        self.client = client.ClientV2(directory, self.network)
+        self.client = client.ClientV2(self.directory, self.network)
 
     def order(self) -> str:
         """Gets a certificate with a new private key: certificate, chain and key in PEM."""
+        self.connect()
         try:
             return self.get_certificate()
         except Exception as error:
@@ -285,12 +299,7 @@ class Directory:
                 self.answer(authorization, challenges.HTTP01)
         order = self.client.finalize_order(self.client.poll_authorizations(order, deadline), deadline)
         lines = f"{order.fullchain_pem}\n{key}".splitlines()
-        pem = "".join(f"{line}\n" for line in lines if line.strip())
-        try:
-            validity(pem, self.acme.domain)
-        except ValueError as error:
-            raise OrderError(f"the directory's certificate cannot be used: {one_line(error)}") from error
-        return pem
+        return "".join(f"{line}\n" for line in lines if line.strip())
 
     def answer(self, authorization: Any, kind: Any) -> None:
         """Tells the directory that HAProxy answers its challenge."""

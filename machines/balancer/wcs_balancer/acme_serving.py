@@ -2,7 +2,7 @@
 wanted, and makes the status. Only the loop uses it."""
 
 import time
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from . import renewal
 from .acme import Orders, Seen, Task
@@ -20,24 +20,41 @@ from .trust import is_trusted
 TRUST_SECONDS = 3600
 
 
-def shown(acme: Acme, seen: Seen, in_force: bool) -> dict[str, Any]:
+ON_DISK = "the ledger has no certificate, so this balancer serves the last one from its disk until a new one is ordered"
+
+
+class Origin(NamedTuple):
+    """Where a certificate came from."""
+
+    certificate_hash: str
+    domain: str
+    directory: str
+
+
+def shown(acme: Acme, seen: Seen, in_force: bool, remark: str = "") -> dict[str, Any]:
     """The progress of the certificate, as the status shows it."""
     next_try = moment(seen.next_try) if seen.next_try else None
     state = "issued" if in_force else "ordering" if seen.ordering else "waiting"
-    return {"state": state, "reason": seen.reason, "nextTry": next_try, "directory": acme.directory}
+    reason = "; ".join(filter(None, (remark, seen.reason)))
+    return {"state": state, "reason": reason, "nextTry": next_try, "directory": acme.directory}
 
 
-def serves_wanted_kind(applied: State, ledger: str | Exception) -> bool | None:
-    """Whether the served certificate comes from the wanted directory; None when the ledger does not say it."""
-    if applied.acme is None or applied.certificate_source != "acme":
-        return False
+def ledger_of(answer: AcmeAnswer | None) -> renewal.Ledger | None:
+    """The ledger of AWS's last answer; None when there is none that can be read."""
     try:
-        there = renewal.read_ledger(ledger).certificate if isinstance(ledger, str) else None
+        return renewal.read_ledger(answer.ledger) if answer and isinstance(answer.ledger, str) else None
     except UNREADABLE:
         return None
-    if there is None or sha256(there.pem.encode()) != applied.certificate_hash:
-        return None
-    return (there.domain, there.directory) == (applied.acme.domain, applied.acme.directory)
+
+
+def is_in_force(applied: State, origin: Origin | None) -> bool:
+    """Whether the served certificate comes from the wanted directory. One of an unknown origin does: it serves since an
+    earlier run of this service, and nobody has said that it comes from another directory."""
+    if applied.acme is None or applied.certificate_source != "acme":
+        return False
+    if origin is None or origin.certificate_hash != applied.certificate_hash:
+        return True
+    return (origin.domain, origin.directory) == (applied.acme.domain, applied.acme.directory)
 
 
 class AcmeServing:
@@ -52,8 +69,8 @@ class AcmeServing:
         """An account's key, and its thumbprint."""
         self.trusted: tuple[str, float, bool] = ("", 0, False)
         """A certificate's hash, when it was looked at by the monotonic clock, and whether browsers trust it."""
-        self.in_force = True
-        """Whether a certificate by ACME is served, as far as it is known."""
+        self.origin: Origin | None = None
+        """That of a served certificate, by the ledger. The ledger may be away now, or have none any more."""
         self.shown: dict[str, Any] | None = None
         """As the status shows it; None without ACME."""
 
@@ -78,9 +95,11 @@ class AcmeServing:
             known = (answer.account, answer.ledger, answers_challenges, answer.asked_at)
             self.orders.want(Task(applied.acme, named, instance, *known))
             seen = self.orders.seen
-        in_force = serves_wanted_kind(applied, answer.ledger if answer else "{}")
-        self.in_force = self.in_force if in_force is None else in_force
-        self.shown = shown(applied.acme, seen, self.in_force)
+        ledger = ledger_of(answer)
+        if ledger and (there := ledger.certificate) and sha256(there.pem.encode()) == applied.certificate_hash:
+            self.origin = Origin(applied.certificate_hash, there.domain, there.directory)
+        on_disk = ledger is not None and ledger.certificate is None and applied.certificate_source == "acme"
+        self.shown = shown(applied.acme, seen, is_in_force(applied, self.origin), ON_DISK if on_disk else "")
 
     def problem(self, answer: AcmeAnswer | None, instance: str | None) -> str:
         """Why nothing can be ordered on this machine at all."""

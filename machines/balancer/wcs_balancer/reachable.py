@@ -2,6 +2,7 @@
 Directories refuse a domain for a while after a few failed validations."""
 
 import http.client
+import ipaddress
 import re
 import secrets
 import socket
@@ -34,8 +35,20 @@ def obstacle(domain: str, thumbprint: str) -> str | None:
     return "; ".join([*problems[:MOST_NAMED], *more]) or None
 
 
+def local_kind(address: str) -> str | None:
+    """The kind of an address that means something else on each machine: this machine may reach itself there, but a
+    directory does not. A private address is none of them: a directory may be in the same network, and DNS may tell this
+    network another address than the rest of the world."""
+    there = ipaddress.ip_address(address)
+    there = getattr(there, "ipv4_mapped", None) or there
+    kinds = ("loopback", "unspecified", "link_local", "multicast")
+    return next((kind.replace("_", "-") for kind in kinds if getattr(there, f"is_{kind}")), None)
+
+
 def wrong_answer(address: str, domain: str, thumbprint: str) -> str | None:
     """Asks one address for a challenge that no directory has made; None when the answer is right."""
+    if kind := local_kind(address):
+        return f"{address}, which DNS gives for {domain}, is a {kind} address, which no directory can reach"
     token = secrets.token_urlsafe(16)
     where = f"port {HTTP_PORT} of {address}, which DNS gives for {domain}"
     try:

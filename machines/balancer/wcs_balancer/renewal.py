@@ -7,7 +7,7 @@ parameter, which has no conditional writes. So balancers take turns: one that is
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Mapping, NamedTuple
 
 from .certificates import Validity
@@ -30,6 +30,8 @@ LATER = 0.05
 MAX_BYTES = 8192
 """SSM's limit for a parameter of the Advanced tier."""
 MAX_FAILURES = 8
+MAX_OTHERS = 8
+"""The ledger keeps the orders of at most this many other domains or directories, with at most 120 bytes each."""
 MAX_MOMENT = 10**12
 """In seconds since the epoch: far more than any clock says."""
 MAX_REASON = 200
@@ -73,8 +75,8 @@ class Ledger:
 
     certificate: Certificate | None = None
     order: Order | None = None
-    issued: tuple[int, ...] = ()
-    """When certificates of this domain came from this directory."""
+    issued: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """When certificates came, also those that nobody serves, by `limited` of their domain and directory."""
     failures: tuple[Failure, ...] = ()
     """Since the last success."""
     not_before: int = 0
@@ -108,10 +110,18 @@ def read_ledger(text: str) -> Ledger:
     def part(key: str, kind: Any) -> Any:
         return None if content.get(key) is None else checked(kind, content[key])
 
+    def moments(values: Any) -> tuple[int, ...]:
+        return tuple(moment_of(moment) for moment in values)
+
+    certificate = part("certificate", Certificate)
+    issued = {str(names): moments(values) for names, values in content.get("others", {}).items()}
+    # An older version has written moments without a certificate, which say nothing.
+    if (latest := moments(content.get("issued", []))) and certificate:
+        issued[limited(certificate.domain, certificate.directory)] = latest
     return Ledger(
-        part("certificate", Certificate),
+        certificate,
         part("order", Order),
-        tuple(moment_of(moment) for moment in content.get("issued", [])),
+        issued,
         tuple(checked(Failure, one) for one in content.get("failures", [])),
         moment_of(content.get("notBefore", 0)),
         str(content.get("about", "")),
@@ -149,11 +159,17 @@ def write_certificate(certificate: Certificate) -> str:
 
 
 def write_ledger(ledger: Ledger) -> str:
-    """The value of the parameter. If it is too long, the oldest failures go. Raises SyncError if that is not enough."""
+    """The value of the parameter. If it is too long, the oldest failures go, and then the orders of other domains and
+    directories. Raises SyncError if that is not enough."""
+    there = ledger.certificate
+    names = limited(there.domain, there.directory) if there else ""
+    others = {key: moments for key, moments in ledger.issued.items() if key != names}
     content = {
-        "certificate": ledger.certificate and ledger.certificate._asdict(),
+        "certificate": there and there._asdict(),
         "order": ledger.order and ledger.order._asdict(),
-        "issued": ledger.issued,
+        # An older version knows only these, and skips the others.
+        "issued": ledger.issued.get(names, ()),
+        "others": others,
         "failures": [one._replace(reason=one.reason[:MAX_REASON])._asdict() for one in ledger.failures[-MAX_FAILURES:]],
         "notBefore": ledger.not_before,
         "about": ledger.about,
@@ -163,13 +179,43 @@ def write_ledger(ledger: Ledger) -> str:
         return text
     if ledger.failures:
         return write_ledger(replace(ledger, failures=ledger.failures[1:]))
+    if others:
+        return write_ledger(replace(ledger, issued=without(ledger.issued, least_needed(others))))
     raise SyncError(f"the certificate needs {len(text)} bytes with its chain, and SSM takes {MAX_BYTES}")
 
 
 def about(acme: Acme) -> str:
     """A hash of the settings of orders. Failures under other settings do not count."""
-    settings = [acme.domain, acme.directory, acme.profile or "", acme.email]
-    return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
+    return short_hash(acme.domain, acme.directory, acme.profile or "", acme.email)
+
+
+def limited(domain: str, directory: str) -> str:
+    """A hash of what a directory's limit of certificates is about."""
+    return short_hash(domain, directory)
+
+
+def short_hash(*words: str) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+
+
+def least_needed(issued: Mapping[str, tuple[int, ...]]) -> str:
+    """The domain and directory that is the furthest from its limit; among equal ones the one with the oldest order."""
+    return min(issued, key=lambda names: (len(issued[names]), max(issued[names], default=0)))
+
+
+def without(issued: Mapping[str, tuple[int, ...]], names: str) -> dict[str, tuple[int, ...]]:
+    return {key: moments for key, moments in issued.items() if key != names}
+
+
+def noted(ledger: Ledger, certificate: Certificate) -> dict[str, tuple[int, ...]]:
+    """The ledger's `issued` with another certificate."""
+    names = limited(certificate.domain, certificate.directory)
+    others = without(ledger.issued, names)
+    while len(others) > MAX_OTHERS:
+        others = without(others, least_needed(others))
+    # An earlier try to write it may have succeeded without an answer.
+    before = [at for at in ledger.issued.get(names, ()) if at != certificate.at]
+    return {**others, names: (*before, certificate.at)[-2 * MOST_A_WEEK :]}
 
 
 def me_among(balancers: Mapping[str, str], instance: str) -> Me | None:
@@ -188,23 +234,25 @@ def renewal_moment(validity: Validity, place: int) -> float:
 def what_counts(ledger: Ledger, acme: Acme, now: float) -> Ledger:
     """The ledger without moments that a wrong clock has written, and without events under other settings."""
     latest = now + SKEW_SECONDS
-    there, order = ledger.certificate, ledger.order
-    same_limits = there is not None and (there.domain, there.directory) == (acme.domain, acme.directory)
-    same = ledger.about == about(acme)
+    order, same = ledger.order, ledger.about == about(acme)
+    weeks = {
+        names: tuple(at for at in moments if now - WEEK_SECONDS < at <= latest)
+        for names, moments in ledger.issued.items()
+    }
     return replace(
         ledger,
         order=order if order and order.at <= latest else None,
-        issued=tuple(at for at in ledger.issued if now - WEEK_SECONDS < at <= latest) if same_limits else (),
+        issued={names: moments for names, moments in weeks.items() if moments},
         failures=tuple(one for one in ledger.failures if one.at <= latest) if same else (),
         not_before=ledger.not_before if same and ledger.not_before <= now + WEEK_SECONDS else 0,
     )
 
 
-def failures_of(ledger: Ledger, me: Me, now: float) -> list[Failure]:
-    """All failures. The order of a balancer that died counts as one; so does this balancer's own order from before a
-    restart."""
+def failures_of(ledger: Ledger, acme: Acme, me: Me, now: float) -> list[Failure]:
+    """All failures of what counts. The order of a balancer that died counts as one; so does this balancer's own order
+    from before a restart. An order with other settings does not."""
     order = ledger.order
-    if order is None or not is_dead(order, me, now):
+    if order is None or ledger.about != about(acme) or not is_dead(order, me, now):
         return list(ledger.failures)
     return [*ledger.failures, Failure(order.at, order.by, "wcs-balancer-sync ended in the middle of the order")]
 
@@ -229,10 +277,11 @@ def next_turn(ledger: Ledger, validity: Validity | None, acme: Acme, me: Me, wai
         steps.append(Turn(known.order.at + DEAD_SECONDS + turn, f"{known.order.by} is ordering a certificate"))
     if known.not_before:
         steps.append(Turn(known.not_before, "the directory has asked to wait (Retry-After)"))
-    if len(known.issued) >= MOST_A_WEEK:
-        moment = sorted(known.issued)[-MOST_A_WEEK] + WEEK_SECONDS
+    issued = known.issued.get(limited(acme.domain, acme.directory), ())
+    if len(issued) >= MOST_A_WEEK:
+        moment = sorted(issued)[-MOST_A_WEEK] + WEEK_SECONDS
         steps.append(Turn(moment, f"{MOST_A_WEEK} certificates came within a week, and directories allow few"))
-    if failures := failures_of(known, me, now):
+    if failures := failures_of(known, acme, me, now):
         last = failures[-1]
         moment = last.at + PAUSES[min(len(failures), len(PAUSES)) - 1] * acme.fail_seconds
         if known.order and known.order.instance != me.instance:
@@ -246,25 +295,37 @@ def next_turn(ledger: Ledger, validity: Validity | None, acme: Acme, me: Me, wai
 def begun(ledger: Ledger, acme: Acme, me: Me, now: float) -> Ledger:
     """The ledger with an order of this balancer under way."""
     known = what_counts(ledger, acme, now)
-    failures = tuple(failures_of(known, me, now)) if ledger.about == about(acme) else ()
+    failures = tuple(failures_of(known, acme, me, now))
     return replace(
         known, order=Order(me.name, me.instance, int(now)), failures=failures, not_before=0, about=about(acme)
     )
 
 
-def failed(ledger: Ledger, order: Order, reason: str, retry_after: float | None, now: float) -> Ledger:
-    """The ledger after an order failed."""
+def failed(
+    ledger: Ledger,
+    order: Order,
+    reason: str,
+    retry_after: float | None,
+    now: float,
+    useless: Certificate | None = None,
+) -> Ledger:
+    """The ledger after an order failed, perhaps because its certificate is useless."""
     failures = (*ledger.failures, Failure(order.at, order.by, printable(reason)[:MAX_REASON]))
     not_before = int(now + min(retry_after, WEEK_SECONDS)) if retry_after else 0
-    return replace(ledger, order=None, failures=failures[-MAX_FAILURES:], not_before=not_before)
+    issued = noted(ledger, useless) if useless else ledger.issued
+    return replace(ledger, order=None, issued=issued, failures=failures[-MAX_FAILURES:], not_before=not_before)
 
 
 def succeeded(ledger: Ledger, certificate: Certificate) -> Ledger:
     """The ledger with a new certificate."""
-    before = ledger.certificate
-    same = before and (before.domain, before.directory) == (certificate.domain, certificate.directory)
-    issued = (*(ledger.issued if same else ()), certificate.at)
-    return Ledger(certificate, None, issued[-2 * MOST_A_WEEK :], (), 0, ledger.about)
+    return Ledger(certificate, None, noted(ledger, certificate), (), 0, ledger.about)
+
+
+def thrown_away(ledger: Ledger, certificate: Certificate, instance: str) -> Ledger:
+    """The ledger after a balancer got a certificate that is not wanted any more. Its order has not failed, and counts
+    for the directory's limits."""
+    own = ledger.order is not None and ledger.order.instance == instance
+    return replace(ledger, order=None if own else ledger.order, issued=noted(ledger, certificate))
 
 
 def is_overtaken(ledger: Ledger, certificate: Certificate) -> bool:
