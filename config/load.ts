@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { SizeCheck } from "./checks";
+import type { SizeCheck } from "./contradictions";
 import { ConfigError } from "./messages";
 import { fromEngine, parseConfig } from "./parse";
 import type { PublicConfig, SecretKey } from "./schema";

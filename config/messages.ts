@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { hasCredentials, holdsPrivateKey } from "./rules";
 import { certificateKeys, configSchema, isSecretKey } from "./schema";
+import { hasCredentials, holdsPrivateKey } from "./value-types";
 
 /** A configuration value is not allowed. The message names the key, its value, what is allowed and the fix. */
 export class ConfigError extends Error {}

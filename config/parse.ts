@@ -1,4 +1,4 @@
-import { contradictions, type SizeCheck } from "./checks";
+import { contradictions, type SizeCheck } from "./contradictions";
 import { ConfigError, explain, fixCommand } from "./messages";
 import {
   type ConfigValues,

@@ -26,7 +26,7 @@ import {
   sha256,
   text,
   unique,
-} from "./rules";
+} from "./value-types";
 
 const checksRule = mustBe(
   "an object with one or more of cpu, publishers, subscribers, hls, bandIn, bandOut and connections",
