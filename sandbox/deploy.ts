@@ -64,18 +64,27 @@ export async function up(options: Deployment): Promise<void> {
   console.log("Bringing up the stack; the machines boot and install as on EC2.");
   await startCloud(paths);
   await putBoundary(options);
-  const outputs = await inEngine(options, async (opened) => (await opened.up(engineOutput)).outputs);
+  let outputs: Record<string, unknown> = {};
+  await inEngine(options, (opened) =>
+    opened.up({
+      ...engineOutput,
+      onEvent({ resOutputsEvent }) {
+        const { type, new: state } = resOutputsEvent?.metadata ?? {};
+        if (type === "pulumi:pulumi:Stack") outputs = state?.outputs ?? {};
+      },
+    }),
+  );
   const authority = join(paths.state, `ca-${stack}.pem`);
-  if (outputs.certificateAuthority?.value) {
+  if (outputs.certificateAuthority) {
     // Replaced in one step, since clients may read it at this moment.
-    writeFileSync(`${authority}.new`, String(outputs.certificateAuthority.value));
+    writeFileSync(`${authority}.new`, String(outputs.certificateAuthority));
     renameSync(`${authority}.new`, authority);
   }
-  const address = String(outputs.balancerAddress?.value);
-  const url = new URL(String(outputs.url?.value));
-  const nodes = outputs.wcsNodes?.value as { name: string; publicAddress: string }[];
+  const address = String(outputs.balancerAddress);
+  const url = new URL(String(outputs.url));
+  const nodes = outputs.wcsNodes as { name: string; publicAddress: string }[];
   const suffix = nameOption(paths);
-  const records = outputs.dnsRecords?.value as string[];
+  const records = outputs.dnsRecords as string[];
   const makeRecord = stackValues(stackSettings(stack, options.overrides, options.file)).acme
     ? `\n  npm run sandbox --${suffix} dns ${url.host} ${records.map((record) => record.split(" ").at(-1)).join(" ")}`
     : "";
