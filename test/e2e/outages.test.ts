@@ -1,13 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { nodeIds } from "./balancers";
-import { during, status, upWith, withNodes } from "./changes";
+import { during, status, withNodes } from "./changes";
 import { cloud, connect, eventually, long, machine } from "./cluster";
 
 /** How long SSM and metadata are away: longer than it takes to notice, or five minutes. */
 const outageSeconds = long ? 300 : 12;
-
-beforeAll(() => upWith(2));
 
 describe("outages", () => {
   afterAll(() => cloud.call("setFaults", {}));

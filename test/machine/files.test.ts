@@ -25,6 +25,7 @@ const files = Object.entries(folders).flatMap(([folder, path]) =>
   readdirSync(path, { recursive: true, encoding: "utf8" }).map((name) => `${folder}/${name}`),
 );
 
+const long = process.env.WCS_TEST_LONG === "1";
 let debian: DebianRoot;
 
 beforeAll(async () => {
@@ -182,7 +183,7 @@ describe("HAProxy", () => {
     succeeds("haproxy", "-c", "-dW", "-f", "/tmp/haproxy.cfg");
   });
 
-  test("accepts every combination of options, up to 150 nodes", async () => {
+  test(`accepts ${long ? "every combination" : "combinations"} of options, up to 150 nodes`, async () => {
     const { keys } = await newKeys();
     const authorityKeys = (await newKeys()).keys;
     const authority = await selfSigned({ keys: authorityKeys, commonName: "CA", hours: 1 });
@@ -198,11 +199,13 @@ describe("HAProxy", () => {
       maxConnections: [100, 400_000],
       maxConnectionsPerNode: [1, 100_000],
     };
-    const matrix = Object.entries(options).reduce<Record<string, unknown>[]>(
+    const all = Object.entries(options).reduce<Record<string, unknown>[]>(
       (rows, [key, values]) => rows.flatMap((row) => values.map((value) => ({ ...row, [key]: value }))),
       [{ domain }],
     );
-    expect(matrix).toHaveLength(3 * 2 * 2 * 2 * 3 * 2 * 2);
+    expect(all).toHaveLength(3 * 2 * 2 * 2 * 3 * 2 * 2);
+    // Seven shares no factor with the numbers of values, so every pair of values is among them.
+    const matrix = all.filter((_, index) => long || index % 7 === 0);
     // The most that the configuration takes.
     const trustedCidrs = Array.from({ length: 50 }, (_, index) => `203.0.113.${index}/32`);
     matrix.push({ ...matrix.at(-1), nodes: ["wcs-1"], trustedCidrs });
