@@ -1,11 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { status } from "./changes";
-import { allUp, cloud, connect, eventually, get, onMachine, up } from "./cluster";
+import { allUp, cloud, connect, eventually, get, onMachine } from "./cluster";
 
 const minute = 60_000;
 const wcs = "/usr/local/FlashphonerWebCallServer";
-
-beforeAll(() => up());
 
 /** Kills a service's main process again and again, each time as soon as there is another one. */
 const killTwentyTimes = (service: string) => `
@@ -128,6 +126,41 @@ describe("a WCS that cannot start yet", () => {
     );
     await allUp(2);
   });
+});
+
+/** A new client gets a node. */
+async function serves(): Promise<void> {
+  await (await connect()).close();
+}
+
+test("HAProxy does not run: wcs-balancer-sync starts it", async () => {
+  const starts = async () =>
+    Number(
+      (await onMachine("balancer", "journalctl --unit=wcs-balancer-sync | grep -c 'starts HAProxy'")).output,
+    );
+  const before = await starts();
+  await onMachine("balancer", "systemctl stop haproxy");
+  await eventually(serves, 120);
+  expect(await starts()).toBe(before + 1);
+});
+
+test("the metadata service has no credentials: the status shows an error, and the balancer keeps serving", async () => {
+  const restarts = () =>
+    onMachine("balancer", "systemctl show --property=NRestarts --value wcs-balancer-sync");
+  await cloud.call("setFaults", { metadata: "no credentials" });
+  // A service that runs uses its credentials until they end.
+  await onMachine("balancer", "systemctl restart wcs-balancer-sync");
+  const before = await restarts();
+  await eventually(async () => {
+    const { error, applied } = await status();
+    expect(error).toBe("instance metadata has no credentials for this machine's role");
+    expect(applied).toBeNull();
+  });
+  expect((await get("/healthz")).status).toBe(200);
+  await serves();
+  expect(await restarts()).toEqual(before);
+  await cloud.call("setFaults", {});
+  await eventually(async () => expect(await status()).toMatchObject({ error: null, applied: true }));
 });
 
 describe("the metadata service, from a machine", () => {
