@@ -87,10 +87,12 @@ function missingAt(instance: string, status: Status, wanted: WantedBalancers, be
   const waitingFor = verdict.waitingFor.map((reason) => (isOnly ? reason : beginning + reason));
   const serves = done || onlyDrains;
   const target = serves && wanted.hasLoadBalancer ? targetProblem(status) : [];
+  // One that has lost its notes knows of no way that it gives up, until it has read the document again.
+  const unaware = serves && status.named === null ? ["it does not know yet on which ways clients come"] : [];
   const suspect = status.setup?.state === "failed" ? instance : undefined;
   return [
     { clock: serves ? "drain" : "rollout", reasons: waitingFor, failed, suspect },
-    { clock: "rollout", reasons: target.map((reason) => beginning + reason) },
+    { clock: "rollout", reasons: [...unaware, ...target].map((reason) => beginning + reason) },
     { clock: "leave", reasons: stillLeaving(status.leaving).map((reason) => `${beginning}it ${reason}`) },
   ];
 }
@@ -103,7 +105,9 @@ function missingAtOther(member: ClusterMember, hasLoadBalancer: boolean): Missin
   const leaving = stillLeaving(member.leaving ?? []);
   const knows = member.named === false || member.leaving?.some(({ path }) => path === "loadBalancer");
   const error = member.status?.error ? `: ${member.status.error}` : "";
-  const unaware = hasLoadBalancer && !knows ? ["does not know yet that it is to leave"] : [];
+  // Without a load balancer it counts only if it says itself that it is wanted: it may still serve the one that was given up.
+  const isUnaware = hasLoadBalancer ? !knows : member.named === true;
+  const unaware = isUnaware ? ["does not know yet that it is to leave"] : [];
   const reasons = [...unaware, ...leaving];
   return { clock: "leave", reasons: reasons.map((reason) => `${member.instance}: it ${reason}${error}`) };
 }

@@ -172,6 +172,11 @@ async function main(): Promise<void> {
   /** The last moment at which something answered, a balancer answered, and the new machine did not serve. */
   const last = { answer: began, balancer: began, incomplete: began };
   let printed = "";
+  const warned = new Set<string>();
+  const warn = (warnings: string[]) => {
+    for (const warning of warnings.filter((text) => !warned.has(text))) console.log(`warning: ${warning}`);
+    for (const warning of warnings) warned.add(warning);
+  };
   while (true) {
     const [current, coming] = await Promise.all([
       askIdentity(entry),
@@ -187,21 +192,23 @@ async function main(): Promise<void> {
       foreign: (now - last.balancer) / 1000,
       serving: (now - last.incomplete) / 1000,
     });
+    // Also while it waits: a node that is out because it is broken keeps the new balancer waiting. With a load balancer the
+    // rollout knows the old balancer, too, and says it.
+    const isLate = Date.now() > deadline;
+    if (loadBalancer.length === 0 || isLate) warn(takenOutBefore(wanted, current, coming));
     if (step.kind === "move") {
       const answer = step.handOver === "no" ? undefined : await handOver(entry, step.handOver);
       if (answer?.kind === "refused") {
         step = { kind: "wait", reason: `the old balancer: ${answer.reason}` };
       } else {
-        // With a load balancer the rollout knows the old balancer, too, and says it.
-        const takenOut = loadBalancer.length > 0 ? [] : takenOutBefore(wanted, current, coming);
-        for (const warning of [...step.warnings, ...takenOut]) console.log(`warning: ${warning}`);
+        warn(step.warnings);
         if (answer) console.log(explainHandOver(answer, current.kind === "silent"));
         console.log(`${wanted.instance} serves: ${entry.address} moves to it`);
         return;
       }
     }
     if (step.kind === "fail") throw new Error(step.reason + seeConsole(wanted.instance));
-    if (Date.now() > deadline)
+    if (isLate)
       throw new Error(`not done after ${deadlineSeconds} s: ${step.reason}${seeConsole(wanted.instance)}`);
     if (step.reason !== printed) console.log(`waiting for ${step.reason}`);
     printed = step.reason;

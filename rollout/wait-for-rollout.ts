@@ -93,8 +93,10 @@ async function main(): Promise<void> {
       console.log(`warning: ${warning}`);
       warned.add(warning);
     }
-    // Once, when new clients may come to every wanted balancer. The removed balancers still run then.
-    if (answer.kind === "status" && verdict?.allServe && !wanted.untilServing && !comparedNodes) {
+    // Once, when new clients may come to every wanted balancer. The removed balancers still run then. Also at the deadline:
+    // it may be such a node that does not come up.
+    const isTime = patience.rollout <= 0 || (verdict?.allServe && !wanted.untilServing);
+    if (answer.kind === "status" && isTime && !comparedNodes) {
       for (const warning of takenOutInPart(answer.status, wanted)) console.log(`warning: ${warning}`);
       comparedNodes = true;
     }

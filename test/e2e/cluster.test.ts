@@ -156,6 +156,13 @@ describe("a node, as the guide sets it up", () => {
       "enabled\nenabled\nenabled\n",
     );
   });
+
+  test("systemd has read every unit, so no systemctl of an operator warns", async () => {
+    const unread = (...units: string[]) =>
+      `systemctl show --property=NeedDaemonReload --value ${units.join(" ")} | sort -u`;
+    expect((await onMachine("wcs-1", unread("xinetd", "webcallserver"))).output.trim()).toBe("no");
+    expect((await onMachine("balancer", unread("haproxy", "nginx"))).output.trim()).toBe("no");
+  });
 });
 
 describe("the status", () => {

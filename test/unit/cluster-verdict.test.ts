@@ -158,6 +158,18 @@ describe("several balancers", () => {
   });
 });
 
+test("a wanted balancer that has lost its notes is waited for until it knows again on which ways clients come", () => {
+  const after = (named: Status["named"]) =>
+    judgeCluster(cluster(member("balancer-1", "i-new", { target: null, named })), single);
+  expect(after(null)).toMatchObject({
+    done: false,
+    allServe: false,
+    waitingFor: ["the balancer: it does not know yet on which ways clients come"],
+  });
+  // A version before this field does not say it.
+  for (const named of [true, undefined]) expect(after(named).done).toBe(true);
+});
+
 describe("a balancer that is not wanted any more", () => {
   const old = (status: Partial<Status>) => cluster(first, second, member(null, "i-old", status));
 
@@ -176,6 +188,19 @@ describe("a balancer that is not wanted any more", () => {
     expect(judgeCluster(old({ target: healthy, named }), two).waitingFor).toEqual([
       "i-old: it does not know yet that it is to leave",
     ]);
+  });
+
+  test("is waited for until it knows that, also when the load balancer is given up at the same time", () => {
+    const one = cluster(member("balancer-1", "i-new"));
+    const withOld = (named: Status["named"]) => ({
+      ...one,
+      balancers: [...one.balancers, member(null, "i-old", { named })],
+    });
+    expect(judgeCluster(withOld(true), single).waitingFor).toEqual([
+      "i-old: it does not know yet that it is to leave",
+    ]);
+    for (const named of [undefined, null, false])
+      expect(judgeCluster(withOld(named), single).done).toBe(true);
   });
 
   test("need not leave a way that it never had, such as the first load balancer of the stack", () => {

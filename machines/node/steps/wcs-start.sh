@@ -1,9 +1,10 @@
 #!/bin/bash
 set -euo pipefail
 
-# For the unit that WCS has installed.
-systemctl daemon-reload
 systemctl enable --quiet --no-reload webcallserver
+# For the unit that WCS has installed. After every change of units: until systemd has read them, each systemctl that an
+# operator runs warns of them.
+systemctl daemon-reload
 # A restart, since an image with WCS in it has started WCS with its own configuration.
 # Do not wait for it here: if metadata is away at the first try, systemd tries again.
 systemctl restart --no-block webcallserver
