@@ -8,9 +8,11 @@ from unittest import mock
 import filled_machines  # noqa: F401
 from wcs_balancer import client_paths, haproxy_runtime
 from wcs_balancer.client_paths import ClientPaths, Record, read_record, write_record
+from wcs_balancer.disk import Disk
 from wcs_balancer.document import Entry, TargetGroup
 from wcs_balancer.errors import HaproxyError
 from wcs_balancer.leaving import Facts, closes_sockets, has_new_client, is_wanted, next_phase, shown
+from wcs_balancer.service import may_have_clients
 from wcs_balancer.targets import Health, Seen, Targets, Task
 
 GROUPS = (TargetGroup("arn:https", 10443), TargetGroup("arn:http", 10080))
@@ -149,6 +151,23 @@ class Notes(unittest.TestCase):
                 record = ClientPaths(file, Targets(None), print, has_served=False).record
                 self.assertIn(record, (Record(), self.record), wrong)
                 self.assertNotEqual(text, wrong)
+
+
+class AMachineWithoutNotes(unittest.TestCase):
+    def test_may_have_clients_if_its_haproxy_serves_nodes_or_does_not_say(self):
+        with tempfile.TemporaryDirectory() as folder:
+            disk = Disk(Path(folder) / "cert.pem", Path(folder))
+            for answer, expected in (
+                (["# pxname,svname\nwcs_back,BACKEND\n"], True),
+                (["# pxname,svname\nstatus,BACKEND\n"], False),
+                (TimeoutError(), True),
+                (FileNotFoundError(), False),
+                (ConnectionRefusedError(), False),
+            ):
+                with mock.patch.object(haproxy_runtime, "ask", side_effect=answer):
+                    self.assertEqual(may_have_clients(disk), expected, answer)
+            disk.record.touch()
+            self.assertTrue(may_have_clients(disk))
 
 
 class OnAMachine(unittest.TestCase):

@@ -597,6 +597,17 @@ class TheConnections(unittest.TestCase):
         with mock.patch("socket.getaddrinfo", return_value=rows[:1]), self.assertRaises(ConnectionRefusedError):
             connections.in_time(lambda: connections.open("acme.example.net", 443, 5))
 
+    def test_pass_over_addresses_of_a_kind_that_this_machine_does_not_have(self):
+        server = self.serve()
+        unknown = (99, socket.SOCK_STREAM, 0, "", ("2001:db8::1", 443, 0, 0))
+        rows = [unknown, (socket.AF_INET, socket.SOCK_STREAM, 0, "", server.getsockname())]
+        connections = Connections(60)
+        self.addCleanup(connections.close)
+        with mock.patch("socket.getaddrinfo", return_value=rows):
+            connections.open("acme.example.net", 443, 5).close()
+        with mock.patch("socket.getaddrinfo", return_value=rows[:1]), self.assertRaisesRegex(OSError, "not supported"):
+            connections.open("acme.example.net", 443, 5)
+
     def test_leave_nothing_behind_when_all_is_read_in_time(self):
         connections = Connections(60)
         self.assertEqual(connections.in_time(lambda: "answer"), "answer")
@@ -717,6 +728,22 @@ class Orders(unittest.TestCase):
             ledger = self.turn()
             self.assertIn(reason, self.orders.seen.reason)
             self.assertEqual((len(ledger.failures), len(ledger.issued[NAMES]), ledger.certificate), (1, 1, None))
+
+    def test_whose_certificate_fits_leave_room_for_its_renewal(self):
+        for letters in range(7600, 8000, 20):
+            self.ledger = "{}"
+            # Text outside of the certificate does not count for OpenSSL.
+            pem = "x" * (letters - len(self.answers[0])) + "\n" + self.answers[0]
+            acme.Directory.return_value.order.side_effect = [pem]
+            if (ledger := self.turn()).certificate is None:
+                break
+            self.assertFalse(self.orders.issued.exists())
+            moments = tuple(ledger.certificate.at - one for one in range(8))
+            me = SECOND._replace(instance="i-" + 17 * "f")
+            full = begun(replace(ledger, issued={NAMES: moments}), ACME, me, time.time())
+            self.assertEqual(renewal.read_ledger(renewal.write_ledger(full)), full)
+        self.assertIn("SSM takes 8192", self.orders.seen.reason)
+        self.assertEqual((len(ledger.failures), self.orders.issued.exists()), (1, False))
 
     def test_that_were_noted_without_an_answer_are_no_orders_that_failed(self):
         def put(name, value):

@@ -25,6 +25,7 @@ from .renewal import (
     Turn,
     begun,
     failed,
+    fullest,
     is_overtaken,
     me_among,
     next_turn,
@@ -90,8 +91,8 @@ def check(certificate: Certificate) -> None:
         validity(certificate.pem, certificate.domain)
     except ValueError as error:
         raise OrderError(f"the directory's certificate cannot be used: {one_line(error)}") from error
-    # Fails if it is too long for the parameter.
-    write_ledger(succeeded(Ledger(), certificate))
+    # Fails if it is too long for the parameter, now or when it is to be renewed.
+    write_ledger(fullest(certificate))
 
 
 class Orders:

@@ -47,14 +47,17 @@ class Connections:
         """Connects to the first address of a host that takes a connection, as socket.create_connection does. Each try
         ends after some seconds, or at the deadline."""
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            connection = socket.socket(family, kind, protocol)
+            connection = None
             try:
+                # Fails for IPv6 on a machine without it.
+                connection = socket.socket(family, kind, protocol)
                 connection.settimeout(seconds)
                 self.note(connection)
                 connection.connect(address)
                 return connection
             except OSError as error:
-                connection.close()
+                if connection:
+                    connection.close()
                 problem = error
         raise problem
 

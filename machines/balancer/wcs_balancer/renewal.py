@@ -184,6 +184,14 @@ def write_ledger(ledger: Ledger) -> str:
     raise SyncError(f"the certificate needs {len(text)} bytes with its chain, and SSM takes {MAX_BYTES}")
 
 
+def fullest(certificate: Certificate) -> Ledger:
+    """The ledger with a certificate and all that never gives way to it: its renewal under way, and the most moments."""
+    moments = (certificate.at,) * 2 * MOST_A_WEEK
+    names = limited(certificate.domain, certificate.directory)
+    order = Order(certificate.by, "i-" + 17 * "0", certificate.at)
+    return Ledger(certificate, order, {names: moments}, (), certificate.at, short_hash())
+
+
 def about(acme: Acme) -> str:
     """A hash of the settings of orders. Failures under other settings do not count."""
     return short_hash(acme.domain, acme.directory, acme.profile or "", acme.email)

@@ -45,6 +45,19 @@ POLL_SECONDS = 5
 LOOK_SECONDS = 1
 
 
+def may_have_clients(disk: Disk) -> bool:
+    """Whether clients may have come to this machine before this start of the service. If the notes of its last run are
+    lost, all of them, HAProxy knows it."""
+    if disk.record.exists():
+        return True
+    try:
+        return haproxy.serves_nodes()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False  # HAProxy does not run.
+    except Exception:
+        return True
+
+
 class Service:
     """Runs one round after the other, and keeps the knowledge of the last one."""
 
@@ -64,7 +77,7 @@ class Service:
         self.hand_over = HandOver(report)
         self.instance = Instance()
         self.targets = Targets(aws)
-        self.paths = ClientPaths(disk.paths_file, self.targets, report, disk.record.exists())
+        self.paths = ClientPaths(disk.paths_file, self.targets, report, may_have_clients(disk))
         self.peers = Peers(aws, balancer_tags, self.paths.record.peers)
         self.wanted: str | None = None
         self.refused: str | None = None
