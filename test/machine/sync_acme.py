@@ -167,7 +167,7 @@ def serves_before_there_is_one():
     assert "wcs.example.com has no address in DNS" in shown["reason"] and shown["nextTry"], shown
     dns.records[DOMAIN] = ["127.0.0.1"]
     shown = until(balancer, lambda now: "127.0.0.1" in now["reason"], "the address of each machine itself")
-    assert "is a loopback address, which no directory can reach" in shown["reason"], shown
+    assert "is loopback, so no directory can reach it" in shown["reason"], shown
     dns.records[DOMAIN] = [HERE, ELSEWHERE, "2001:db8::9"]
     shown = until(balancer, lambda now: ELSEWHERE in now["reason"], "the wrong address")
     for address in (ELSEWHERE, "2001:db8::9"):

@@ -834,7 +834,7 @@ class Reachable(unittest.TestCase):
             "224.0.0.1": "multicast", "ff02::1": "multicast",
         }.items():
             found = self.obstacle(b"HTTP/1.1 200 OK\r\n\r\nTOKEN.print", address)
-            text = f"{address}, which DNS gives for wcs.example.com, is a {kind} address, which no directory can reach"
+            text = f"{address}, which DNS gives for wcs.example.com, is {kind}, so no directory can reach it"
             self.assertEqual(found, text)
 
     def test_names_the_address_and_the_answer(self):

@@ -48,7 +48,7 @@ def local_kind(address: str) -> str | None:
 def wrong_answer(address: str, domain: str, thumbprint: str) -> str | None:
     """Asks one address for a challenge that no directory has made; None when the answer is right."""
     if kind := local_kind(address):
-        return f"{address}, which DNS gives for {domain}, is a {kind} address, which no directory can reach"
+        return f"{address}, which DNS gives for {domain}, is {kind}, so no directory can reach it"
     token = secrets.token_urlsafe(16)
     where = f"port {HTTP_PORT} of {address}, which DNS gives for {domain}"
     try:
