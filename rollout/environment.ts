@@ -62,6 +62,15 @@ export function nothingAnswered(balancers: Record<string, string>, hasLoadBalanc
   );
 }
 
+/** A function that prints warnings, each text only once. */
+export function onceEach(): (warnings: string[]) => void {
+  const printed = new Set<string>();
+  return (warnings) => {
+    for (const warning of warnings.filter((text) => !printed.has(text))) console.log(`warning: ${warning}`);
+    for (const warning of warnings) printed.add(warning);
+  };
+}
+
 /** Runs a program; its error becomes one line and the exit status 1. */
 export function runProgram(name: string, main: () => Promise<void>): void {
   main().catch((error: Error) => {

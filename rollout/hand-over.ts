@@ -16,6 +16,7 @@ import { deadlineSeconds, furtherSeconds } from "./deadlines";
 import {
   accessTo,
   names,
+  onceEach,
   required,
   runProgram,
   seeConsole,
@@ -172,11 +173,7 @@ async function main(): Promise<void> {
   /** The last moment at which something answered, a balancer answered, and the new machine did not serve. */
   const last = { answer: began, balancer: began, incomplete: began };
   let printed = "";
-  const warned = new Set<string>();
-  const warn = (warnings: string[]) => {
-    for (const warning of warnings.filter((text) => !warned.has(text))) console.log(`warning: ${warning}`);
-    for (const warning of warnings) warned.add(warning);
-  };
+  const warn = onceEach();
   while (true) {
     const [current, coming] = await Promise.all([
       askIdentity(entry),

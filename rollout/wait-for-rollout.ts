@@ -22,6 +22,7 @@ import {
   accessTo,
   names,
   nothingAnswered,
+  onceEach,
   required,
   runProgram,
   seeConsole,
@@ -77,7 +78,7 @@ async function main(): Promise<void> {
 
   let last = "";
   let reached = false;
-  const warned = new Set<string>();
+  const warn = onceEach();
   let comparedNodes = false;
   /** Since when each silent balancer has been silent, in milliseconds. */
   let silent = new Map<string | null, number>();
@@ -89,15 +90,12 @@ async function main(): Promise<void> {
     reached ||= answer.kind === "status" || answer.kind === "foreign";
     if (answer.kind === "status") silent = silentSince(answer.status, silent, asked);
     const verdict = answer.kind === "status" ? judgeCluster(answer.status, wanted, silentSeconds) : undefined;
-    for (const warning of verdict?.warnings.filter((text) => !warned.has(text)) ?? []) {
-      console.log(`warning: ${warning}`);
-      warned.add(warning);
-    }
+    warn(verdict?.warnings ?? []);
     // Once, when new clients may come to every wanted balancer. The removed balancers still run then. Also at the deadline:
     // it may be such a node that does not come up.
     const isTime = patience.rollout <= 0 || (verdict?.allServe && !wanted.untilServing);
     if (answer.kind === "status" && isTime && !comparedNodes) {
-      for (const warning of takenOutInPart(answer.status, wanted)) console.log(`warning: ${warning}`);
+      warn(takenOutInPart(answer.status, wanted));
       comparedNodes = true;
     }
     const mayEnd = verdict?.done && (verdict.furtherDown.length === 0 || patience.further <= 0);
