@@ -1,10 +1,10 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { longVariable } from "../test/long";
 import { bringClusterUp, endToEnd } from "../test/run/jobs";
 import { runJobs } from "../test/run/queue";
 import { Sandboxes } from "../test/run/sandboxes";
-import { longVariable } from "../test/run/vitest";
 import { table, thisMachine, writeSection } from "./report";
 
 /** One change as the end-to-end test of it reports it. */

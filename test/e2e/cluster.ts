@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { CloudClient, findMachine, type MachineStatus } from "../../sandbox/cloud/client";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import { long } from "../long";
 import {
   balancerAddress,
   type Client,
@@ -33,14 +34,12 @@ export {
   clientAddress,
   domain,
   http2PriorKnowledge,
+  long,
   ownAddress,
   rawAnswer,
   upgrade,
   upgradeRequest,
 };
-
-/** Whether examinations last as long as in `npm run test:long`. */
-export const long = process.env.WCS_TEST_LONG === "1";
 
 /**
  * The tests find a fault within minutes, not within the rollout's quarter of an hour. Machines that boot on a busy machine

@@ -9,6 +9,7 @@ import { newKeys, pemOf, selfSigned, signServer } from "../../sandbox/certificat
 import { projectRoot } from "../../sandbox/paths";
 import { renderStack } from "../../scripts/render";
 import { DebianRoot } from "../debian-root";
+import { long } from "../long";
 import { filledMachines } from "./filled-machines";
 
 const domain = "wcs.example.com";
@@ -25,7 +26,6 @@ const files = Object.entries(folders).flatMap(([folder, path]) =>
   readdirSync(path, { recursive: true, encoding: "utf8" }).map((name) => `${folder}/${name}`),
 );
 
-const long = process.env.WCS_TEST_LONG === "1";
 let debian: DebianRoot;
 
 beforeAll(async () => {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
+import { long } from "../long";
 import { config, inLab, readKept } from "./sync-lab";
 
 const acme = { email: "operations@example.com" };
-const long = process.env.WCS_TEST_LONG === "1";
 
 test.concurrent.each([
   ["nodes, thresholds and both certificates", config([2, 3], { checks: { cpu: 50 } }), "status"],

@@ -2,8 +2,9 @@ import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { inCgroup } from "../../sandbox/cloud/machine";
 import { projectRoot, sandboxPaths } from "../../sandbox/paths";
+import { longVariable } from "../long";
 import type { Sandboxes } from "./sandboxes";
-import { longVariable, type Outcome, runCheck, runVitest } from "./vitest";
+import { type Outcome, runCheck, runVitest } from "./vitest";
 
 /** A part of the whole test, which runs beside others. */
 export interface Job {

@@ -6,11 +6,12 @@ import { delaysVariable } from "../../sandbox/cloud/delays";
 import { underLock } from "../../sandbox/lock";
 import { projectRoot } from "../../sandbox/paths";
 import { checkSpace, prepare, testNeeds } from "../../sandbox/prepare";
+import { longVariable } from "../long";
 import { allJobs, clusterComesUp, inSandbox, testFiles } from "./jobs";
 import { folderOf, longestFirst, type Result, runJobs, shuffled } from "./queue";
 import { endKeptTests, keptName, keptSandbox, removeKept, Sandboxes } from "./sandboxes";
 import { writeTimes } from "./times";
-import { endCommands, filesWithTest, longVariable, runVitest } from "./vitest";
+import { endCommands, filesWithTest, runVitest } from "./vitest";
 
 const usage = `Usage: npm test [-- OPTIONS]
 

@@ -18,7 +18,7 @@ export const keptName = `${testPrefix}kept`;
 export const isOfWholeRun = (name: string) => new RegExp(`^(${baseName}|${testPrefix}\\d+)$`).test(name);
 
 /**
- * Packages without a service, whose installation takes half of a machine's set-up. In the copies new machines find them
+ * Packages without a service, whose installation takes a third of a machine's set-up. In the copies new machines find them
  * installed, as in an image that a team has made; the machines of the cluster that they are copied from install them.
  */
 const libraries = ["default-jre-headless", "python3-acme", "python3-boto3"];

@@ -3,6 +3,7 @@ import { createWriteStream, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { projectRoot } from "../../sandbox/paths";
 import type { Times } from "../e2e/meter";
+import { longVariable } from "../long";
 
 /** The result of a command or of test files. */
 export interface Outcome {
@@ -134,11 +135,6 @@ export function filesWithTest(name: string, long: boolean): string[] {
   // Reading the files takes a second. They are loaded only if the name is not in the text of any file.
   const written = list("--static-parse");
   return written.length > 0 ? written : list();
-}
-
-/** Environment that makes examinations as long as in `npm run test:long`. */
-export function longVariable(long: boolean): Record<string, string> {
-  return long ? { WCS_TEST_LONG: "1" } : {};
 }
 
 function vitestCommand({ project, files = [], name }: Selection): string[] {
