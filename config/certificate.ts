@@ -145,7 +145,7 @@ export const dayOf = (moment: Date) => moment.toISOString().slice(0, 10);
 function checkValidity(config: ConfigValues, now: Date): void {
   const all = validities(config);
   const early = all.find(({ begin }) => begin > now);
-  const [ended] = all.filter(({ end }) => end <= now);
+  const ended = all.find(({ end }) => end <= now);
   const wrong = early ?? ended;
   if (!wrong || (wrong === ended && config.expiredCertificate === dayOf(ended.end))) return;
   const { key, subject, begin, end } = wrong;

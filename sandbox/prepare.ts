@@ -66,7 +66,6 @@ export function testNeeds(...furtherTools: string[]): Needs {
 
 /** Installs, downloads and builds what is missing. Only this needs a network. */
 export async function prepare(needs: Needs): Promise<void> {
-  mkdirSync(cache, { recursive: true });
   await withCacheLock(() => prepareAlone(needs));
 }
 
